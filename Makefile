@@ -1,0 +1,66 @@
+# make sweep [GRID=origins] [ARGS="seeds=[0] ..."]   create the environment, run a sweep
+# make test | check | format | bench                 run the tests | the linters | the formatter | the benchmarks
+# make lock [ARGS=--upgrade]                         compile the locks again from pyproject.toml
+# make clean                                         remove what make made, results in outputs/ excepted
+#
+# All of them run in .venv, made from locks/cpu.txt on first use and whenever the lock or pyproject.toml changes.
+
+GRID ?= origins
+ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/.ready
+UV := $(BIN)/uv
+IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
+PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell $(name) -c '$(IS_311)' 2>/dev/null && echo $(name))))
+
+# Where wheels lie on disk (pip's variable, or uv's, which uv reads itself), the CPU build of torch is among them;
+# elsewhere it comes from PyTorch's own index.
+TORCH_FROM = $(if $(PIP_FIND_LINKS)$(UV_FIND_LINKS),$(PIP_FIND_LINKS:%=--find-links %),--torch-backend cpu)
+COMPILE = pip compile pyproject.toml --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	--no-annotate --custom-compile-command "make lock" --quiet $(ARGS)
+
+# Many processes share the cores: OpenMP threads that spin in each of them only slow the others down.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: .venv sweep test check format bench lock clean
+
+.venv: $(READY)
+
+$(READY): locks/cpu.txt pyproject.toml setup.py
+	@"$(PYTHON)" -c '$(IS_311)' 2>/dev/null || { echo "make: no Python 3.11 found as python3.11 or python3: \
+	install it, or name it as in make PYTHON=/usr/local/bin/python3.11" >&2; exit 1; }
+	@echo "set-up 1/3: .venv from $$("$(PYTHON)" --version)"
+	@"$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check "$$(grep '^uv==' locks/cpu.txt)"
+	@echo "set-up 2/3: the $$(grep -c == locks/cpu.txt) packages of locks/cpu.txt (to download: about PLACE when not cached)"
+	@$(UV) pip sync --quiet --python $(BIN)/python $(TORCH_FROM) locks/cpu.txt
+	@echo "set-up 3/3: subnetray, editable"
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+sweep: $(READY)
+	$(BIN)/python -m subnetray.sweep +grid=$(GRID) $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
+
+lock: $(READY)
+	$(UV) $(COMPILE) --extra cpu --extra dev $(TORCH_FROM) --override locks/cpu-overrides.txt --output-file locks/cpu.txt
+	env -u UV_FIND_LINKS $(UV) $(COMPILE) --extra gpu --output-file locks/gpu.txt
+
+clean:
+	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

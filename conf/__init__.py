@@ -1,0 +1,1 @@
+"""The configs: Hydra composes them from ``pkg://subnetray.conf``; ``subnetray.config`` is their schema."""

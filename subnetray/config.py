@@ -1,0 +1,406 @@
+"""The schema of every config: Hydra structured configs, validated before anything starts.
+
+Hydra composes ``conf/``; OmegaConf checks names and types against the dataclasses below; their ``__post_init__``
+checks ranges. What leaves this module is frozen dataclasses or plain dictionaries, never a ``DictConfig``.
+This module imports no torch, Ray or TRL, so that planning a sweep costs no heavy import.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+class ConfigError(ValueError):
+    """Bad input, found before work began; its text is one sentence that names the key and what would be right."""
+
+
+def _require(ok: bool, key: str, want: str, got: object) -> None:
+    if not ok:
+        raise ConfigError(f"{key} must be {want}, not {got!r}")
+
+
+def _positive(key: str, value: float) -> None:
+    _require(math.isfinite(value) and value > 0, key, "a finite number > 0", value)
+
+
+def _at_least(key: str, value: float, low: float) -> None:
+    _require(math.isfinite(value) and value >= low, key, f"a finite number >= {low:g}", value)
+
+
+def _freeze(config: object, *names: str) -> None:
+    # OmegaConf hands lists where a tuple is declared.
+    for name in names:
+        object.__setattr__(config, name, tuple(getattr(config, name)))
+
+
+def _one_of(key: str, value: str, names: tuple[str, ...]) -> None:
+    _require(value in names, key, "one of " + ", ".join(names), value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# model
+
+
+@dataclass(frozen=True)
+class EmbeddedModel:
+    """A small Qwen2 decoder that the project pretrains itself on first use (cached by content hash)."""
+
+    name: str = "tiny"
+    hidden_size: int = 128
+    intermediate_size: int = 384
+    layers: int = 2
+    heads: int = 4
+    kv_heads: int = 2
+    pretrain_steps: int = 500
+    pretrain_batch_size: int = 128
+    pretrain_lr: float = 2e-3
+    pretrain_seed: int = 0
+    # Supervised fine-tuning on gold completions of the default task after pretraining: 0 is the base model.
+    sft_steps: int = 0
+    sft_lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for key in ("hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "pretrain_batch_size"):
+            _at_least(f"model.{key}", getattr(self, key), 1)
+        _at_least("model.pretrain_steps", self.pretrain_steps, 0)
+        _at_least("model.sft_steps", self.sft_steps, 0)
+        _positive("model.pretrain_lr", self.pretrain_lr)
+        _positive("model.sft_lr", self.sft_lr)
+        _require(self.hidden_size % self.heads == 0, "model.hidden_size", "a multiple of model.heads", self.hidden_size)
+        _require(self.heads % self.kv_heads == 0, "model.heads", "a multiple of model.kv_heads", self.heads)
+
+
+@dataclass(frozen=True)
+class PretrainedModel:
+    """A causal language model from a local directory or, by id, from the Hugging Face hub (safetensors only)."""
+
+    name: str
+    path: str
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(bool(self.path), "model.path", "a local directory or a Hugging Face id", self.path)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# task
+
+
+@dataclass(frozen=True)
+class ArithmeticTask:
+    """``12+34=`` -> ``46``: exact-match reward, a held-out tenth of all problems."""
+
+    name: str = "arithmetic"
+    operators: tuple[str, ...] = ("+", "-")
+    max_left: int = 99
+    max_right: int = 99
+
+    def __post_init__(self) -> None:
+        _freeze(self, "operators")
+        _require(len(self.operators) > 0, "task.operators", "a list of +, -, *", list(self.operators))
+        for operator in self.operators:
+            _one_of("task.operators", operator, ("+", "-", "*"))
+        for key in ("max_left", "max_right"):
+            _require(1 <= getattr(self, key) <= 999, f"task.{key}", "a whole number from 1 to 999", getattr(self, key))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# algorithm
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What all algorithms share: the optimizer, the schedule and the batch."""
+
+    name: str = "grpo"
+    lr: float = 1e-5
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    optimizer: str = "adamw"
+    # Global gradient norm above which gradients are scaled down; null switches clipping off.
+    max_grad_norm: float | None = 1.0
+    steps: int = 60
+    # Sequences per optimizer step, over all workers (a preference pair counts as one).
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        _positive("algorithm.lr", self.lr)
+        _one_of("algorithm.schedule", self.schedule, ("constant", "linear", "cosine"))
+        _at_least("algorithm.warmup_steps", self.warmup_steps, 0)
+        _at_least("algorithm.weight_decay", self.weight_decay, 0)
+        _one_of("algorithm.optimizer", self.optimizer, ("adamw", "sgd"))
+        if self.max_grad_norm is not None:
+            _positive("algorithm.max_grad_norm", self.max_grad_norm)
+        _at_least("algorithm.steps", self.steps, 1)
+        _at_least("algorithm.batch_size", self.batch_size, 1)
+
+
+@dataclass(frozen=True)
+class GRPO(Algorithm):
+    """Group relative policy optimisation (arXiv 2402.03300) through TRL's ``GRPOTrainer``."""
+
+    name: str = "grpo"
+    group_size: int = 8
+    beta: float = 0.0  # weight of the k3 KL penalty to the init
+    epsilon: float = 0.2  # clip range of the importance ratio
+    loss: str = "dapo"  # aggregation over tokens: grpo, bnpo, dr_grpo, dapo
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least("algorithm.group_size", self.group_size, 2)
+        _at_least("algorithm.beta", self.beta, 0)
+        _positive("algorithm.epsilon", self.epsilon)
+        _one_of("algorithm.loss", self.loss, ("grpo", "bnpo", "dr_grpo", "dapo"))
+        _require(
+            self.batch_size % self.group_size == 0,
+            "algorithm.batch_size",
+            f"a multiple of algorithm.group_size ({self.group_size})",
+            self.batch_size,
+        )
+
+
+@dataclass(frozen=True)
+class SFT(Algorithm):
+    """Supervised fine-tuning on the completion's tokens through TRL's ``SFTTrainer``."""
+
+    name: str = "sft"
+    # gold: the task's own completions; rejection: completions of the init that the reward accepts.
+    data: str = "gold"
+    samples_per_prompt: int = 4  # rejection only
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("algorithm.data", self.data, ("gold", "rejection"))
+        _at_least("algorithm.samples_per_prompt", self.samples_per_prompt, 1)
+
+
+@dataclass(frozen=True)
+class DPO(Algorithm):
+    """Direct preference optimisation (arXiv 2305.18290) through TRL's ``DPOTrainer``."""
+
+    name: str = "dpo"
+    # on_policy: pairs of the init's completions judged by the reward; off_policy: gold against corrupted gold.
+    data: str = "on_policy"
+    samples_per_prompt: int = 8  # on_policy only
+    beta: float = 0.1
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("algorithm.data", self.data, ("on_policy", "off_policy"))
+        _at_least("algorithm.samples_per_prompt", self.samples_per_prompt, 2)
+        _positive("algorithm.beta", self.beta)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# rollout, evaluation, measurement
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """vLLM engines in Ray actors, and how they sample."""
+
+    engines: int = 1
+    cpus_per_engine: float = 0
+    gpus_per_engine: float = 0
+    dtype: str = "bfloat16"
+    kv_cache_mib: int = 64
+    max_model_len: int = 64
+    gpu_memory_utilization: float = 0.4
+    temperature: float = 1.0
+    max_new_tokens: int = 5
+    timeout_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        _at_least("rollout.engines", self.engines, 1)
+        _at_least("rollout.cpus_per_engine", self.cpus_per_engine, 0)
+        _at_least("rollout.gpus_per_engine", self.gpus_per_engine, 0)
+        _one_of("rollout.dtype", self.dtype, ("bfloat16", "float16", "float32"))
+        _at_least("rollout.kv_cache_mib", self.kv_cache_mib, 1)
+        _at_least("rollout.max_model_len", self.max_model_len, 2)
+        _require(
+            0 < self.gpu_memory_utilization <= 1,
+            "rollout.gpu_memory_utilization",
+            "in (0, 1]",
+            self.gpu_memory_utilization,
+        )
+        _positive("rollout.temperature", self.temperature)
+        _require(
+            1 <= self.max_new_tokens < self.max_model_len,
+            "rollout.max_new_tokens",
+            f"from 1 to below rollout.max_model_len ({self.max_model_len})",
+            self.max_new_tokens,
+        )
+        _positive("rollout.timeout_s", self.timeout_s)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out accuracy, before and after, greedy and sampled."""
+
+    prompts: int = 512
+
+    def __post_init__(self) -> None:
+        _at_least("evaluation.prompts", self.prompts, 1)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is counted along the run: visible density every ``every`` optimizer steps and at the end."""
+
+    every: int = 1
+    tolerances: tuple[float, ...] = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
+
+    def __post_init__(self) -> None:
+        _freeze(self, "tolerances")
+        _at_least("measurement.every", self.every, 1)
+        _require(len(self.tolerances) > 0, "measurement.tolerances", "a list of numbers >= 0", list(self.tolerances))
+        for tolerance in self.tolerances:
+            _at_least("measurement.tolerances", tolerance, 0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# cluster, tracking
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where runs execute: resources of one run, and the Ray cluster that they are scheduled on."""
+
+    address: str | None = None  # null starts Ray on this machine; "auto" joins a running cluster
+    # Data-parallel workers of one run. 0 is Ray Train's local mode: the run trains in its (warm) trial process.
+    workers: int = 0
+    cpus_per_run: float = 1.0
+    gpus_per_worker: float = 0.0
+    max_concurrent: int | None = None  # null: as many as the cluster's CPUs and GPUs allow
+    max_failures: int = 1  # times a crashed run is started again
+    memory_gib_per_run: float = 2.0
+
+    def __post_init__(self) -> None:
+        _at_least("cluster.workers", self.workers, 0)
+        _positive("cluster.cpus_per_run", self.cpus_per_run)
+        _at_least("cluster.gpus_per_worker", self.gpus_per_worker, 0)
+        if self.max_concurrent is not None:
+            _at_least("cluster.max_concurrent", self.max_concurrent, 1)
+        _at_least("cluster.max_failures", self.max_failures, 0)
+        _positive("cluster.memory_gib_per_run", self.memory_gib_per_run)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """W&B: ``offline`` writes local run files that ``wandb sync`` uploads; ``online``; ``disabled``."""
+
+    mode: str = "offline"
+    project: str = "subnetray"
+    entity: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("tracking.mode", self.mode, ("offline", "online", "disabled"))
+        _require(bool(self.project), "tracking.project", "a W&B project name", self.project)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# one run
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's bytes, and nothing else: its hash is the run's identity.
+
+    ``precision``: ``fp32_master`` (fp32 weights and optimizer, bf16 compute, bf16 export), ``bf16`` or ``fp32`` (one
+    dtype throughout, which is also the export dtype).
+    """
+
+    PRECISIONS: ClassVar[tuple[str, ...]] = ("fp32_master", "bf16", "fp32")
+
+    model: Any
+    task: Any
+    algorithm: Any
+    rollout: Rollout
+    evaluation: Evaluation
+    measurement: Measurement
+    precision: str = "fp32_master"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, self.PRECISIONS)
+        _require(0 <= self.seed < 2**31, "seed", "a whole number from 0 to 2147483647", self.seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary: what crosses process boundaries and is written to ``config.yaml``."""
+        return _plain(dataclasses.asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        """Inverse of :meth:`to_dict`."""
+        model = PretrainedModel if "path" in values["model"] else EmbeddedModel
+        return cls(
+            model=model(**values["model"]),
+            task=ArithmeticTask(**values["task"]),
+            algorithm=ALGORITHMS[values["algorithm"]["name"]](**values["algorithm"]),
+            rollout=Rollout(**values["rollout"]),
+            evaluation=Evaluation(**values["evaluation"]),
+            measurement=Measurement(**values["measurement"]),
+            precision=values["precision"],
+            seed=values["seed"],
+        )
+
+
+ALGORITHMS: dict[str, type[Algorithm]] = {"grpo": GRPO, "sft": SFT, "dpo": DPO}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# grid and sweep
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What a grid varies: each level is a list of Hydra overrides; cells that do not vary it take the baseline."""
+
+    about: str = ""
+    baseline: str = ""
+    levels: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Factors, their levels and the design: one factor at a time around the baseline, plus full crossings."""
+
+    name: str = ""
+    about: str = ""
+    seeds: list[int] = field(default_factory=lambda: [0])
+    factors: dict[str, Factor] = field(default_factory=dict)
+    one_at_a_time: list[str] = field(default_factory=list)
+    # Each crossing names factors and the levels of each that are crossed in full.
+    crossed: list[dict[str, list[str]]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """What one command line composes to: a run's config, the grid around it, and where and how it executes."""
+
+    run: RunConfig
+    grid: Grid | None
+    cluster: Cluster
+    tracking: Tracking
+    out: str | None
+    cache: str | None
+    dry_run: bool
+    resume: str
+
+    RESUME: ClassVar[tuple[str, ...]] = ("auto", "never", "must")
+
+    def __post_init__(self) -> None:
+        _one_of("resume", self.resume, self.RESUME)
+        if self.out is not None:
+            _require("://" not in self.out, "out", "a directory on a file system that all nodes share", self.out)

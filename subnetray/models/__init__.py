@@ -1,0 +1,40 @@
+"""The init of a run: where its directory comes from. Importing this package imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from subnetray.config import EmbeddedModel, PretrainedModel
+from subnetray.models import embedded, pretrained
+from subnetray.models.cache import default_cache
+
+
+def check(config: EmbeddedModel | PretrainedModel) -> None:
+    """Raise ``ConfigError`` for a model that is known to be unusable without downloading or training anything."""
+    if isinstance(config, EmbeddedModel):
+        embedded.check(config)
+    else:
+        pretrained.check(config)
+
+
+def model_key(config: EmbeddedModel | PretrainedModel) -> dict[str, Any]:
+    """Return the JSON-serialisable content that decides the init's bytes: its part in a run's identity."""
+    return embedded.key(config) if isinstance(config, EmbeddedModel) else pretrained.key(config)
+
+
+def prepare(config: EmbeddedModel | PretrainedModel, cache_dir: Path, log: Callable[[str], None]) -> Path:
+    """Return a directory with the init: ``config.json``, safetensors and tokenizer, as transformers and vLLM read it.
+
+    An embedded model is trained on first use and kept under ``cache_dir``; a Hub id is downloaded to the Hugging
+    Face cache; a local directory is returned as it is. Raises ``ConfigError`` as ``check`` does, and when a
+    download is impossible.
+    """
+    check(config)
+    if isinstance(config, EmbeddedModel):
+        return embedded.prepare(config, cache_dir, log)
+    return pretrained.prepare(config, log)
+
+
+__all__ = ["check", "default_cache", "model_key", "prepare"]

@@ -1,0 +1,63 @@
+"""Directories that are made once and then only read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from subnetray.config import ConfigError
+
+
+def default_cache() -> Path:
+    """``$SUBNETRAY_CACHE``, else ``subnetray`` in the user's cache directory (XDG base directory specification)."""
+    chosen = os.environ.get("SUBNETRAY_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    user = os.environ.get("XDG_CACHE_HOME")
+    return (Path(user) if user else Path.home() / ".cache") / "subnetray"
+
+
+def make_once(path: Path, build: Callable[[Path], None]) -> Path:
+    """Return ``path``; if it does not exist yet, ``build`` fills an empty directory with files, which then becomes it.
+
+    Any number of processes may ask at once: each builds beside ``path``, the first rename wins, the others discard
+    theirs. A build that fails leaves nothing behind.
+    """
+    if path.is_dir():
+        return path
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the cache {path.parent} must be writable ({error.strerror}): choose another with cache= or SUBNETRAY_CACHE"
+        ) from error
+    try:
+        build(temporary)
+        for file in temporary.iterdir():
+            # safetensors writes files that only their owner may read, whatever the umask.
+            file.chmod(temporary.stat().st_mode & 0o666)
+            _sync(file)
+        _sync(temporary)
+        try:
+            temporary.rename(path)
+        except OSError:
+            # A directory that is not empty cannot be replaced: another process was first.
+            if not path.is_dir():
+                raise
+        else:
+            _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return path
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,47 @@
+"""The embedded tiny model: made on first use, then read from the cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from subnetray.config import ConfigError, EmbeddedModel
+from subnetray.models import pretraining
+from subnetray.models.cache import make_once
+
+# What vLLM's attention on CPU has kernels for (vllm 0.27.1, v1/attention/backends/cpu_attn.py).
+_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+
+
+def check(config: EmbeddedModel) -> None:
+    """Raise ``ConfigError`` for a shape that no rollout engine could load."""
+    head_size = config.hidden_size // config.heads
+    if head_size not in _HEAD_SIZES:
+        raise ConfigError(
+            f"model.hidden_size / model.heads must be one of {', '.join(map(str, _HEAD_SIZES))}, not {head_size}"
+        )
+
+
+def key(config: EmbeddedModel) -> dict[str, Any]:
+    """Return what decides the weights; the name is a label, and SFT settings count only if there is SFT."""
+    content = {"kind": "embedded", "recipe": pretraining.RECIPE_VERSION, **dataclasses.asdict(config)}
+    del content["name"]
+    if config.sft_steps == 0:
+        del content["sft_steps"], content["sft_lr"]
+    return content
+
+
+def prepare(config: EmbeddedModel, cache_dir: Path, log: Callable[[str], None]) -> Path:
+    """Return the model's directory, made first if the cache lacks it; SFT starts from the cached base model."""
+    content = json.dumps(key(config), sort_keys=True)
+    path = cache_dir / "models" / f"embedded-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    if path.is_dir():
+        return path
+    if config.sft_steps == 0:
+        return make_once(path, lambda out: pretraining.pretrain(config, out, log))
+    base = prepare(dataclasses.replace(config, sft_steps=0), cache_dir, log)
+    return make_once(path, lambda out: pretraining.fine_tune(config, base, out, log))

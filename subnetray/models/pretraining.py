@@ -1,0 +1,173 @@
+"""How the embedded model's weights come about: next-token training of a small Qwen2 decoder on arithmetic."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from subnetray.config import ArithmeticTask, EmbeddedModel
+from subnetray.models.tokenizer import EOS, PAD, VOCABULARY, make_tokenizer
+from subnetray.tasks.arithmetic import Arithmetic
+from subnetray.tasks.base import Problem
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Qwen2ForCausalLM
+
+# Part of the cache key: raise it whenever the same config would give other bytes than before.
+RECIPE_VERSION = 1
+
+MAX_POSITIONS = 128
+# The embedded tasks, and the share of the pretraining examples that each gives.
+MIXTURE = (
+    (ArithmeticTask(), 0.6),
+    (ArithmeticTask(name="multiplication", operators=("*",), max_right=9), 0.4),
+)
+# 0.02, the usual choice for wider models, needs about twice the steps to the same accuracy at a width of 128.
+INITIALIZER_RANGE = 0.05
+WARMUP_STEPS = 25
+
+_PAD_ID = VOCABULARY.index(PAD)
+_EOS_ID = VOCABULARY.index(EOS)
+_IGNORED = -100  # the label that cross-entropy skips
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Encoded problems: ``ids`` and ``labels`` int64 (problems, width), ``weights`` float32 (problems,).
+
+    A row is prompt, gold completion, end-of-sequence, padding. Labels leave out prompt and padding: operands are
+    drawn at random, and learning to predict them costs accuracy. Rows are drawn in proportion to their weight.
+    """
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor
+
+
+def pretrain(config: EmbeddedModel, out: Path, log: Log) -> None:
+    """Write to ``out`` a base model trained from scratch on the training problems of ``MIXTURE``."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    with _isolated(config.pretrain_seed):
+        model = Qwen2ForCausalLM(
+            Qwen2Config(
+                vocab_size=len(VOCABULARY),
+                hidden_size=config.hidden_size,
+                intermediate_size=config.intermediate_size,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                num_key_value_heads=config.kv_heads,
+                max_position_embeddings=MAX_POSITIONS,
+                initializer_range=INITIALIZER_RANGE,
+                tie_word_embeddings=True,
+                bos_token_id=None,
+                eos_token_id=_EOS_ID,
+                pad_token_id=_PAD_ID,
+            )
+        )
+        corpus = encode([(Arithmetic(task).training, share) for task, share in MIXTURE])
+        _fit(model, corpus, config.pretrain_steps, config.pretrain_batch_size, config.pretrain_lr, log, "pretraining")
+        _save(model, out)
+
+
+def fine_tune(config: EmbeddedModel, base: Path, out: Path, log: Log) -> None:
+    """Write to ``out`` the model of ``base`` after SFT on gold completions of the default task."""
+    import torch
+    from transformers import Qwen2ForCausalLM
+
+    with _isolated(config.pretrain_seed):
+        model = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True)
+        corpus = encode([(Arithmetic(ArithmeticTask()).training, 1.0)])
+        _fit(model, corpus, config.sft_steps, config.pretrain_batch_size, config.sft_lr, log, "SFT")
+        _save(model, out)
+
+
+def encode(parts: Sequence[tuple[Sequence[Problem], float]]) -> Corpus:
+    """Encode problems; each part's share is spread evenly over its problems."""
+    import torch
+
+    token_id = {token: index for index, token in enumerate(VOCABULARY)}
+    rows, labels, weights = [], [], []
+    for problems, share in parts:
+        for problem in problems:
+            prompt = [token_id[character] for character in problem.prompt]
+            completion = [*(token_id[character] for character in problem.gold), _EOS_ID]
+            rows.append(prompt + completion)
+            labels.append([_IGNORED] * len(prompt) + completion)
+            weights.append(share / len(problems))
+    width = max(map(len, rows))
+    return Corpus(
+        ids=torch.tensor([row + [_PAD_ID] * (width - len(row)) for row in rows]),
+        labels=torch.tensor([row + [_IGNORED] * (width - len(row)) for row in labels]),
+        weights=torch.tensor(weights, dtype=torch.float32),
+    )
+
+
+def _fit(model: Qwen2ForCausalLM, corpus: Corpus, steps: int, batch_size: int, lr: float, log: Log, stage: str) -> None:
+    """AdamW, linear warm-up, cosine decay to zero; rows are drawn from torch's global generator."""
+    import torch
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0, fused=True)
+    model.train()
+    start = time.monotonic()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * _schedule(step, steps)
+        rows = torch.multinomial(corpus.weights, batch_size, replacement=True)
+        # Padding is on the right here, where a causal decoder's real tokens cannot see it: no attention mask.
+        logits = model(input_ids=corpus.ids[rows], use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1), corpus.labels[rows][:, 1:].flatten(), ignore_index=_IGNORED
+        )
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        done = step + 1
+        if done % 100 == 0 or done == steps:
+            left = (time.monotonic() - start) / done * (steps - done)
+            log(f"{stage}: step {done} of {steps}, loss {loss.item():.3f}, {left:.0f} s left")
+
+
+def _schedule(step: int, steps: int) -> float:
+    """The factor on the learning rate at a step that counts from 0."""
+    if step < WARMUP_STEPS:
+        return (step + 1) / WARMUP_STEPS
+    return 0.5 * (1 + math.cos(math.pi * (step - WARMUP_STEPS) / (steps - WARMUP_STEPS)))
+
+
+def _save(model: Qwen2ForCausalLM, out: Path) -> None:
+    import torch
+
+    model.to(torch.bfloat16).save_pretrained(out)
+    make_tokenizer(MAX_POSITIONS).save_pretrained(out)
+
+
+@contextmanager
+def _isolated(seed: int) -> Iterator[None]:
+    """One thread, so that sums have one order, and a seeded generator; no progress bars beside ``log``.
+
+    The caller's settings are put back afterwards.
+    """
+    import torch
+    from transformers.utils import logging
+
+    threads = torch.get_num_threads()
+    bars = logging.is_progress_bar_enabled()
+    torch.set_num_threads(1)
+    logging.disable_progress_bar()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        if bars:
+            logging.enable_progress_bar()

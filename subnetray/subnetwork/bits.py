@@ -1,0 +1,60 @@
+"""Weights as the integers that hold them: the one place that knows how floating-point formats are laid out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Format:
+    """A binary floating-point format: sign, then exponent, then ``mantissa_bits`` bits of mantissa."""
+
+    integer: torch.dtype
+    mantissa_bits: int
+
+
+_FORMATS = {
+    torch.bfloat16: Format(torch.int16, 7),
+    torch.float16: Format(torch.int16, 10),
+    torch.float32: Format(torch.int32, 23),
+    torch.float64: Format(torch.int64, 52),
+}
+
+
+def float_format(dtype: torch.dtype) -> Format:
+    """Layout of ``dtype``; raises ``TypeError`` unless it is bfloat16, float16, float32 or float64."""
+    try:
+        return _FORMATS[dtype]
+    except KeyError:
+        raise TypeError(f"weights must be bfloat16, float16, float32 or float64, not {dtype}") from None
+
+
+def integers(tensor: Tensor) -> Tensor:
+    """View of ``tensor`` (same shape, same memory) as signed integers of the same width."""
+    return tensor.detach().view(float_format(tensor.dtype).integer)
+
+
+def flat_integers(tensor: Tensor) -> npt.NDArray[Any]:
+    """The bits of ``tensor`` as a flat host array in C order; shares its memory where that is possible."""
+    return integers(tensor).reshape(-1).contiguous().cpu().numpy()
+
+
+def from_integers(array: npt.NDArray[Any], dtype: torch.dtype) -> Tensor:
+    """Inverse of :func:`flat_integers`: a tensor of ``dtype`` that shares the memory of ``array``."""
+    return torch.from_numpy(array).view(dtype)
+
+
+def exponents(tensor: Tensor) -> npt.NDArray[np.uint16]:
+    """Biased exponent of every |coordinate|, flat; 0 for zeros and denormals, the highest for NaN and Inf.
+
+    Coordinates of one exponent share one ULP, save that the step down from an exact power of two is half of it.
+    """
+    bits = flat_integers(tensor)
+    magnitude = bits & np.iinfo(bits.dtype).max
+    return (magnitude >> float_format(tensor.dtype).mantissa_bits).astype(np.uint16)

@@ -1,0 +1,71 @@
+"""Weights by name: taking them from a model, naming their parts, and the hash that identifies them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from subnetray.subnetwork.bits import flat_integers
+
+Weights = Mapping[str, Tensor]
+
+_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)(?:\.|$)")
+_MODULES = {
+    "q_proj": "q",
+    "k_proj": "k",
+    "v_proj": "v",
+    "o_proj": "o",
+    "gate_proj": "gate",
+    "up_proj": "up",
+    "down_proj": "down",
+    "embed_tokens": "embedding",
+    "lm_head": "head",
+}
+
+
+def named_weights(model: torch.nn.Module, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """Parameters of ``model`` by name in state-dict order, detached and cast to ``dtype``; tied ones once (first name).
+
+    The cast is the only rounding there is: it is what exporting the model in ``dtype`` does. A parameter that
+    already has ``dtype`` (or any, if ``dtype`` is None) is returned as a view: clone it to keep it past the next step.
+    """
+    # named_parameters() yields a shared parameter once, under the name that the state dict lists first.
+    return {name: parameter.detach().to(dtype=dtype) for name, parameter in model.named_parameters()}
+
+
+def module_kind(name: str) -> str:
+    """What a parameter of a Llama, Qwen, Mistral or mixture-of-experts model is, by its name.
+
+    One of q, k, v, o, gate, up, down, embedding, head, norm, bias, experts, other. Biases are ``bias`` wherever they
+    are, weights of (shared) experts ``experts``; routers and fused projections are ``other``.
+    """
+    parts = name.split(".")
+    if parts[-1] == "bias" or parts[-1].endswith("_bias"):
+        return "bias"
+    if any("norm" in part for part in parts):
+        return "norm"
+    if any(part in ("experts", "shared_expert", "shared_experts") for part in parts):
+        return "experts"
+    return next((_MODULES[part] for part in reversed(parts) if part in _MODULES), "other")
+
+
+def layer_index(name: str) -> int | None:
+    """Index of the decoder layer that a parameter belongs to; None outside of the layers."""
+    match = _LAYER.search(name)
+    return int(match.group(1)) if match else None
+
+
+def weights_hash(weights: Weights) -> str:
+    """Identity of ``weights``: hex SHA-256 over name, dtype, shape and bytes of every tensor in order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name]
+        # One JSON line a tensor; with dtype and shape known, where its bytes end is known: no two inputs collide.
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode() + b"\n")
+        digest.update(flat_integers(tensor))
+    return digest.hexdigest()
