@@ -78,4 +78,5 @@ def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _checksum(tensor: Tensor) -> int:
-    return zlib.crc32(tensor.view(torch.uint8).numpy())
+    # An empty tensor may have a stride of 0, which cannot be viewed as bytes.
+    return zlib.crc32(tensor.view(torch.uint8).numpy()) if tensor.numel() else 0
