@@ -6,9 +6,11 @@ working-directory and logging side effects out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,21 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, KeyValidationError, OmegaConfBaseException
+from yaml import YAMLError
 
 from subnetray import config as schema
 from subnetray.config import ConfigError, RunConfig, SweepConfig
 
 GROUPS = ("algorithm", "cluster", "grid", "model", "rollout", "task", "tracking")
 
-_RUN_KEYS = ("model", "task", "algorithm", "rollout", "evaluation", "measurement", "precision", "seed")
+RUN_KEYS = ("model", "task", "algorithm", "rollout", "evaluation", "measurement", "precision", "seed")
+_ROOT_KEYS = frozenset((*RUN_KEYS, "grid", "cluster", "tracking", "out", "cache", "dry_run", "resume"))
+
+# OmegaConf's names of the types of values, in words.
+_TYPES = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false", "String": "text"}
 
 
 def _register() -> None:
@@ -38,8 +45,8 @@ def _register() -> None:
         "rollout": MISSING,
         "cluster": MISSING,
         "tracking": MISSING,
-        "evaluation": schema.Evaluation,
-        "measurement": schema.Measurement,
+        "evaluation": _structured(schema.Evaluation),
+        "measurement": _structured(schema.Measurement),
     }
     store.store(name="schema", node=root)
     for group, name, node in (
@@ -53,7 +60,14 @@ def _register() -> None:
         ("cluster", "schema_cluster", schema.Cluster),
         ("tracking", "schema_tracking", schema.Tracking),
     ):
-        store.store(group=group, name=name, node=node)
+        store.store(group=group, name=name, node=_structured(node))
+
+
+def _structured(schema_class: type) -> DictConfig:
+    """A node of a frozen dataclass that can still be written to: composing is not done yet."""
+    node: DictConfig = OmegaConf.structured(schema_class)
+    OmegaConf.set_readonly(node, None)
+    return node
 
 
 _register()
@@ -65,20 +79,16 @@ class Composer:
     def __init__(self, config_dir: Path | None = None) -> None:
         if config_dir is not None and not config_dir.is_dir():
             raise ConfigError(f"--config-dir must be a directory of the layout of conf/, and {config_dir} is none")
+        self._config_dir = config_dir
         self._search = [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
 
     def sweep(self, overrides: Sequence[str]) -> SweepConfig:
         """The whole config of a command line. Raises ConfigError with one sentence."""
-        with self._hydra():
+        with self._one_sentence(), self._hydra():
             node = self._compose(overrides)
-        with _one_sentence():
-            grid_node = node.get("grid")
-            grid = None
-            if grid_node is not None:
-                grid = _typed(OmegaConf.merge(OmegaConf.structured(schema.Grid), grid_node))
             return SweepConfig(
                 run=_run(node),
-                grid=grid,
+                grid=_grid(node),
                 cluster=_typed(node.cluster),
                 tracking=_typed(node.tracking),
                 out=_optional_text(node, "out"),
@@ -87,15 +97,25 @@ class Composer:
                 resume=str(node.resume),
             )
 
-    def runs(self, overrides: Sequence[Sequence[str]]) -> list[RunConfig]:
+    def runs(self, overrides: Sequence[Sequence[str]]) -> Iterator[RunConfig]:
         """One run config for each list of overrides. Raises ConfigError with one sentence."""
-        configs = []
-        with self._hydra():
-            for each in overrides:
-                node = self._compose(each)
-                with _one_sentence():
-                    configs.append(_run(node))
-        return configs
+        for each in overrides:
+            with self._one_sentence(), self._hydra():
+                config = _run(self._compose(each))
+            yield config
+
+    def keys(self, overrides: Sequence[str]) -> frozenset[str]:
+        """Every key of the config that ``overrides`` compose to, as in ``algorithm.lr``."""
+        with self._one_sentence(), self._hydra():
+            return frozenset(_keys(self._compose(overrides), ""))
+
+    def choices(self, group: str) -> list[str]:
+        """Names of the configs of a group that a command line can choose from."""
+        folders: list[Traversable] = [files("subnetray.conf") / group]
+        if self._config_dir is not None:
+            folders.append(self._config_dir / group)
+        names = {item.name for folder in folders if folder.is_dir() for item in folder.iterdir()}
+        return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
     @contextmanager
     def _hydra(self) -> Iterator[None]:
@@ -104,8 +124,48 @@ class Composer:
             yield
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
-        with _one_sentence():
-            return hydra.compose("config", overrides=[*self._search, *overrides])
+        for override in parse(overrides):
+            self._check(override)
+        node = hydra.compose("config", overrides=[*self._search, *overrides])
+        for key in map(str, node):
+            if key not in _ROOT_KEYS:
+                raise ConfigError(f"there is no config key {key}: choose one of {', '.join(sorted(_ROOT_KEYS))}")
+        return node
+
+    def _check(self, override: Override) -> None:
+        """Raise for what Hydra would accept in silence, or reject in words that help nobody here."""
+        group = override.key_or_group
+        if override.is_sweep_override():
+            raise ConfigError(f"{group} takes one value on a command line: to vary it, make it a factor of a grid")
+        if group.split(".")[0] == "hydra":
+            raise ConfigError(f"there is no config key {group}: Hydra itself is not configured here")
+        if group not in GROUPS:
+            return
+        sign = "+" if group == "grid" else ""
+        if override.is_delete() or not isinstance(override.value(), str):
+            raise ConfigError(f"{override.input_line}: write {sign}{group}=NAME with {self._names(group)}")
+        if override.is_add() != (group == "grid"):
+            raise ConfigError(f"{override.input_line} must be written {sign}{group}={override.value()}")
+
+    def _names(self, group: str) -> str:
+        return f"one of {', '.join(self.choices(group))}"
+
+    @contextmanager
+    def _one_sentence(self) -> Iterator[None]:
+        try:
+            yield
+        except MissingConfigException as error:
+            raise ConfigError(self._explain_missing(error)) from error
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(explain(error)) from error
+        except YAMLError as error:
+            raise ConfigError(f"a config file is not valid YAML: {' '.join(str(error).split())}") from error
+
+    def _explain_missing(self, error: MissingConfigException) -> str:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        if group in GROUPS:
+            return f"{group}={name} is unknown: choose {self._names(group)}"
+        return f"there is no config file {error.missing_cfg_file}"
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -116,18 +176,73 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed.append(parser.parse_override(text))
         except HydraException as error:
-            raise ConfigError(f"{text!r} is no override: write key=value, or +grid=name") from error
+            raise ConfigError(f"{text!r} is no override: write key=value, or +grid=NAME") from error
     return parsed
 
 
-def choices(group: str) -> list[str]:
-    """Names of the configs that ship in ``conf/<group>/``."""
-    folder = files("subnetray.conf") / group
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+def explain(error: Exception) -> str:
+    """One sentence on a Hydra or OmegaConf error that names its key and what would be right."""
+    chain: list[BaseException] = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    causes = [link for link in chain if isinstance(link, OmegaConfBaseException)]
+    if not causes:
+        return _explain_hydra(" ".join(str(error).split()))
+    cause = causes[-1]
+    key = cause.full_key or str(cause.key)
+    text = str(cause.msg or cause).splitlines()[0].rstrip(".")
+    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        return _explain_unknown(key, cause)
+    if isinstance(cause, KeyValidationError):
+        return f"{key.rpartition('.')[0] or key}: a name must be text, put it in quotes: {text}"
+    if match := re.fullmatch(r"Value '(.*)' of type '.*' could not be converted to (\w+)", text):
+        return f"{key} must be {_TYPES.get(match[2], match[2])}, not {match[1]!r}"
+    if "is not Optional" in text:
+        return f"{key} must not be null"
+    if match := re.fullmatch(r"(?:Invalid value assigned: )?(\w+) is not a (?:ListConfig|DictConfig).*", text):
+        return f"{key} must be a list, as in {key}=[0]" if "list" in text else f"{key} must be a table of keys"
+    return f"{key}: {text}"
+
+
+def _explain_unknown(key: str, cause: OmegaConfBaseException) -> str:
+    if key == "grid":
+        return f"{key} needs a grid: name one with +grid=NAME"
+    parent = cause.parent_node
+    known = sorted({str(name) for name in parent} - {"hydra"}) if isinstance(parent, DictConfig) else []
+    return f"there is no config key {key}" + (f": choose one of {', '.join(known)}" if known else "")
+
+
+def _explain_hydra(text: str) -> str:
+    if match := re.match(r"Could not append to config\. An item is already at '(.*?)'", text):
+        return f"{match[1]} has a value already: write {match[1]}=value, without +"
+    if match := re.match(r"Could not override '(.*?)'", text):
+        return f"there is no config key {match[1]}"
+    if match := re.match(r"Could not delete from config\. '(.*?)' does not exist", text):
+        return f"there is no config key {match[1]} to delete"
+    return text.split(" See https://")[0]
+
+
+def _grid(node: DictConfig) -> schema.Grid | None:
+    if node.get("grid") is None:
+        return None
+    # The node of a frozen Factor is read-only: give each factor one that is not, so that its values can be merged in.
+    holder = OmegaConf.create({"grid": _structured(schema.Grid)})
+    factors = OmegaConf.select(node, "grid.factors")
+    for name in factors if isinstance(factors, DictConfig) else ():
+        holder.grid.factors[name] = _structured(schema.Factor)
+    return _typed(OmegaConf.merge(holder, {"grid": node.grid}).grid)
+
+
+def _keys(node: DictConfig, prefix: str) -> Iterator[str]:
+    for key in map(str, node):
+        yield f"{prefix}{key}"
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            yield from _keys(child, f"{prefix}{key}.")
 
 
 def _run(node: DictConfig) -> RunConfig:
-    values = {key: _typed(node[key]) for key in _RUN_KEYS}
+    values = {key: _typed(node[key]) for key in RUN_KEYS}
     if not isinstance(values["seed"], int) or isinstance(values["seed"], bool):
         raise ConfigError(f"seed must be a whole number, not {values['seed']!r}")
     return RunConfig(**values)
@@ -145,33 +260,3 @@ def _boolean(node: DictConfig, key: str) -> bool:
     if not isinstance(node[key], bool):
         raise ConfigError(f"{key} must be true or false, not {node[key]!r}")
     return bool(node[key])
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explain(error)) from error
-
-
-def explain(error: Exception) -> str:
-    """The first sentence that a user can act on in a Hydra or OmegaConf error, with the key it is about."""
-    chain: list[BaseException] = [error]
-    while chain[-1].__cause__ is not None:
-        chain.append(chain[-1].__cause__)
-    configs = [link for link in chain if isinstance(link, OmegaConfBaseException)]
-    if configs:
-        root = configs[-1]
-        key = root.full_key or root.key
-        text = str(root.msg or root).splitlines()[0].rstrip(".")
-        if "is not in struct" in text or "not in '" in text:
-            return f"there is no config key {key}"
-        return f"{key}: {text}"
-    text = " ".join(str(error).split())
-    for group in GROUPS:
-        marker = f"'{group}/"
-        if marker in text:
-            name = text.split(marker, 1)[1].split("'", 1)[0]
-            return f"{group}={name} is unknown: choose one of {', '.join(choices(group))}"
-    return text

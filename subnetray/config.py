@@ -151,6 +151,7 @@ class GRPO(Algorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require(self.name == "grpo", "algorithm.name", "left alone, algorithm=NAME chooses one", self.name)
         _at_least("algorithm.group_size", self.group_size, 2)
         _at_least("algorithm.beta", self.beta, 0)
         _positive("algorithm.epsilon", self.epsilon)
@@ -174,6 +175,7 @@ class SFT(Algorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require(self.name == "sft", "algorithm.name", "left alone, algorithm=NAME chooses one", self.name)
         _one_of("algorithm.data", self.data, ("gold", "rejection"))
         _at_least("algorithm.samples_per_prompt", self.samples_per_prompt, 1)
 
@@ -191,6 +193,7 @@ class DPO(Algorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require(self.name == "dpo", "algorithm.name", "left alone, algorithm=NAME chooses one", self.name)
         _one_of("algorithm.data", self.data, ("on_policy", "off_policy"))
         _at_least("algorithm.samples_per_prompt", self.samples_per_prompt, 2)
         _positive("algorithm.beta", self.beta)
@@ -380,6 +383,8 @@ class Grid:
     about: str = ""
     seeds: list[int] = field(default_factory=lambda: [0])
     factors: dict[str, Factor] = field(default_factory=dict)
+    # Hydra overrides that hold in every cell, such as the size of the runs; a command line's go before them.
+    overrides: list[str] = field(default_factory=list)
     one_at_a_time: list[str] = field(default_factory=list)
     # Each crossing names factors and the levels of each that are crossed in full.
     crossed: list[dict[str, list[str]]] = field(default_factory=list)
@@ -402,5 +407,7 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         _one_of("resume", self.resume, self.RESUME)
+        for key in ("out", "cache"):
+            _require(getattr(self, key) != "", key, "a directory", getattr(self, key))
         if self.out is not None:
             _require("://" not in self.out, "out", "a directory on a file system that all nodes share", self.out)
