@@ -1,4 +1,4 @@
-# make sweep [GRID=origins] [ARGS="seeds=[0] ..."]   create the environment, run a sweep
+# make sweep [GRID=origins] [ARGS="grid.seeds=[0] ..."]   create the environment, run a sweep
 # make test | check | format | bench                 run the tests | the linters | the formatter | the benchmarks
 # make lock [ARGS=--upgrade]                         compile the locks again from pyproject.toml
 # make clean                                         remove what make made, results in outputs/ excepted

@@ -34,6 +34,7 @@ _ROOT_KEYS = frozenset((*RUN_KEYS, "grid", "cluster", "tracking", "out", "cache"
 
 # OmegaConf's names of the types of values, in words.
 _TYPES = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false", "String": "text"}
+_HINTS = {"str": "text (in quotes)", "int": "whole numbers", "float": "numbers"}
 
 
 def _register() -> None:
@@ -136,7 +137,7 @@ class Composer:
         """Raise for what Hydra would accept in silence, or reject in words that help nobody here."""
         group = override.key_or_group
         if override.is_sweep_override():
-            raise ConfigError(f"{group} takes one value on a command line: to vary it, make it a factor of a grid")
+            raise ConfigError(f"{group} takes one value, or a list in brackets: what varies is a factor of the grid")
         if group.split(".")[0] == "hydra":
             raise ConfigError(f"there is no config key {group}: Hydra itself is not configured here")
         if group not in GROUPS:
@@ -197,6 +198,8 @@ def explain(error: Exception) -> str:
         return f"{key.rpartition('.')[0] or key}: a name must be text, put it in quotes: {text}"
     if match := re.fullmatch(r"Value '(.*)' of type '.*' could not be converted to (\w+)", text):
         return f"{key} must be {_TYPES.get(match[2], match[2])}, not {match[1]!r}"
+    if match := re.fullmatch(r"Value (.*) \(.*\) is incompatible with type hint '(\w+)'", text):
+        return f"{key} must hold {_HINTS.get(match[2], match[2])}, not {match[1]}"
     if "is not Optional" in text:
         return f"{key} must not be null"
     if match := re.fullmatch(r"(?:Invalid value assigned: )?(\w+) is not a (?:ListConfig|DictConfig).*", text):
@@ -228,7 +231,9 @@ def _grid(node: DictConfig) -> schema.Grid | None:
     # The node of a frozen Factor is read-only: give each factor one that is not, so that its values can be merged in.
     holder = OmegaConf.create({"grid": _structured(schema.Grid)})
     factors = OmegaConf.select(node, "grid.factors")
-    for name in factors if isinstance(factors, DictConfig) else ():
+    for name, factor in factors.items() if isinstance(factors, DictConfig) else ():
+        if not isinstance(factor, DictConfig):
+            raise ConfigError(f"grid.factors.{name!s} must be a table of about, baseline and levels, not {factor!r}")
         holder.grid.factors[name] = _structured(schema.Factor)
     return _typed(OmegaConf.merge(holder, {"grid": node.grid}).grid)
 

@@ -1,0 +1,58 @@
+"""What can be known to be wrong with a run before any work: lengths, batches, the schedule, the task's size."""
+
+from __future__ import annotations
+
+from subnetray import models, tasks
+from subnetray.config import ArithmeticTask, ConfigError, EmbeddedModel, RunConfig
+from subnetray.models.pretraining import MAX_POSITIONS
+
+
+def check_run(config: RunConfig, workers: int) -> None:
+    """Raise ConfigError for a run that could not be executed on ``workers`` data-parallel workers."""
+    algorithm = config.algorithm
+    if algorithm.warmup_steps >= algorithm.steps:
+        raise ConfigError(
+            f"algorithm.warmup_steps must be below algorithm.steps ({algorithm.steps}), not {algorithm.warmup_steps}"
+        )
+    if algorithm.batch_size % workers:
+        raise ConfigError(
+            f"algorithm.batch_size must be a multiple of cluster.workers ({workers}), not {algorithm.batch_size}"
+        )
+    models.check(config.model)
+    # Only the embedded model's tokenizer is known without loading it: a character is a token.
+    if isinstance(config.model, EmbeddedModel):
+        _check_lengths(config)
+
+
+def check_task(task: ArithmeticTask) -> None:
+    """Raise ConfigError for a task that leaves nothing to train on or nothing to hold out."""
+    # A tenth is held out by a hash: beyond a thousand problems no part is empty, and millions take long to enumerate.
+    if len(task.operators) * (task.max_left + 1) * (task.max_right + 1) <= 1000:
+        tasks.load(task)
+
+
+def _check_lengths(config: RunConfig) -> None:
+    rollout = config.rollout
+    if rollout.max_model_len > MAX_POSITIONS:
+        raise ConfigError(
+            f"rollout.max_model_len must be at most the embedded model's {MAX_POSITIONS}, not {rollout.max_model_len}"
+        )
+    prompt, gold = _longest(config.task)
+    if prompt + rollout.max_new_tokens > rollout.max_model_len:
+        raise ConfigError(
+            f"rollout.max_model_len must hold the longest prompt ({prompt} tokens) and rollout.max_new_tokens "
+            f"({rollout.max_new_tokens}), so at least {prompt + rollout.max_new_tokens}, not {rollout.max_model_len}"
+        )
+    if gold + 1 > rollout.max_new_tokens:
+        raise ConfigError(
+            f"rollout.max_new_tokens must hold the longest gold completion of {config.task.name} ({gold} tokens) and "
+            f"the end of sequence, so at least {gold + 1}, not {rollout.max_new_tokens}"
+        )
+
+
+def _longest(task: ArithmeticTask) -> tuple[int, int]:
+    """Characters of the longest prompt and of the longest gold completion: the extremes lie in the range's corners."""
+    left, right = task.max_left, task.max_right
+    values = {"+": (left + right,), "-": (left, -right), "*": (left * right,)}
+    golds = [len(str(value)) for symbol in task.operators for value in values[symbol]]
+    return len(f"{left}+{right}="), max(golds)

@@ -1,0 +1,44 @@
+"""Run identity: a content hash over everything that decides a run's bytes, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from subnetray import models
+from subnetray.config import RunConfig
+
+# Raise it whenever the same config would give other bytes than before: finished runs are then no longer reused.
+RUN_VERSION = 1
+
+# What of the rollouts reaches the weights. Engines, their resources and time limits only decide how long it takes.
+_ROLLOUT = ("dtype", "temperature", "max_new_tokens", "max_model_len")
+
+
+def run_id(config: RunConfig, data_parallel: int) -> str:
+    """Return 12 hexadecimal digits that stand for the run; ``data_parallel`` is the number of workers it trains on.
+
+    Gradients are summed in another order on other numbers of workers, so that it counts. The names of model and task
+    are labels and do not.
+    """
+    text = json.dumps(_content(config, data_parallel), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _content(config: RunConfig, data_parallel: int) -> dict[str, Any]:
+    task = dataclasses.asdict(config.task)
+    del task["name"]
+    return {
+        "version": RUN_VERSION,
+        "model": models.model_key(config.model),
+        "task": {"kind": type(config.task).__name__, **task},
+        "algorithm": dataclasses.asdict(config.algorithm),
+        "rollout": {name: getattr(config.rollout, name) for name in _ROLLOUT},
+        "evaluation": dataclasses.asdict(config.evaluation),
+        "measurement": dataclasses.asdict(config.measurement),
+        "precision": config.precision,
+        "seed": config.seed,
+        "data_parallel": data_parallel,
+    }

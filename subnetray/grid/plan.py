@@ -1,0 +1,107 @@
+"""From a command line to the runs of a sweep, each with its identity, before any work starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+from subnetray.compose import GROUPS, Composer, parse
+from subnetray.config import ConfigError, Grid, RunConfig, SweepConfig
+from subnetray.grid.checks import check_run, check_task
+from subnetray.grid.design import baseline, describe, expand
+from subnetray.grid.identity import run_id
+from subnetray.grid.settings import common_overrides, resolve
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell with one seed. ``cell`` has a level for every factor of the grid."""
+
+    run_id: str
+    cell: dict[str, str]
+    seed: int
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a grid: cell by cell, the baseline first, each cell's seeds in the grid's order."""
+
+    grid: Grid
+    runs: tuple[Run, ...]
+
+
+def plan(composer: Composer, overrides: Sequence[str]) -> tuple[SweepConfig, Plan]:
+    """Return the sweep (its ``run`` is the baseline cell's) and its runs. Raises ConfigError with one sentence."""
+    keys = cache(composer.keys)
+    sweep = composer.sweep(_composable(overrides, keys))
+    grid = sweep.grid
+    if grid is None:
+        raise ConfigError(f"no grid is named: write +grid=NAME with one of {', '.join(composer.choices('grid'))}")
+    cells = expand(grid)
+    common = common_overrides(grid, overrides)
+    configs = _configs(composer, grid, cells, resolve(grid, cells, common, keys))
+    workers = max(1, sweep.cluster.workers)
+    for cell, config in zip(cells, configs, strict=True):
+        with _in_cell(grid, cell):
+            check_run(config, workers)
+    for task in dict.fromkeys(config.task for config in configs):
+        check_task(task)
+    runs = tuple(
+        Run(run_id(seeded, workers), cell, seed, seeded)
+        for cell, config in zip(cells, configs, strict=True)
+        for seed in grid.seeds
+        for seeded in (dataclasses.replace(config, seed=seed),)
+    )
+    _check_distinct(grid, runs)
+    return dataclasses.replace(sweep, run=runs[0].config), Plan(grid, runs)
+
+
+def _composable(overrides: Sequence[str], keys: Callable[[Sequence[str]], frozenset[str]]) -> list[str]:
+    """The overrides without values of keys that the baseline's algorithm, model or task lacks: cells may have them."""
+    parsed = parse(overrides)
+    choices = tuple(str(o.input_line) for o in parsed if o.key_or_group in GROUPS and o.key_or_group != "grid")
+    known = keys(choices)
+    return [
+        str(override.input_line)
+        for override in parsed
+        if override.key_or_group.split(".")[0] not in ("algorithm", "model", "task")
+        or override.key_or_group in GROUPS
+        or override.key_or_group in known
+    ]
+
+
+def _configs(
+    composer: Composer, grid: Grid, cells: Sequence[Mapping[str, str]], overrides: Sequence[Sequence[str]]
+) -> list[RunConfig]:
+    composed = composer.runs(overrides)
+    configs = []
+    for cell in cells:
+        with _in_cell(grid, cell):
+            configs.append(next(composed))
+    return configs
+
+
+@contextmanager
+def _in_cell(grid: Grid, cell: Mapping[str, str]) -> Iterator[None]:
+    """Name the cell in an error, unless it is the baseline: what is wrong there is wrong everywhere."""
+    try:
+        yield
+    except ConfigError as error:
+        if cell == baseline(grid):
+            raise
+        raise ConfigError(f"{error} (in the cell {describe(grid, cell)})") from error
+
+
+def _check_distinct(grid: Grid, runs: Sequence[Run]) -> None:
+    cells: dict[str, dict[str, str]] = {}
+    for run in runs:
+        first = cells.setdefault(run.run_id, run.cell)
+        if first != run.cell:
+            one, other = describe(grid, first), describe(grid, run.cell)
+            raise ConfigError(
+                f"grid.factors: the cells {one} and {other} are the same run: their levels must set different values"
+            )
