@@ -1,8 +1,8 @@
-"""What can be known to be wrong with a run before any work: lengths, batches, the schedule, the task's size."""
+"""What can be known to be wrong with a run before any work: lengths, batches, the schedule."""
 
 from __future__ import annotations
 
-from subnetray import models, tasks
+from subnetray import models
 from subnetray.config import ArithmeticTask, ConfigError, EmbeddedModel, RunConfig
 from subnetray.models.pretraining import MAX_POSITIONS
 
@@ -22,13 +22,6 @@ def check_run(config: RunConfig, workers: int) -> None:
     # Only the embedded model's tokenizer is known without loading it: a character is a token.
     if isinstance(config.model, EmbeddedModel):
         _check_lengths(config)
-
-
-def check_task(task: ArithmeticTask) -> None:
-    """Raise ConfigError for a task that leaves nothing to train on or nothing to hold out."""
-    # A tenth is held out by a hash: beyond a thousand problems no part is empty, and millions take long to enumerate.
-    if len(task.operators) * (task.max_left + 1) * (task.max_right + 1) <= 1000:
-        tasks.load(task)
 
 
 def _check_lengths(config: RunConfig) -> None:

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
-from subnetray.compose import GROUPS, Composer, parse
+from hydra.core.override_parser.types import Override
+
+from subnetray.compose import GROUPS, RUN_KEYS, Composer, parse
 from subnetray.config import ConfigError, Grid, RunConfig, SweepConfig
-from subnetray.grid.checks import check_run, check_task
+from subnetray.grid.checks import check_run
 from subnetray.grid.design import baseline, describe, expand
 from subnetray.grid.identity import run_id
 from subnetray.grid.settings import common_overrides, resolve
@@ -37,7 +39,9 @@ class Plan:
 def plan(composer: Composer, overrides: Sequence[str]) -> tuple[SweepConfig, Plan]:
     """Return the sweep (its ``run`` is the baseline cell's) and its runs. Raises ConfigError with one sentence."""
     keys = cache(composer.keys)
-    sweep = composer.sweep(_composable(overrides, keys))
+    _check_types(overrides, keys)
+    # Without the run's own values: only with those that the grid sets as well do they make a whole.
+    sweep = composer.sweep([text for text in overrides if not _is_run_value(*parse([text]))])
     grid = sweep.grid
     if grid is None:
         raise ConfigError(f"no grid is named: write +grid=NAME with one of {', '.join(composer.choices('grid'))}")
@@ -48,8 +52,6 @@ def plan(composer: Composer, overrides: Sequence[str]) -> tuple[SweepConfig, Pla
     for cell, config in zip(cells, configs, strict=True):
         with _in_cell(grid, cell):
             check_run(config, workers)
-    for task in dict.fromkeys(config.task for config in configs):
-        check_task(task)
     runs = tuple(
         Run(run_id(seeded, workers), cell, seed, seeded)
         for cell, config in zip(cells, configs, strict=True)
@@ -60,18 +62,24 @@ def plan(composer: Composer, overrides: Sequence[str]) -> tuple[SweepConfig, Pla
     return dataclasses.replace(sweep, run=runs[0].config), Plan(grid, runs)
 
 
-def _composable(overrides: Sequence[str], keys: Callable[[Sequence[str]], frozenset[str]]) -> list[str]:
-    """The overrides without values of keys that the baseline's algorithm, model or task lacks: cells may have them."""
+def _check_types(overrides: Sequence[str], keys: Callable[[Sequence[str]], frozenset[str]]) -> None:
+    """Raise for values of a wrong type before asking what a factor varies: what is wrong anyway comes first.
+
+    Keys that the default algorithm, model or task lacks are left out: cells may have them.
+    """
     parsed = parse(overrides)
-    choices = tuple(str(o.input_line) for o in parsed if o.key_or_group in GROUPS and o.key_or_group != "grid")
-    known = keys(choices)
-    return [
-        str(override.input_line)
-        for override in parsed
-        if override.key_or_group.split(".")[0] not in ("algorithm", "model", "task")
-        or override.key_or_group in GROUPS
-        or override.key_or_group in known
-    ]
+    known = keys(tuple(str(o.input_line) for o in parsed if o.key_or_group in GROUPS))
+    keys(
+        tuple(
+            str(override.input_line)
+            for override in parsed
+            if override.key_or_group in known or not _is_run_value(override) or "." not in override.key_or_group
+        )
+    )
+
+
+def _is_run_value(override: Override) -> bool:
+    return override.key_or_group.split(".")[0] in RUN_KEYS and override.key_or_group not in GROUPS
 
 
 def _configs(

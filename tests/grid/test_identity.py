@@ -1,0 +1,134 @@
+"""Run identity: everything that decides a run's bytes changes it, nothing else does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from subnetray.config import (
+    DPO,
+    GRPO,
+    SFT,
+    Algorithm,
+    ArithmeticTask,
+    EmbeddedModel,
+    Evaluation,
+    Measurement,
+    PretrainedModel,
+    Rollout,
+    RunConfig,
+)
+from subnetray.grid.identity import run_id
+
+LABELS = {("model", "name"), ("task", "name")}
+RESOURCES = {
+    ("rollout", name)
+    for name in ("engines", "cpus_per_engine", "gpus_per_engine", "kv_cache_mib", "gpu_memory_utilization", "timeout_s")
+}
+# Another valid value, where adding one to the present value gives none.
+OTHER: dict[tuple[str, str], Any] = {
+    ("model", "hidden_size"): 256,
+    ("model", "heads"): 2,
+    ("model", "kv_heads"): 1,
+    ("task", "operators"): ("*",),
+    ("algorithm", "schedule"): "linear",
+    ("algorithm", "optimizer"): "sgd",
+    ("algorithm", "max_grad_norm"): None,
+    ("algorithm", "batch_size"): 64,
+    ("algorithm", "group_size"): 4,
+    ("algorithm", "loss"): "grpo",
+    ("rollout", "dtype"): "float32",
+    ("rollout", "gpu_memory_utilization"): 0.5,
+    ("measurement", "tolerances"): (0.0,),
+}
+DATA = {SFT: "rejection", DPO: "off_policy"}
+
+
+def make(algorithm: Algorithm | None = None, **changes: Any) -> RunConfig:
+    config = RunConfig(
+        model=EmbeddedModel(sft_steps=10),
+        task=ArithmeticTask(max_left=9, max_right=9),
+        algorithm=algorithm or GRPO(),
+        rollout=Rollout(),
+        evaluation=Evaluation(),
+        measurement=Measurement(),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def fields() -> Iterator[tuple[RunConfig, str, str]]:
+    for algorithm in (GRPO(), SFT(), DPO(batch_size=128)):
+        config = make(algorithm)
+        parts = ("model", "task", "algorithm", "rollout", "evaluation", "measurement")
+        for part in parts if isinstance(algorithm, GRPO) else ("algorithm",):
+            for field in dataclasses.fields(getattr(config, part)):
+                if (part, field.name) != ("algorithm", "name"):
+                    yield config, part, field.name
+
+
+def altered(config: RunConfig, part: str, name: str) -> RunConfig:
+    section = getattr(config, part)
+    value = getattr(section, name)
+    if (part, name) == ("algorithm", "data"):
+        other = DATA[type(section)]
+    elif (part, name) in OTHER:
+        other = OTHER[part, name]
+    else:
+        other = f"{value}x" if isinstance(value, str) else value + 1
+    assert other != value
+    return dataclasses.replace(config, **{part: dataclasses.replace(section, **{name: other})})
+
+
+@pytest.mark.parametrize(("config", "part", "name"), [pytest.param(*case, id=".".join(case[1:])) for case in fields()])
+def test_a_field_counts_unless_it_is_a_label_or_a_resource(config: RunConfig, part: str, name: str) -> None:
+    same = run_id(config, 1) == run_id(altered(config, part, name), 1)
+    assert same == ((part, name) in LABELS | RESOURCES)
+
+
+def test_what_is_outside_the_sections_counts() -> None:
+    ids = {run_id(make(), 1), run_id(make(seed=1), 1), run_id(make(precision="bf16"), 1), run_id(make(), 2)}
+    assert len(ids) == 4
+
+
+def test_algorithms_with_the_same_settings_differ() -> None:
+    assert len({run_id(make(algorithm), 1) for algorithm in (GRPO(), SFT(), DPO())}) == 3
+
+
+def test_a_directory_counts_by_its_content_not_its_place(tmp_path: Any) -> None:
+    ids = []
+    for name, content in (("one", b"1"), ("two", b"1"), ("three", b"2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_bytes(content)
+        ids.append(run_id(make(model=PretrainedModel(name=name, path=str(tmp_path / name))), 1))
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_identity_survives_serialisation() -> None:
+    config = make(DPO(lr=1e-6), seed=7)
+    backwards = dict(reversed(json.loads(json.dumps(config.to_dict())).items()))
+    again = RunConfig.from_dict(backwards)
+    assert again == config
+    assert run_id(again, 1) == run_id(config, 1)
+
+
+def test_processes_agree() -> None:
+    script = "from tests.grid.test_identity import make, run_id; import sys; sys.stdout.write(run_id(make(seed=3), 2))"
+    ids = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert ids == {run_id(make(seed=3), 2)}
+    assert all(len(each) == 12 and int(each, 16) >= 0 for each in ids)

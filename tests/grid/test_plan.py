@@ -1,0 +1,189 @@
+"""The plans of the grids that ship, and what planning refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from subnetray.compose import Composer
+from subnetray.config import GRPO, SFT, ConfigError, EmbeddedModel
+from subnetray.grid import Plan, plan, run_id
+from subnetray.grid.checks import _longest, check_run
+from subnetray.tasks.arithmetic import Arithmetic
+from tests.grid.test_identity import make
+
+
+@pytest.fixture(scope="module")
+def composer() -> Composer:
+    return Composer()
+
+
+@pytest.fixture(scope="module")
+def origins(composer: Composer) -> Plan:
+    return plan(composer, ["+grid=origins"])[1]
+
+
+def test_origins_crosses_learning_rate_and_method_and_varies_the_rest(origins: Plan) -> None:
+    cells = {tuple(run.cell.items()) for run in origins.runs}
+    assert len(cells) == 20
+    assert len(origins.runs) == 60
+    assert {run.seed for run in origins.runs} == {0, 1, 2}
+    crossed = {
+        (run.config.algorithm.name, run.config.algorithm.lr)
+        for run in origins.runs
+        if run.cell["method"] in ("grpo", "sft_gold", "dpo_on_policy")
+    }
+    assert crossed == {(method, lr) for method in ("grpo", "sft", "dpo") for lr in (1e-6, 1e-5, 1e-4)}
+
+
+def test_runs_are_named_by_content_and_all_differ(origins: Plan) -> None:
+    assert len({run.run_id for run in origins.runs}) == len(origins.runs)
+    assert all(run.run_id == run_id(run.config, 1) for run in origins.runs)
+    assert all(set(run.cell) == set(origins.grid.factors) for run in origins.runs)
+
+
+def test_seeds_of_a_cell_differ_in_the_seed_alone(origins: Plan) -> None:
+    for start in range(0, len(origins.runs), 3):
+        first, *others = origins.runs[start : start + 3]
+        for other in others:
+            assert other.cell == first.cell
+            assert dataclasses.replace(other.config, seed=first.seed) == first.config
+
+
+def test_levels_reach_the_configs(origins: Plan) -> None:
+    config = {
+        (name, level): run.config
+        for run in origins.runs
+        for name, level in run.cell.items()
+        if level != origins.grid.factors[name].baseline
+    }
+    assert config["clip", "off"].algorithm.max_grad_norm is None
+    assert config["kl", "0.1"].algorithm.beta == 0.1
+    assert config["init", "after_sft"].model == EmbeddedModel(name="tiny_sft", sft_steps=200)
+    assert config["train_steps", "180"].algorithm.steps == 180
+    assert config["data", "multiplication"].task.operators == ("*",)
+    assert config["dtype", "bf16"].precision == "bf16"
+    assert config["method", "sft_rejection"].algorithm == SFT(data="rejection")
+
+
+def test_the_sweep_s_run_is_the_baseline(composer: Composer, origins: Plan) -> None:
+    sweep, planned = plan(composer, ["+grid=origins", "grid.seeds=[5,3]", "cluster.workers=2"])
+    assert sweep.run == planned.runs[0].config == dataclasses.replace(origins.runs[0].config, seed=5)
+    assert sweep.cluster.workers == 2
+    assert [run.seed for run in planned.runs[:4]] == [5, 3, 5, 3]
+    assert planned.runs[0].run_id == run_id(sweep.run, 2)
+
+
+def test_how_it_executes_leaves_identities_alone(composer: Composer) -> None:
+    names = [run.run_id for run in plan(composer, ["+grid=smoke"])[1].runs]
+    elsewhere = ["cluster.workers=1", "rollout.engines=2", "tracking=disabled", "out=x", "model.name=other"]
+    assert [run.run_id for run in plan(composer, ["+grid=smoke", *elsewhere])[1].runs] == names
+
+
+def test_smoke_is_small_and_can_be_made_smaller(composer: Composer) -> None:
+    runs = plan(composer, ["+grid=smoke", "algorithm.steps=2", "algorithm.group_size=4"])[1].runs
+    assert len(runs) == 6
+    assert {(r.config.algorithm.steps, r.config.algorithm.batch_size, r.config.evaluation.prompts) for r in runs} == {
+        (2, 32, 64)
+    }
+    assert {r.config.algorithm.group_size for r in runs if isinstance(r.config.algorithm, GRPO)} == {4}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["algorithm.lr=abc"], "algorithm.lr must be a number, not 'abc'"),
+        (["algorithm.lr=1e-3"], "algorithm.lr is what the factor learning_rate varies"),
+        (["algorithm.foo=1"], "there is no config key algorithm.foo in any cell of the grid"),
+        (["algorithm.group_size=3"], "algorithm.batch_size must be a multiple of algorithm.group_size (3), not 32"),
+        (["grid.seeds=[0,0]"], "grid.seeds must name each seed once"),
+        (["model=nope"], "model=nope is unknown: choose one of"),
+        (["cluster=nope"], "cluster=nope is unknown: choose one of gpu, laptop"),
+        (["model.hidden_size=100"], "model.hidden_size / model.heads must be one of"),
+        (["algorithm.warmup_steps=6"], "algorithm.warmup_steps must be below algorithm.steps (6), not 6"),
+        (["cluster.workers=5"], "algorithm.batch_size must be a multiple of cluster.workers (5), not 32"),
+        (["rollout.max_new_tokens=3"], "rollout.max_new_tokens must hold the longest gold completion"),
+        (["rollout.max_model_len=10"], "rollout.max_model_len must hold the longest prompt (6 tokens)"),
+        (["rollout.max_model_len=129"], "rollout.max_model_len must be at most the embedded model's 128"),
+        (["algorithm.samples_per_prompt=0"], "algorithm.samples_per_prompt must be a finite number >= 1, not 0 (in"),
+        (
+            ["grid.factors.method.levels.sft_gold=['algorithm=grpo']"],
+            "grid.factors: the cells baseline and method=sft_gold are the same run",
+        ),
+        (["grid.factors.method.levels.sft_gold=['algorithm=nope']"], "algorithm=nope is unknown: choose one of"),
+    ],
+)
+def test_a_mistake_is_found_before_any_run(composer: Composer, overrides: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(composer, ["+grid=smoke", *overrides])
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_grid_must_be_named(composer: Composer) -> None:
+    with pytest.raises(ConfigError, match=r"^no grid is named: write \+grid=NAME with one of origins, smoke$"):
+        plan(composer, [])
+    with pytest.raises(ConfigError, match=r"^grid=nope is unknown: choose one of origins, smoke$"):
+        plan(composer, ["+grid=nope"])
+
+
+def test_a_pretrained_model_cannot_be_fine_tuned_by_a_level(composer: Composer) -> None:
+    overrides = ["+grid=origins", "grid.seeds=[0]", "model=qwen2_5_0_5b"]
+    with pytest.raises(ConfigError, match=r"^init=after_sft sets model\.sft_steps, a key that model=qwen2_5_0_5b does"):
+        plan(composer, overrides)
+    assert len(plan(composer, [*overrides, "~grid.factors.init.levels.after_sft"])[1].runs) == 19
+
+
+def test_the_grids_of_a_user_s_own_directory(tmp_path: Path) -> None:
+    (tmp_path / "grid").mkdir()
+    (tmp_path / "grid" / "mine.yaml").write_text("# @package grid\ndefaults: [smoke, _self_]\nname: mine\nseeds: [4]\n")
+    composer = Composer(tmp_path)
+    assert composer.choices("grid") == ["mine", "origins", "smoke"]
+    sweep, planned = plan(composer, ["+grid=mine"])
+    assert sweep.grid is not None
+    assert sweep.grid.name == "mine"
+    assert [run.seed for run in planned.runs] == [4] * 6
+
+
+@pytest.mark.parametrize("task", [{}, {"operators": ("*",)}, {"operators": ("-",), "max_left": 7, "max_right": 120}])
+def test_the_longest_texts_are_those_of_all_problems(task: dict[str, object]) -> None:
+    config = dataclasses.replace(make().task, **{"max_left": 99, "max_right": 12} | task)
+    loaded = Arithmetic(config)
+    problems = [*loaded.training, *loaded.held_out(10**6)]
+    assert _longest(config) == (max(len(p.prompt) for p in problems), max(len(p.gold) for p in problems))
+
+
+def test_values_are_judged_together_with_the_grid_s_own(composer: Composer) -> None:
+    # 33 is a multiple of 3, and so is not the default batch size of 128.
+    grid = "grid.overrides=['algorithm.batch_size=33']"
+    assert plan(composer, ["+grid=smoke", grid, "algorithm.group_size=3"])[0].run.algorithm.batch_size == 33
+
+
+def test_exactly_enough_room_is_enough() -> None:
+    config = make()  # one-digit operands: prompts of 4 tokens, gold completions of 2
+
+    def check(max_new_tokens: int, max_model_len: int) -> None:
+        rollout = dataclasses.replace(config.rollout, max_new_tokens=max_new_tokens, max_model_len=max_model_len)
+        check_run(dataclasses.replace(config, rollout=rollout), 1)
+
+    check(3, 7)
+    with pytest.raises(ConfigError, match=r"^rollout\.max_new_tokens must .* at least 3, not 2$"):
+        check(2, 7)
+    with pytest.raises(ConfigError, match=r"^rollout\.max_model_len must .* at least 7, not 6$"):
+        check(3, 6)
+
+
+def test_planning_imports_nothing_heavy() -> None:
+    script = """
+import sys
+from subnetray.compose import Composer
+from subnetray.grid import plan
+plan(Composer(), ["+grid=origins", "grid.seeds=[0]"])
+print([name for name in ("torch", "ray", "transformers", "trl", "vllm", "wandb") if name in sys.modules])
+"""
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
