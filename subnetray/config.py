@@ -54,13 +54,13 @@ class EmbeddedModel:
     layers: int = 2
     heads: int = 4
     kv_heads: int = 2
-    pretrain_steps: int = 500
+    pretrain_steps: int = 560
     pretrain_batch_size: int = 128
     pretrain_lr: float = 2e-3
     pretrain_seed: int = 0
     # Supervised fine-tuning on gold completions of the default task after pretraining: 0 is the base model.
     sft_steps: int = 0
-    sft_lr: float = 1e-3
+    sft_lr: float = 3e-4
 
     def __post_init__(self) -> None:
         for key in ("hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "pretrain_batch_size"):
