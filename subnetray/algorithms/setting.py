@@ -1,0 +1,144 @@
+"""What every algorithm is given, and what they share: trainer arguments, encoding, sampling from the init."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+
+from subnetray.config import RunConfig
+from subnetray.rollout import Policy, Samples, Sampling
+from subnetray.rollout.sampling import derive_seed
+from subnetray.subnetwork.weights import named_weights
+from subnetray.tasks import Problem, Task
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on; its text is the reason that the ledger records."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt and a completion of it as token ids; the completion ends in EOS unless it was cut off."""
+
+    prompt: list[int]
+    completion: list[int]
+
+
+@dataclass
+class DataLog:
+    """The training data as they come by, for measuring what they are to the init: at most ``limit``, evenly spread."""
+
+    limit: int = 1024
+    examples: list[Example] = field(default_factory=list)
+    seen: int = 0
+    tokens: int = 0  # completion tokens of all that was seen
+    _stride: int = 1
+
+    def add(self, examples: Sequence[Example]) -> None:
+        """Note that ``examples`` are trained on, in this order."""
+        for example in examples:
+            if self.seen % self._stride == 0:
+                self.examples.append(example)
+            self.seen += 1
+            self.tokens += len(example.completion)
+            if len(self.examples) > self.limit:
+                # Every second one goes, and from now on half as many are taken: what stays is evenly spaced.
+                self.examples = self.examples[::2]
+                self._stride *= 2
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run as its algorithm sees it. ``model`` is at the init, and so is ``policy`` when the trainer is built."""
+
+    config: RunConfig
+    init: Path
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    task: Task
+    policy: Policy
+    data: DataLog
+    callbacks: list[TrainerCallback]
+    scratch: Path
+    workers: int = 1
+    rank: int = 0
+
+    def sampling(self, purpose: str, temperature: float | None = None) -> Sampling:
+        """How to sample for one purpose; the temperature is the config's unless given."""
+        rollout = self.config.rollout
+        return Sampling(
+            temperature=rollout.temperature if temperature is None else temperature,
+            max_new_tokens=rollout.max_new_tokens,
+            seed=derive_seed(self.config.seed, purpose, self.rank),
+        )
+
+    def publish(self, version: str) -> None:
+        """Hand the model's current weights to the engines."""
+        self.policy.publish(named_weights(self.model, getattr(torch, self.config.rollout.dtype)), version)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a prompt; raises :class:`RunError` if it leaves no room for a completion."""
+        ids = list(self.tokenizer(text)["input_ids"])
+        room = self.config.rollout.max_model_len - self.config.rollout.max_new_tokens
+        if not 0 < len(ids) <= room:
+            raise RunError(f"a prompt has {len(ids)} tokens, but rollout.max_model_len leaves room for 1 to {room}")
+        return ids
+
+    def encode_completion(self, text: str) -> list[int]:
+        """Token ids of a completion, EOS included."""
+        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of a completion without special tokens."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def sample_init(self, problems: Sequence[Problem], count: int, purpose: str) -> list[list[tuple[Example, float]]]:
+        """``count`` completions of the init for every problem, each with its reward."""
+        prompts = [self.encode(problem.prompt) for problem in problems]
+        repeated = [prompt for prompt in prompts for _ in range(count)]
+        completions = self.policy.sample(repeated, self.sampling(purpose)).completions
+        return [
+            [
+                (Example(prompt, ids), self.task.reward(problem, self.decode(ids)))
+                for ids in completions[index * count : (index + 1) * count]
+            ]
+            for index, (problem, prompt) in enumerate(zip(problems, prompts, strict=True))
+        ]
+
+
+def trainer_arguments(setting: Setting) -> dict[str, Any]:
+    """Arguments of ``transformers.TrainingArguments`` that all algorithms share.
+
+    ``fp32_master`` keeps weights and optimizer in fp32 and computes in bf16 (autocast); ``bf16`` and ``fp32`` use one
+    dtype for everything, which the weights have when they are loaded.
+    """
+    config = setting.config
+    algorithm = config.algorithm
+    return {
+        "output_dir": str(setting.scratch),
+        "learning_rate": algorithm.lr,
+        "lr_scheduler_type": algorithm.schedule,
+        "warmup_steps": algorithm.warmup_steps,
+        "weight_decay": algorithm.weight_decay,
+        "optim": {"adamw": "adamw_torch_fused", "sgd": "sgd"}[algorithm.optimizer],
+        # 0, transformers' own way to say "no clipping", measures no norm either.
+        "max_grad_norm": math.inf if algorithm.max_grad_norm is None else algorithm.max_grad_norm,
+        "max_steps": algorithm.steps,
+        "per_device_train_batch_size": algorithm.batch_size // setting.workers,
+        "bf16": config.precision == "fp32_master",
+        "seed": config.seed,
+        "use_cpu": setting.model.device.type == "cpu",
+        "gradient_checkpointing": False,
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }

@@ -1,0 +1,62 @@
+"""SFT: next-token training on completions, gold or sampled from the init and accepted by the reward."""
+
+from __future__ import annotations
+
+from datasets import Dataset
+from transformers import Trainer
+from trl import SFTConfig, SFTTrainer
+
+from subnetray.algorithms.setting import Example, RunError, Setting, trainer_arguments
+
+_IGNORED = -100  # the label that the loss skips
+_PROMPTS = 2048  # training prompts that rejection sampling draws from, at most
+
+
+def build(setting: Setting) -> Trainer:
+    """Return a trainer of −mean log π over completion tokens; examples are in the order they are trained on."""
+    algorithm = setting.config.algorithm
+    examples = examples_of(setting)
+    setting.data.add(examples)
+    dataset = Dataset.from_dict(
+        {
+            "input_ids": [example.prompt + example.completion for example in examples],
+            "labels": [[_IGNORED] * len(example.prompt) + example.completion for example in examples],
+        }
+    )
+    return SFTTrainer(
+        model=setting.model,
+        args=SFTConfig(
+            **trainer_arguments(setting),
+            max_length=None,
+            packing=False,
+            dataset_kwargs={"skip_prepare_dataset": True},
+            train_sampling_strategy="sequential",
+        ),
+        train_dataset=dataset,
+        processing_class=setting.tokenizer,
+        callbacks=setting.callbacks,
+    )
+
+
+def examples_of(setting: Setting) -> list[Example]:
+    """One example a sequence of the whole run, ``steps`` × ``batch_size`` of them."""
+    algorithm, seed = setting.config.algorithm, setting.config.seed
+    count = algorithm.steps * algorithm.batch_size
+    if algorithm.data == "gold":
+        return [
+            Example(setting.encode(problem.prompt), setting.encode_completion(problem.gold))
+            for problem in setting.task.train_prompts(count, seed)
+        ]
+    problems = setting.task.train_prompts(min(count, _PROMPTS), seed)
+    accepted = [
+        example
+        for group in setting.sample_init(problems, algorithm.samples_per_prompt, "rejection")
+        for example, reward in group
+        if reward > 0
+    ]
+    if not accepted:
+        raise RunError(
+            f"the init solved none of {len(problems)} training prompts in {algorithm.samples_per_prompt} samples each:"
+            " there is nothing to train on"
+        )
+    return [accepted[index % len(accepted)] for index in range(count)]

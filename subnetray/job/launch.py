@@ -1,0 +1,66 @@
+"""Starting a run: Ray Train's local mode in this process, or a worker group of its own."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from subnetray.job.spec import RunSpec
+
+
+def launch(spec: RunSpec, max_failures: int) -> None:
+    """Run ``spec`` to its end. Its result, done or failed with a reason, is in ``spec.result`` afterwards.
+
+    What a retry could mend (a lost worker or engine) is raised, after Ray Train has tried ``max_failures`` times itself
+    where the run has a worker group; every other error is the run's own and is recorded as its reason.
+    """
+    import ray.train
+    from ray.train.torch import TorchTrainer
+
+    from subnetray.job.run import failure
+    from subnetray.rollout import EngineError
+
+    spec.directory.mkdir(parents=True, exist_ok=True)
+    storage = spec.directory / ".train"
+    trainer = TorchTrainer(
+        _loop,
+        train_loop_config=spec.to_dict(),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=spec.workers,
+            use_gpu=spec.gpus_per_worker > 0,
+            resources_per_worker=_resources(spec) if spec.workers else None,
+        ),
+        run_config=ray.train.RunConfig(
+            name=spec.run_id,
+            storage_path=str(storage.absolute()),
+            failure_config=ray.train.FailureConfig(max_failures=max_failures if spec.workers else 0),
+        ),
+    )
+    try:
+        trainer.fit()
+    except (ray.exceptions.RayError, EngineError):
+        raise
+    except Exception as error:
+        # Whatever a run raises is its result: the reason is recorded, and the other runs go on.
+        failure(spec, reason(error))
+    finally:
+        shutil.rmtree(storage, ignore_errors=True)
+
+
+def reason(error: BaseException) -> str:
+    """The innermost error, as one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[-1] if text else 'no message'}"
+
+
+def _loop(values: dict[str, Any]) -> None:
+    from subnetray.job.run import run
+
+    run(values)
+
+
+def _resources(spec: RunSpec) -> dict[str, float]:
+    resources = {"CPU": spec.cpus_per_worker}
+    return resources | {"GPU": spec.gpus_per_worker} if spec.gpus_per_worker else resources

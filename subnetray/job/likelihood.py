@@ -1,0 +1,47 @@
+"""How likely the training data are to the init: the number that "in-distribution" means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from subnetray.algorithms.setting import Example
+
+_TOKENS = 8192  # padded tokens of one forward pass, at most: bounds the logits' memory
+
+
+def mean_nll(model: PreTrainedModel, examples: Sequence[Example], pad: int) -> float:
+    """Mean over all completion tokens of −log p(token), in nats; NaN without tokens. The model is left in its mode."""
+    total, tokens = 0.0, 0
+    ordered = sorted(examples, key=lambda example: len(example.prompt) + len(example.completion))
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for batch in _batches(ordered):
+            rows = [example.prompt + example.completion for example in batch]
+            width = max(map(len, rows))
+            # Padding is on the right, where a causal decoder's real tokens cannot see it.
+            ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=model.device)
+            logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()
+            nll = torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+            ).view(len(rows), -1)
+            for example, row, values in zip(batch, rows, nll, strict=True):
+                total += float(values[len(example.prompt) - 1 : len(row) - 1].sum())
+                tokens += len(example.completion)
+    model.train(training)
+    return total / tokens if tokens else math.nan
+
+
+def _batches(ordered: Sequence[Example]) -> list[list[Example]]:
+    batches: list[list[Example]] = []
+    for example in ordered:
+        length = len(example.prompt) + len(example.completion)
+        if batches and length * (len(batches[-1]) + 1) <= _TOKENS:
+            batches[-1].append(example)
+        else:
+            batches.append([example])
+    return batches

@@ -1,0 +1,204 @@
+"""What happens in a run: load, evaluate, train, evaluate, measure, write."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+import yaml
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from subnetray import algorithms, rollout, tasks
+from subnetray.algorithms.setting import DataLog, RunError, Setting
+from subnetray.config import RunConfig
+from subnetray.files import write_atomic
+from subnetray.job.evaluation import Score, evaluate
+from subnetray.job.likelihood import mean_nll
+from subnetray.job.recorder import Recorder
+from subnetray.job.spec import RunSpec
+from subnetray.subnetwork.delta import Delta
+from subnetray.subnetwork.mask import Mask
+from subnetray.subnetwork.visible import Comparison, compare
+from subnetray.subnetwork.weights import named_weights
+
+# Weights are kept and exported in these dtypes: (while training, exported).
+DTYPES = {
+    "fp32_master": (torch.float32, torch.bfloat16),
+    "bf16": (torch.bfloat16, torch.bfloat16),
+    "fp32": (torch.float32, torch.float32),
+}
+
+
+class Clock:
+    """Wall-clock by phase: where a run's time went."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+
+def run(values: dict[str, Any]) -> None:
+    """Execute one worker's part of the run that ``values`` (a :class:`RunSpec` as a dictionary) describes.
+
+    Rank 0 writes ``config.yaml``, ``metrics.jsonl``, ``mask.safetensors``, ``delta.safetensors`` and, last,
+    ``result.json`` to the run's directory.
+    """
+    spec = RunSpec.from_dict(values)
+    config = spec.config
+    rank, workers = int(os.environ.get("RANK", "0")), max(1, spec.workers)
+    clock = Clock()
+    began = time.perf_counter()
+    quiet()
+    with clock("load"):
+        held, export = DTYPES[config.precision]
+        # Seeds torch, numpy and random: what is drawn before the trainer seeds them again is decided too.
+        transformers.set_seed(config.seed)
+        tokenizer = AutoTokenizer.from_pretrained(spec.init, local_files_only=True)
+        if tokenizer.eos_token_id is None:
+            raise RunError(f"the tokenizer of {spec.init} has no end-of-sequence token")
+        model = AutoModelForCausalLM.from_pretrained(spec.init, dtype=held, local_files_only=True)
+        model.to(_device(spec))
+        init = _export(model, export)
+        policy = rollout.Policy(rollout.connect(spec.engines), spec.run_id, config.rollout.timeout_s)
+    with tempfile.TemporaryDirectory(prefix="subnetray-") as scratch:
+        recorder = Recorder(spec.metrics, model, init, export, config.measurement.every, write=rank == 0)
+        setting = Setting(
+            config=config,
+            init=spec.init,
+            model=model,
+            tokenizer=tokenizer,
+            task=tasks.load(config.task),
+            policy=policy,
+            data=DataLog(),
+            callbacks=[recorder],
+            scratch=Path(scratch),
+            workers=workers,
+            rank=rank,
+        )
+        setting.publish("init")
+        with clock("evaluate"):
+            before = evaluate(setting)
+        with clock("prepare"):
+            trainer = algorithms.build(setting)
+            # The model's own progress and metrics tables; the recorder writes both.
+            trainer.remove_callback(transformers.PrinterCallback)
+        rolled_out = dict(policy.seconds)
+        with clock("train"):
+            trainer.train()
+        during = {key: policy.seconds[key] - rolled_out[key] for key in policy.seconds}
+        setting.publish("final")
+        with clock("evaluate"):
+            after = evaluate(setting)
+        del trainer
+    if rank != 0:
+        return
+    with clock("measure"):
+        final = _export(model, export)
+        comparison = compare(init, final, config.measurement.tolerances)
+        if comparison.nonfinite:
+            raise RunError(f"{comparison.nonfinite} weights are NaN or infinite after step {recorder.steps}")
+        delta = Delta.between(init, final)
+        mask = Mask.between(init, final)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(init[name])
+        nll = mean_nll(model, setting.data.examples, tokenizer.pad_token_id or 0)
+    with clock("write"):
+        metadata = {"run_id": spec.run_id}
+        write_atomic(spec.directory / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+        mask.save(spec.mask, metadata)
+        delta.save(spec.delta, metadata)
+    seconds = clock.seconds | during
+    seconds["train"] -= sum(during.values())
+    seconds["total"] = time.perf_counter() - began
+    result = {
+        "run_id": spec.run_id,
+        "status": "done",
+        "error": None,
+        "export_dtype": str(export).removeprefix("torch."),
+        "init_hash": delta.init_hash,
+        "final_hash": delta.final_hash,
+        "steps": recorder.steps,
+        "sum_lr": recorder.sum_lr,
+        "evaluation": {"before": _scores(before), "after": _scores(after)},
+        "data": {"nll": nll, "examples": setting.data.seen, "tokens": setting.data.tokens},
+        "seconds": {phase: round(value, 4) for phase, value in seconds.items()},
+        **summary(comparison),
+    }
+    write_atomic(spec.result, json.dumps(result, indent=1))
+
+
+def summary(comparison: Comparison) -> dict[str, Any]:
+    """What ``result.json`` says of the update: counts for the whole model, by module and layer, and per tensor."""
+
+    def counts(part: Comparison) -> dict[str, int]:
+        return {"n": part.n, "changed_bitwise": part.changed_bitwise}
+
+    return {
+        "n": comparison.n,
+        "density": {
+            "bitwise": comparison.density_bitwise,
+            "abs": {f"{tau:g}": density for tau, density in comparison.density_abs.items()},
+        },
+        "by_module": {kind: counts(part) for kind, part in comparison.by_module().items()},
+        "by_layer": {str(layer): counts(part) for layer, part in comparison.by_layer().items() if layer is not None},
+        "tensors": [
+            dataclasses.asdict(tensor)
+            | {"changed_abs": {f"{tau:g}": count for tau, count in tensor.changed_abs.items()}}
+            for tensor in comparison.tensors
+        ],
+    }
+
+
+def failure(spec: RunSpec, reason: str) -> None:
+    """Record that the run failed, and why."""
+    result = {"run_id": spec.run_id, "status": "failed", "error": reason}
+    write_atomic(spec.result, json.dumps(result, indent=1))
+
+
+def quiet() -> None:
+    """Keep the libraries' banners and progress bars off the sweep's own output; errors still appear."""
+    import datasets
+
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    # transformers deprecates what TRL still asks of it.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
+
+
+def _device(spec: RunSpec) -> torch.device:
+    if spec.gpus_per_worker == 0:
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _export(model: torch.nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    """A copy of the weights in the export dtype, which later steps of the optimizer leave alone."""
+    return {name: tensor.clone() for name, tensor in named_weights(model, dtype).items()}
+
+
+def _scores(scores: dict[str, Score]) -> dict[str, Any]:
+    return {kind: dataclasses.asdict(score) for kind, score in scores.items()}

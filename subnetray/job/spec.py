@@ -1,0 +1,65 @@
+"""What a run is told: plain data that crosses process boundaries, and where its files are."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from subnetray.config import RunConfig
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run, resolved: its config, the directory its init lies in, its own directory, the engines that serve it."""
+
+    run_id: str
+    config: RunConfig
+    init: Path
+    directory: Path
+    engines: tuple[str, ...]
+    workers: int  # of Ray Train; 0: local mode, in the calling process
+    cpus_per_worker: float
+    gpus_per_worker: float
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a step, written as the run goes."""
+        return self.directory / "metrics.jsonl"
+
+    @property
+    def result(self) -> Path:
+        """Written last: a run is finished if and only if this file says so."""
+        return self.directory / "result.json"
+
+    @property
+    def mask(self) -> Path:
+        return self.directory / "mask.safetensors"
+
+    @property
+    def delta(self) -> Path:
+        return self.directory / "delta.safetensors"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return fields | {
+            "config": self.config.to_dict(),
+            "init": str(self.init),
+            "directory": str(self.directory),
+            "engines": list(self.engines),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunSpec:
+        """Inverse of :meth:`to_dict`."""
+        return cls(
+            **values
+            | {
+                "config": RunConfig.from_dict(values["config"]),
+                "init": Path(values["init"]),
+                "directory": Path(values["directory"]),
+                "engines": tuple(values["engines"]),
+            }
+        )

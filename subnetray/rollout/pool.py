@@ -1,0 +1,90 @@
+"""The engines of a sweep: started once, found by name, shared by all runs of one architecture."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from subnetray.config import Rollout
+from subnetray.rollout.engine import CPU_ENVIRONMENT, ENVIRONMENT, Engine, architecture
+from subnetray.rollout.policy import EngineError
+
+# What an engine is built with; the rest of a rollout config is said with every call.
+_ENGINE_KEYS = (
+    "engines",
+    "cpus_per_engine",
+    "gpus_per_engine",
+    "dtype",
+    "kv_cache_mib",
+    "max_model_len",
+    "gpu_memory_utilization",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """Names of the engines that serve an init, by its directory and rollout config; ``handles`` keep them alive."""
+
+    names: dict[tuple[Path, Rollout], tuple[str, ...]]
+    handles: tuple[Any, ...]
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when every engine answers; raises :class:`EngineError` with the reason of one that does not."""
+        try:
+            ray.get([handle.ready.remote() for handle in self.handles], timeout=timeout_s)
+        except ray.exceptions.GetTimeoutError as error:
+            raise EngineError(f"a rollout engine did not start within {timeout_s:g} s") from error
+        except ray.exceptions.RayError as error:
+            raise EngineError(f"a rollout engine did not start: {_last_line(error)}") from error
+
+
+def start(wanted: Iterable[tuple[Path, Rollout]]) -> Pool:
+    """Create engines for every init and the rollout config it is sampled with; returns before they are ready.
+
+    What differs only in the weights, or in how it samples, shares engines.
+    """
+    groups: dict[str, list[tuple[Path, Rollout]]] = {}
+    for init, rollout in sorted(set(wanted), key=repr):
+        key = repr((architecture(init), [getattr(rollout, name) for name in _ENGINE_KEYS]))
+        groups.setdefault(key, []).append((init, rollout))
+    names: dict[tuple[Path, Rollout], tuple[str, ...]] = {}
+    handles = []
+    for key, members in groups.items():
+        label = hashlib.sha256(key.encode()).hexdigest()[:8]
+        model, rollout = members[0]
+        group = tuple(f"engine-{label}-{index}" for index in range(rollout.engines))
+        handles += [_actor(rollout, name, model) for name in group]
+        names |= dict.fromkeys(members, group)
+    return Pool(names, tuple(handles))
+
+
+def connect(names: Sequence[str]) -> list[Any]:
+    """Handles of running engines, from any process of the sweep."""
+    return [ray.get_actor(name) for name in names]
+
+
+def _actor(rollout: Rollout, name: str, model: Path) -> Any:
+    environment = ENVIRONMENT if rollout.gpus_per_engine > 0 else ENVIRONMENT | CPU_ENVIRONMENT
+    return (
+        ray.remote(Engine)
+        .options(
+            name=name,
+            num_cpus=rollout.cpus_per_engine,
+            num_gpus=rollout.gpus_per_engine,
+            # A new process holds no version, so that the next call loads its weights: a restart changes no result.
+            max_restarts=3,
+            max_task_retries=1,
+            scheduling_strategy="DEFAULT",
+            runtime_env={"env_vars": environment},
+        )
+        .remote(str(model), dataclasses.asdict(rollout))
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1]
