@@ -6,6 +6,7 @@ working-directory and logging side effects out.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, KeyValidationError, OmegaConfBaseException
@@ -29,7 +30,8 @@ from subnetray.config import ConfigError, RunConfig, SweepConfig
 
 GROUPS = ("algorithm", "cluster", "grid", "model", "rollout", "task", "tracking")
 
-RUN_KEYS = ("model", "task", "algorithm", "rollout", "evaluation", "measurement", "precision", "seed")
+_SECTIONS = ("model", "task", "algorithm", "rollout", "evaluation", "measurement")
+RUN_KEYS = (*_SECTIONS, "precision", "seed")
 _ROOT_KEYS = frozenset((*RUN_KEYS, "grid", "cluster", "tracking", "out", "cache", "dry_run", "resume"))
 
 # OmegaConf's names of the types of values, in words.
@@ -81,11 +83,12 @@ class Composer:
         if config_dir is not None and not config_dir.is_dir():
             raise ConfigError(f"--config-dir must be a directory of the layout of conf/, and {config_dir} is none")
         self._config_dir = config_dir
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
         self._search = [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
 
     def sweep(self, overrides: Sequence[str]) -> SweepConfig:
         """The whole config of a command line. Raises ConfigError with one sentence."""
-        with self._one_sentence(), self._hydra():
+        with self._one_sentence():
             node = self._compose(overrides)
             return SweepConfig(
                 run=_run(node),
@@ -101,13 +104,13 @@ class Composer:
     def runs(self, overrides: Sequence[Sequence[str]]) -> Iterator[RunConfig]:
         """One run config for each list of overrides. Raises ConfigError with one sentence."""
         for each in overrides:
-            with self._one_sentence(), self._hydra():
+            with self._one_sentence():
                 config = _run(self._compose(each))
             yield config
 
     def keys(self, overrides: Sequence[str]) -> frozenset[str]:
         """Every key of the config that ``overrides`` compose to, as in ``algorithm.lr``."""
-        with self._one_sentence(), self._hydra():
+        with self._one_sentence():
             return frozenset(_keys(self._compose(overrides), ""))
 
     def choices(self, group: str) -> list[str]:
@@ -118,16 +121,25 @@ class Composer:
         names = {item.name for folder in folders if folder.is_dir() for item in folder.iterdir()}
         return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
-    @contextmanager
-    def _hydra(self) -> Iterator[None]:
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+        parsed = parse(overrides)
+        for override in parsed:
+            self._check(override)
+        # Hydra composes from scratch in 50 ms, and the cells of a grid share few sets of choices: values are set here,
+        # as Hydra sets them, on a copy of what the choices compose to.
+        values = [override for override in parsed if _is_value(override)]
+        choices = tuple(str(override.input_line) for override in parsed if not _is_value(override))
+        if choices not in self._composed:
+            self._composed[choices] = self._compose_choices(choices)
+        node = copy.deepcopy(self._composed[choices])
+        for override in values:
+            OmegaConf.update(node, override.key_or_group, override.value(), merge=True)
+        return node
+
+    def _compose_choices(self, choices: Sequence[str]) -> DictConfig:
         GlobalHydra.instance().clear()
         with hydra.initialize_config_module("subnetray.conf", version_base="1.3"):
-            yield
-
-    def _compose(self, overrides: Sequence[str]) -> DictConfig:
-        for override in parse(overrides):
-            self._check(override)
-        node = hydra.compose("config", overrides=[*self._search, *overrides])
+            node = hydra.compose("config", overrides=[*self._search, *choices])
         for key in map(str, node):
             if key not in _ROOT_KEYS:
                 raise ConfigError(f"there is no config key {key}: choose one of {', '.join(sorted(_ROOT_KEYS))}")
@@ -181,20 +193,26 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
+def _is_value(override: Override) -> bool:
+    return override.type == OverrideType.CHANGE and override.key_or_group not in GROUPS and override.package is None
+
+
 def explain(error: Exception) -> str:
     """One sentence on a Hydra or OmegaConf error that names its key and what would be right."""
+    # Hydra names some causes only in passing, as the context of what it raises.
     chain: list[BaseException] = [error]
-    while chain[-1].__cause__ is not None:
-        chain.append(chain[-1].__cause__)
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
     causes = [link for link in chain if isinstance(link, OmegaConfBaseException)]
     if not causes:
         return _explain_hydra(" ".join(str(error).split()))
-    cause = causes[-1]
-    key = cause.full_key or str(cause.key)
-    text = str(cause.msg or cause).splitlines()[0].rstrip(".")
-    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
-        return _explain_unknown(key, cause)
-    if isinstance(cause, KeyValidationError):
+    # The deepest that knows its key: beneath it are OmegaConf's own, not yet formatted.
+    root = next((cause for cause in reversed(causes) if cause.full_key), causes[-1])
+    key = root.full_key or str(root.key)
+    text = str(root.msg or root).splitlines()[0].rstrip(".")
+    if isinstance(root, (ConfigKeyError, ConfigAttributeError)):
+        return _explain_unknown(key, root)
+    if isinstance(root, KeyValidationError):
         return f"{key.rpartition('.')[0] or key}: a name must be text, put it in quotes: {text}"
     if match := re.fullmatch(r"Value '(.*)' of type '.*' could not be converted to (\w+)", text):
         return f"{key} must be {_TYPES.get(match[2], match[2])}, not {match[1]!r}"
@@ -247,6 +265,9 @@ def _keys(node: DictConfig, prefix: str) -> Iterator[str]:
 
 
 def _run(node: DictConfig) -> RunConfig:
+    for key in _SECTIONS:
+        if not OmegaConf.is_dict(node[key]):
+            raise ConfigError(f"{key} must be a table of keys, not {node[key]!r}")
     values = {key: _typed(node[key]) for key in RUN_KEYS}
     if not isinstance(values["seed"], int) or isinstance(values["seed"], bool):
         raise ConfigError(f"seed must be a whole number, not {values['seed']!r}")

@@ -1,0 +1,204 @@
+"""Override strings to dataclasses: the files in conf/ are the schema's defaults, every mistake is one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from subnetray.compose import GROUPS, RUN_KEYS, Composer, parse
+from subnetray.config import (
+    DPO,
+    GRPO,
+    SFT,
+    ArithmeticTask,
+    Cluster,
+    ConfigError,
+    EmbeddedModel,
+    Evaluation,
+    Measurement,
+    PretrainedModel,
+    Rollout,
+    RunConfig,
+    Tracking,
+)
+
+
+@pytest.fixture(scope="module")
+def composer() -> Composer:
+    return Composer()
+
+
+def run(composer: Composer, *overrides: str) -> RunConfig:
+    (config,) = composer.runs([overrides])
+    return config
+
+
+def test_without_overrides_everything_has_the_schema_s_default(composer: Composer) -> None:
+    sweep = composer.sweep([])
+    assert sweep.run == RunConfig(
+        EmbeddedModel(), ArithmeticTask(), GRPO(), Rollout(), Evaluation(), Measurement(), "fp32_master", 0
+    )
+    assert (sweep.cluster, sweep.tracking, sweep.grid) == (Cluster(), Tracking(), None)
+    assert (sweep.out, sweep.cache, sweep.dry_run, sweep.resume) == (None, None, False, "auto")
+
+
+@pytest.mark.parametrize("group", [group for group in GROUPS if group != "grid"])
+def test_every_file_of_a_group_can_be_chosen(composer: Composer, group: str) -> None:
+    for name in composer.choices(group):
+        sweep = composer.sweep([f"{group}={name}"])
+        chosen = getattr(sweep.run, group) if group in RUN_KEYS else getattr(sweep, group)
+        assert group not in ("model", "task", "algorithm") or chosen.name == name
+        assert dataclasses.is_dataclass(chosen)
+
+
+def test_every_grid_can_be_chosen(composer: Composer) -> None:
+    for name in composer.choices("grid"):
+        grid = composer.sweep([f"+grid={name}"]).grid
+        assert grid is not None
+        assert grid.name == name
+
+
+def test_overrides_reach_their_place_and_no_other(composer: Composer) -> None:
+    config = run(
+        composer,
+        "algorithm.lr=3e-4",
+        "algorithm.max_grad_norm=null",
+        "algorithm=sft",
+        "algorithm.data=rejection",
+        "task.operators=['*','-']",
+        "model=llama_3_1_8b",
+        "model.revision=main",
+        "measurement.tolerances=[0,1e-5]",
+        "precision=bf16",
+        "seed=4",
+    )
+    assert config == RunConfig(
+        PretrainedModel("llama_3_1_8b", "meta-llama/Llama-3.1-8B", "main"),
+        ArithmeticTask(operators=("*", "-")),
+        SFT(lr=3e-4, max_grad_norm=None, data="rejection"),
+        Rollout(),
+        Evaluation(),
+        Measurement(tolerances=(0.0, 1e-5)),
+        "bf16",
+        4,
+    )
+    assert type(config.measurement.tolerances[0]) is float
+
+
+def test_runs_are_composed_independently(composer: Composer) -> None:
+    configs = list(composer.runs([["algorithm=dpo"], ["algorithm.beta=0.5"], []]))
+    assert [config.algorithm for config in configs] == [DPO(), GRPO(beta=0.5), GRPO()]
+
+
+def test_keys_are_those_of_the_chosen_configs(composer: Composer) -> None:
+    keys = composer.keys(["algorithm=dpo"])
+    assert {f"algorithm.{field.name}" for field in dataclasses.fields(DPO)} == {
+        key for key in keys if key.startswith("algorithm.")
+    }
+    assert {"seed", "out", "rollout.engines", "measurement.tolerances"} <= keys
+
+
+def test_a_user_s_own_directory_adds_to_the_choices(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("defaults: [tiny, _self_]\nname: mine\nlayers: 3\n")
+    own = Composer(tmp_path)
+    assert run(own, "model=mine").model == EmbeddedModel(name="mine", layers=3)
+    with pytest.raises(ConfigError, match=r"^model=nope is unknown: choose one of .*, mine, "):
+        run(own, "model=nope")
+
+
+def test_a_directory_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--config-dir must be a directory"):
+        Composer(tmp_path / "nope")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("layers: [", "a config file is not valid YAML"),
+        ("defaults: [schema_embedded, _self_]\nlayers: many\n", "model.layers must be a whole number, not 'many'"),
+        ("defaults: [schema_embedded, _self_]\nlayrs: 2\n", "there is no config key model.layrs: choose one of heads,"),
+        ("defaults: [nope, _self_]\n", "model=nope is unknown: choose one of"),
+    ],
+)
+def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        run(Composer(tmp_path), "model=mine")
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ("algorithm.lr=abc", "algorithm.lr must be a number, not 'abc'"),
+        ("algorithm.lr=", "algorithm.lr must be a number, not ''"),
+        ("algorithm.steps=1.5", "algorithm.steps must be a whole number, not '1.5'"),
+        ("algorithm.steps=-3", "algorithm.steps must be a finite number >= 1, not -3"),
+        ("algorithm.foo=1", "there is no config key algorithm.foo: choose one of batch_size, beta,"),
+        ("algorithm=sft algorithm.beta=1", "there is no config key algorithm.beta: choose one of batch_size, data,"),
+        ("algorithm=nope", "algorithm=nope is unknown: choose one of dpo, grpo, sft"),
+        ("algorithm=null", "algorithm=null: write algorithm=NAME with one of dpo, grpo, sft"),
+        ("algorithm=[sft]", "algorithm=[sft]: write algorithm=NAME with one of dpo, grpo, sft"),
+        ("algorithm={lr:1}", "algorithm={lr:1}: write algorithm=NAME with one of"),
+        ("~algorithm", "~algorithm: write algorithm=NAME with one of"),
+        ("+algorithm=sft", "+algorithm=sft must be written algorithm=sft"),
+        ("algorithm.name=sft", "algorithm.name must be left alone"),
+        ("+algorithm.lr=1", "algorithm.lr has a value already: write algorithm.lr=value, without +"),
+        ("algorithm.lr=1,2", "algorithm.lr takes one value, or a list in brackets"),
+        ("algorithm.lr=${nope}", "algorithm.lr: "),
+        ("model=nope", "model=nope is unknown: choose one of"),
+        ("task=nope", "task=nope is unknown: choose one of arithmetic, multiplication"),
+        ("cluster=nope", "cluster=nope is unknown: choose one of gpu, laptop"),
+        ("tracking=nope", "tracking=nope is unknown: choose one of disabled, offline, online"),
+        ("+grid=nope", "grid=nope is unknown: choose one of origins, smoke"),
+        ("grid=origins", "grid=origins must be written +grid=origins"),
+        ("grid.seeds=[0]", "grid needs a grid: name one with +grid=NAME"),
+        ("+grid=origins grid.seeds=3", "grid.seeds must be a list, as in grid.seeds=[0]"),
+        ("+grid=origins grid.seeds=[a]", "grid.seeds[0] must be a whole number, not 'a'"),
+        ("+grid=origins grid.nope=3", "there is no config key grid.nope: choose one of about,"),
+        ("+grid=origins grid.factors.kl=3", "grid.factors.kl must be a table of about, baseline and levels, not 3"),
+        ("+grid=origins +grid.factors.kl.x=3", "there is no config key grid.factors.kl.x: choose one of about,"),
+        ("rollout.engines=null", "rollout.engines must not be null"),
+        ("rollout.max_new_tokens=64", "rollout.max_new_tokens must be from 1 to below rollout.max_model_len (64)"),
+        ("measurement.tolerances=0", "measurement.tolerances must be a list"),
+        ("evaluation=3", "evaluation must be a table of keys"),
+        ("precision=int8", "precision must be one of fp32_master, bf16, fp32, not 'int8'"),
+        ("seed=-1", "seed must be a whole number from 0 to 2147483647, not -1"),
+        ("seed=a", "seed must be a whole number, not 'a'"),
+        ("dry_run=maybe", "dry_run must be true or false, not 'maybe'"),
+        ("resume=maybe", "resume must be one of auto, never, must, not 'maybe'"),
+        ("out=", "out must be a directory, not ''"),
+        ("foo=1", "there is no config key foo: choose one of algorithm, cache,"),
+        ("+foo=1", "there is no config key foo: choose one of algorithm, cache,"),
+        ("~foo", "there is no config key foo to delete"),
+        ("~seed", "there is no config key seed"),
+        ("seeds=[0]", "there is no config key seeds: choose one of algorithm, cache,"),
+        ("hydra.run.dir=x", "there is no config key hydra.run.dir"),
+        ("junk", "'junk' is no override: write key=value, or +grid=NAME"),
+        ("algorithm.lr=[1", "'algorithm.lr=[1' is no override"),
+        ("--help", "'--help' is no override"),
+        ("", "'' is no override"),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_names_its_key(composer: Composer, overrides: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        composer.sweep(overrides.split(" "))
+    text = str(caught.value)
+    assert text.startswith(sentence)
+    assert "\n" not in text
+    assert "hydra" not in text.lower().removeprefix("there is no config key hydra.run.dir: hydra")
+
+
+def test_composing_again_after_a_mistake_works(composer: Composer) -> None:
+    with pytest.raises(ConfigError):
+        composer.sweep(["model=nope"])
+    assert composer.sweep([]).run.model == EmbeddedModel()
+
+
+def test_parse_keeps_order_and_text() -> None:
+    assert [o.input_line for o in parse(["b=1", "+grid=x", "a.c=[1,2]"])] == ["b=1", "+grid=x", "a.c=[1,2]"]
