@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from subnetray.compose import Composer
-from subnetray.config import GRPO, SFT, ConfigError, EmbeddedModel
+from subnetray.config import GRPO, SFT, ConfigError
 from subnetray.grid import Plan, plan, run_id
 from subnetray.grid.checks import _longest, check_run
 from subnetray.tasks.arithmetic import Arithmetic
@@ -54,7 +54,7 @@ def test_seeds_of_a_cell_differ_in_the_seed_alone(origins: Plan) -> None:
             assert dataclasses.replace(other.config, seed=first.seed) == first.config
 
 
-def test_levels_reach_the_configs(origins: Plan) -> None:
+def test_levels_reach_the_configs(composer: Composer, origins: Plan) -> None:
     config = {
         (name, level): run.config
         for run in origins.runs
@@ -63,7 +63,7 @@ def test_levels_reach_the_configs(origins: Plan) -> None:
     }
     assert config["clip", "off"].algorithm.max_grad_norm is None
     assert config["kl", "0.1"].algorithm.beta == 0.1
-    assert config["init", "after_sft"].model == EmbeddedModel(name="tiny_sft", sft_steps=200)
+    assert [config["init", "after_sft"].model] == [run.model for run in composer.runs([["model=tiny_sft"]])]
     assert config["train_steps", "180"].algorithm.steps == 180
     assert config["data", "multiplication"].task.operators == ("*",)
     assert config["dtype", "bf16"].precision == "bf16"
