@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,14 @@ def test_composing_again_after_a_mistake_works(composer: Composer) -> None:
     with pytest.raises(ConfigError):
         composer.sweep(["model=nope"])
     assert composer.sweep([]).run.model == EmbeddedModel()
+
+
+def test_every_folder_of_configs_is_a_package() -> None:
+    # What is none would be missing from the wheel, and found by nobody who works in a checkout.
+    conf = files("subnetray.conf")
+    folders = [entry for entry in conf.iterdir() if entry.is_dir() and entry.name != "__pycache__"]
+    assert sorted(folder.name for folder in folders) == sorted(GROUPS)
+    assert all((folder / "__init__.py").is_file() for folder in folders)
 
 
 def test_parse_keeps_order_and_text() -> None:
