@@ -36,7 +36,12 @@ _ROOT_KEYS = frozenset((*RUN_KEYS, "grid", "cluster", "tracking", "out", "cache"
 
 # OmegaConf's names of the types of values, in words.
 _TYPES = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false", "String": "text"}
-_HINTS = {"str": "text (in quotes)", "int": "whole numbers", "float": "numbers"}
+_HINTS = {
+    "str": "text (in quotes)",
+    "typing.List[str]": "a list of overrides in quotes",
+    "int": "whole numbers",
+    "float": "numbers",
+}
 
 
 def _register() -> None:
@@ -175,7 +180,7 @@ class Composer:
             raise ConfigError(f"a config file is not valid YAML: {' '.join(str(error).split())}") from error
 
     def _explain_missing(self, error: MissingConfigException) -> str:
-        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        group, _, name = (error.missing_cfg_file or "").partition("/")
         if group in GROUPS:
             return f"{group}={name} is unknown: choose {self._names(group)}"
         return f"there is no config file {error.missing_cfg_file}"
@@ -216,7 +221,7 @@ def explain(error: Exception) -> str:
         return f"{key.rpartition('.')[0] or key}: a name must be text, put it in quotes: {text}"
     if match := re.fullmatch(r"Value '(.*)' of type '.*' could not be converted to (\w+)", text):
         return f"{key} must be {_TYPES.get(match[2], match[2])}, not {match[1]!r}"
-    if match := re.fullmatch(r"Value (.*) \(.*\) is incompatible with type hint '(\w+)'", text):
+    if match := re.fullmatch(r"Value (.*) \(.*\) is incompatible with type hint '([\w.\[\]]+)'", text):
         return f"{key} must hold {_HINTS.get(match[2], match[2])}, not {match[1]}"
     if "is not Optional" in text:
         return f"{key} must not be null"
