@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from subnetray.config import RunConfig
-from subnetray.rollout import Policy, Samples, Sampling
+from subnetray.rollout import Policy, Sampling
 from subnetray.rollout.sampling import derive_seed
 from subnetray.subnetwork.weights import named_weights
 from subnetray.tasks import Problem, Task

@@ -14,7 +14,6 @@ _PROMPTS = 2048  # training prompts that rejection sampling draws from, at most
 
 def build(setting: Setting) -> Trainer:
     """Return a trainer of −mean log π over completion tokens; examples are in the order they are trained on."""
-    algorithm = setting.config.algorithm
     examples = examples_of(setting)
     setting.data.add(examples)
     dataset = Dataset.from_dict(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import Any
 
+from subnetray.files import write_atomic
 from subnetray.job.spec import RunSpec
 
 
@@ -17,7 +19,6 @@ def launch(spec: RunSpec, max_failures: int) -> None:
     import ray.train
     from ray.train.torch import TorchTrainer
 
-    from subnetray.job.run import failure
     from subnetray.rollout import EngineError
 
     spec.directory.mkdir(parents=True, exist_ok=True)
@@ -45,6 +46,12 @@ def launch(spec: RunSpec, max_failures: int) -> None:
         failure(spec, reason(error))
     finally:
         shutil.rmtree(storage, ignore_errors=True)
+
+
+def failure(spec: RunSpec, reason: str) -> None:
+    """Record that the run failed, and why."""
+    result = {"run_id": spec.run_id, "status": "failed", "error": reason}
+    write_atomic(spec.result, json.dumps(result, indent=1))
 
 
 def reason(error: BaseException) -> str:

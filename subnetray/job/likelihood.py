@@ -26,9 +26,9 @@ def mean_nll(model: PreTrainedModel, examples: Sequence[Example], pad: int) -> f
             # Padding is on the right, where a causal decoder's real tokens cannot see it.
             ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=model.device)
             logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float()
-            nll = torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
-            ).view(len(rows), -1)
+            nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(
+                len(rows), -1
+            )
             for example, row, values in zip(batch, rows, nll, strict=True):
                 total += float(values[len(example.prompt) - 1 : len(row) - 1].sum())
                 tokens += len(example.completion)

@@ -21,7 +21,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from subnetray import algorithms, rollout, tasks
 from subnetray.algorithms.setting import DataLog, RunError, Setting
-from subnetray.config import RunConfig
 from subnetray.files import write_atomic
 from subnetray.job.evaluation import Score, evaluate
 from subnetray.job.likelihood import mean_nll
@@ -168,12 +167,6 @@ def summary(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def failure(spec: RunSpec, reason: str) -> None:
-    """Record that the run failed, and why."""
-    result = {"run_id": spec.run_id, "status": "failed", "error": reason}
-    write_atomic(spec.result, json.dumps(result, indent=1))
-
-
 def quiet() -> None:
     """Keep the libraries' banners and progress bars off the sweep's own output; errors still appear."""
     import datasets
@@ -185,8 +178,6 @@ def quiet() -> None:
     datasets.disable_progress_bars()
     # transformers deprecates what TRL still asks of it.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-
-
 
 
 def _device(spec: RunSpec) -> torch.device:

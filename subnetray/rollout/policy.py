@@ -52,9 +52,7 @@ class Policy:
         start = time.perf_counter()
         share = -(-len(prompts) // len(self._engines))
         calls = [
-            engine.generate.remote(
-                self._version, self._weights, prompts[first : first + share], sampling, first
-            )
+            engine.generate.remote(self._version, self._weights, prompts[first : first + share], sampling, first)
             for engine, first in zip(self._engines, range(0, len(prompts), share), strict=False)
         ]
         try:

@@ -1,0 +1,3 @@
+"""The driver of a sweep: Ray Tune runs what is missing, results are gathered as they come."""
+
+from __future__ import annotations

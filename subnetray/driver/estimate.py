@@ -1,0 +1,35 @@
+"""How long runs take: measured on this machine where some have finished, else a prior for the embedded model."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from subnetray.config import EmbeddedModel, RunConfig
+from subnetray.grid.plan import Run
+
+# Seconds on one core of two busy ones: what every run costs, and what a sequence of one step costs (a DPO pair is two).
+_FIXED_S = 2.5
+_SEQUENCE_S = {"grpo": 1.1e-3, "sft": 0.5e-3, "dpo": 1.3e-3}
+
+
+def cost(config: RunConfig) -> float:
+    """Relative cost of a run; seconds for the embedded model."""
+    algorithm = config.algorithm
+    return _FIXED_S + _SEQUENCE_S[algorithm.name] * algorithm.steps * algorithm.batch_size
+
+
+def seconds(
+    pending: Sequence[Run], done: Sequence[Run], result: Callable[[Run], dict[str, Any] | None], at_once: int
+) -> float | None:
+    """Wall-clock that the ``pending`` runs take, ``at_once`` at a time; None where nothing is known of such a model."""
+    ratios = [
+        known["seconds"]["total"] / cost(run.config)
+        for run in done
+        if (known := result(run)) is not None and known["status"] == "done"
+    ]
+    if not ratios and not all(isinstance(run.config.model, EmbeddedModel) for run in pending):
+        return None
+    scale = statistics.median(ratios) if ratios else 1.0
+    return scale * sum(cost(run.config) for run in pending) / at_once

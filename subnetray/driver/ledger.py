@@ -1,0 +1,202 @@
+"""A sweep's directory: what is in it, whose it is, and the table of its runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from subnetray.config import ConfigError
+from subnetray.files import atomic_path, write_atomic
+from subnetray.grid.plan import Plan, Run
+
+_VERSION = 1
+
+
+class Ledger:
+    """Results of a plan's runs under ``directory``; a result exists whole or not at all."""
+
+    def __init__(self, directory: Path, plan: Plan) -> None:
+        self.directory, self.plan = directory, plan
+        self._results: dict[str, dict[str, Any]] = {}
+        self._lock: int | None = None
+
+    @property
+    def sweep_file(self) -> Path:
+        return self.directory / "sweep.yaml"
+
+    def run_directory(self, run: Run) -> Path:
+        """Where the files of a run lie."""
+        return self.directory / "runs" / run.run_id
+
+    def check(self, resume: str) -> None:
+        """Raise ConfigError unless the directory is new or this sweep's, as ``resume`` asks; writes nothing."""
+        if self.directory.exists() and not self.directory.is_dir():
+            raise ConfigError(f"out must be a directory, and {self.directory} is a file")
+        owner = self._owner()
+        if owner is None:
+            if self.directory.is_dir() and any(item.name != ".lock" for item in self.directory.iterdir()):
+                raise ConfigError(
+                    f"out must be a new directory or that of a sweep, and {self.directory} holds other files"
+                )
+            if resume == "must":
+                raise ConfigError(f"resume=must, but {self.directory} holds no sweep to resume")
+            return
+        if owner.get("runs") != self._run_ids() and resume != "never":
+            name = owner.get("grid", {}).get("name", "another")
+            raise ConfigError(
+                f"out: {self.directory} holds a sweep ({name}) of other runs: choose another directory with out=,"
+                " or start anew with resume=never"
+            )
+
+    def open(self, overrides: Sequence[str], resume: str) -> None:
+        """Take the directory for this process and write ``sweep.yaml``. Raises ConfigError as :meth:`check` does."""
+        self.check(resume)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.directory / ".lock", os.O_CREAT | os.O_RDWR)
+        try:
+            # The kernel drops the lock with the process, however it ends.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"out: another sweep is running in {self.directory}") from None
+        if resume == "never":
+            for item in self.directory.iterdir():
+                if item.is_dir():
+                    shutil.rmtree(item)
+                elif item.name != ".lock":
+                    item.unlink()
+        content = {
+            "version": _VERSION,
+            "grid": dataclasses.asdict(self.plan.grid),
+            "overrides": list(overrides),
+            "runs": self._run_ids(),
+        }
+        write_atomic(self.sweep_file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+    def result(self, run: Run) -> dict[str, Any] | None:
+        """What a run's ``result.json`` says; None while there is none. A finished run is read once."""
+        if (known := self._results.get(run.run_id)) is not None:
+            return known
+        try:
+            result: dict[str, Any] = json.loads((self.run_directory(run) / "result.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return {"run_id": run.run_id, "status": "failed", "error": "its result.json is not readable"}
+        if result["status"] == "done":
+            self._results[run.run_id] = result
+        return result
+
+    def done(self, run: Run) -> bool:
+        """Whether the run has finished and need not run again."""
+        result = self.result(run)
+        return result is not None and result["status"] == "done"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a run that has a result, in the order of the plan: the columns of ``runs.parquet``."""
+        return [row(run, result) for run in self.plan.runs if (result := self.result(run)) is not None]
+
+    def write_table(self, name: str, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
+        """Write ``name`` (a Parquet file) atomically."""
+        with atomic_path(self.directory / name) as temporary:
+            pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary)
+
+    def write_runs(self) -> None:
+        """Write ``runs.parquet``."""
+        self.write_table("runs.parquet", self.rows(), runs_schema(self.plan))
+
+    def _owner(self) -> dict[str, Any] | None:
+        if not self.sweep_file.is_file():
+            return None
+        try:
+            content = yaml.safe_load(self.sweep_file.read_text())
+        except yaml.YAMLError:
+            content = None
+        if not isinstance(content, dict):
+            raise ConfigError(f"out: {self.sweep_file} is not readable: choose another directory, or remove it")
+        return content
+
+    def _run_ids(self) -> list[str]:
+        return sorted({run.run_id for run in self.plan.runs})
+
+
+_EVALUATION = [
+    f"accuracy_{kind}_{when}{suffix}"
+    for kind in ("greedy", "sampled")
+    for when in ("before", "after")
+    for suffix in ("", "_se")
+]
+
+
+def runs_schema(plan: Plan) -> pa.Schema:
+    """Columns of ``runs.parquet``: identity, factors, config, result."""
+    text, real, whole = pa.string(), pa.float64(), pa.int64()
+    tolerances = plan.runs[0].config.measurement.tolerances
+    columns = [
+        ("run_id", text),
+        *((factor, text) for factor in plan.grid.factors),
+        ("seed", whole),
+        *((name, text) for name in ("status", "error", "model", "task", "algorithm", "precision")),
+        ("lr", real),
+        *((name, text) for name in ("export_dtype", "init_hash", "final_hash")),
+        *((name, real) for name in ("reward_before", "reward_after", *_EVALUATION)),
+        ("eval_n", whole),
+        ("density_bitwise", real),
+        *((f"density_{tau:g}", real) for tau in tolerances),
+        ("n", whole),
+        ("steps", whole),
+        ("sum_lr", real),
+        ("data_nll", real),
+        ("data_tokens", whole),
+        ("seconds", real),
+    ]
+    return pa.schema(columns)
+
+
+def row(run: Run, result: dict[str, Any]) -> dict[str, Any]:
+    """The row of one run; a failed one has only identity, config and reason."""
+    config = run.config
+    values: dict[str, Any] = {
+        "run_id": run.run_id,
+        **run.cell,
+        "seed": run.seed,
+        "status": result["status"],
+        "error": result["error"],
+        "model": config.model.name,
+        "task": config.task.name,
+        "algorithm": config.algorithm.name,
+        "precision": config.precision,
+        "lr": config.algorithm.lr,
+    }
+    if result["status"] != "done":
+        return values
+    for when, scores in result["evaluation"].items():
+        values[f"reward_{when}"] = scores["sampled"]["reward"]
+        for kind, score in scores.items():
+            values[f"accuracy_{kind}_{when}"] = score["accuracy"]
+            values[f"accuracy_{kind}_{when}_se"] = score["accuracy_se"]
+            values["eval_n"] = score["n"]
+    nll = result["data"]["nll"]
+    return values | {
+        "export_dtype": result["export_dtype"],
+        "init_hash": result["init_hash"],
+        "final_hash": result["final_hash"],
+        "density_bitwise": result["density"]["bitwise"],
+        **{f"density_{tau}": density for tau, density in result["density"]["abs"].items()},
+        "n": result["n"],
+        "steps": result["steps"],
+        "sum_lr": result["sum_lr"],
+        "data_nll": None if nll is None or math.isnan(nll) else nll,
+        "data_tokens": result["data"]["tokens"],
+        "seconds": result["seconds"]["total"],
+    }

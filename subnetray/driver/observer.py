@@ -1,0 +1,132 @@
+"""Gathers results while runs go on: a thread beside Ray Tune's loop, fed by Tune's callbacks."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ray.tune import Callback
+
+from subnetray.driver.ledger import Ledger, row
+from subnetray.driver.pairs import SCHEMA, Pairs
+from subnetray.driver.progress import Progress, steps_done
+from subnetray.driver.tracking import Tracker
+from subnetray.grid.design import describe
+from subnetray.grid.plan import Run
+from subnetray.job import RunSpec
+from subnetray.job.launch import failure
+
+_TICK_S = 2.0
+_WRITE_EVERY_S = 20.0
+
+
+class Events(Callback):
+    """What Ray Tune says of its trials, put into queues; Tune's own loop does no more work than that."""
+
+    def __init__(self) -> None:
+        self.queue: queue.SimpleQueue[tuple[str, str, str] | None] = queue.SimpleQueue()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune saves its callbacks so that it could restore an experiment; a sweep resumes from its results instead.
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self.queue.put(("start", _run_id(trial), ""))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self.queue.put(("end", _run_id(trial), ""))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        text = str(trial.get_error() or "").strip().splitlines()
+        self.queue.put(("error", _run_id(trial), text[-1] if text else "its process died"))
+
+
+class Observer:
+    """Turns what Tune says into rows, overlaps, W&B runs and lines of progress, in a thread of its own."""
+
+    def __init__(
+        self, ledger: Ledger, specs: Mapping[str, RunSpec], pairs: Pairs, tracker: Tracker, progress: Progress
+    ) -> None:
+        self._ledger, self._specs, self._pairs, self._tracker = ledger, specs, pairs, tracker
+        self._progress = progress
+        self._runs = {run.run_id: run for run in ledger.plan.runs}
+        self._labels = {run.run_id: describe(ledger.plan.grid, run.cell) for run in ledger.plan.runs}
+        self._running: dict[str, Run] = {}
+        self.events = Events()
+        self._thread = threading.Thread(target=self._watch, name="observer")
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> Observer:
+        for run in self._ledger.plan.runs:
+            if self._ledger.done(run):
+                self._gather(run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.events.queue.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _watch(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:
+            # Raised again in the driver when the sweep ends: the runs themselves are not to blame.
+            self._error = error
+
+    def _loop(self) -> None:
+        written = time.monotonic()
+        while True:
+            try:
+                event = self.events.queue.get(timeout=_TICK_S)
+            except queue.Empty:
+                self._tick()
+            else:
+                if event is None:
+                    return
+                self._handle(*event)
+            if time.monotonic() - written > _WRITE_EVERY_S:
+                self.write()
+                written = time.monotonic()
+
+    def _handle(self, kind: str, run_id: str, text: str) -> None:
+        run = self._runs[run_id]
+        if kind == "start":
+            self._running[run_id] = run
+            return
+        if kind == "error":
+            failure(self._specs[run_id], text)
+        self._running.pop(run_id, None)
+        result = self._gather(run)
+        self._progress.finished(run, self._labels[run_id], result, len(self._running))
+
+    def _tick(self) -> None:
+        waiting = []
+        for run_id, run in self._running.items():
+            metrics = self._specs[run_id].metrics
+            self._tracker.follow(run, self._labels[run_id], metrics)
+            done, steps = steps_done(metrics), run.config.algorithm.steps
+            waiting.append(f"{self._labels[run_id]} seed={run.seed} (step {done} of {steps})")
+        self._progress.tick(waiting, len(self._running))
+
+    def _gather(self, run: Run) -> dict[str, Any]:
+        result = self._ledger.result(run) or {"status": "failed", "error": "it ended without a result"}
+        spec = self._specs[run.run_id]
+        if result["status"] == "done":
+            self._pairs.add(run.run_id, spec.mask, spec.init)
+        self._tracker.finish(run, self._labels[run.run_id], spec.metrics, row(run, result))
+        return result
+
+    def write(self) -> None:
+        """Write ``runs.parquet`` and ``overlap.parquet`` as far as results are there."""
+        self._ledger.write_runs()
+        self._ledger.write_table("overlap.parquet", self._pairs.rows, SCHEMA)
+
+
+def _run_id(trial: Any) -> str:
+    return str(trial.config["spec"]["run_id"])

@@ -1,0 +1,68 @@
+"""``python -m subnetray.sweep +grid=NAME``: run every cell of a grid, measure it, and write the answer.
+
+Exit codes: 0 all runs are done; 1 some failed (the rest are done and reported); 2 bad input, found before work began.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from subnetray.compose import Composer
+from subnetray.config import ConfigError, SweepConfig
+from subnetray.driver import estimate, machine
+from subnetray.driver.execute import directory_of, execute, pending
+from subnetray.driver.ledger import Ledger
+from subnetray.driver.progress import clock
+from subnetray.grid import Plan, plan
+from subnetray.grid.design import describe
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m subnetray.sweep", description=__doc__.splitlines()[0])
+    parser.add_argument("--config-dir", type=Path, help="a directory of your own in the layout of conf/")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, such as +grid=origins")
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        sweep, planned = plan(Composer(options.config_dir), options.overrides)
+        if sweep.dry_run:
+            _show(sweep, planned)
+            return 0
+        return 1 if execute(sweep, planned, options.overrides, _say) else 0
+    except ConfigError as error:
+        print(f"subnetray: {error}", file=sys.stderr)
+        return 2
+
+
+def _show(sweep: SweepConfig, planned: Plan) -> None:
+    """Print the runs, which are done already, and how long the rest will take."""
+    ledger = Ledger(directory_of(sweep, planned), planned)
+    ledger.check(sweep.resume)
+    todo = pending(ledger, sweep.resume)
+    waiting = {run.run_id for run in todo}
+    for run in planned.runs:
+        state = "to do" if run.run_id in waiting else "done"
+        print(f"{run.run_id}  {state:5}  {describe(planned.grid, run.cell)} seed={run.seed}")
+    print(f"{len(planned.runs)} runs, {len(planned.runs) - len(todo)} done, {len(todo)} to do in {ledger.directory}")
+    if todo:
+        at_once = sweep.cluster.max_concurrent or (
+            max(1, int(machine.cores() // sweep.cluster.cpus_per_run)) if sweep.cluster.address is None else 1
+        )
+        done = [run for run in planned.runs if run.run_id not in waiting]
+        seconds = estimate.seconds(todo, done, ledger.result, at_once)
+        print(
+            f"estimate: {clock(seconds)} (h:m:s), {at_once} at a time, after about a minute of start-up"
+            if seconds is not None
+            else "estimate: unknown until a first run with this model has finished"
+        )
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
