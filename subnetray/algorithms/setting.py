@@ -123,7 +123,8 @@ def trainer_arguments(setting: Setting) -> dict[str, Any]:
     return {
         "output_dir": str(setting.scratch),
         "learning_rate": algorithm.lr,
-        "lr_scheduler_type": algorithm.schedule,
+        # transformers' plain "constant" passes over warmup_steps.
+        "lr_scheduler_type": {"constant": "constant_with_warmup"}.get(algorithm.schedule, algorithm.schedule),
         "warmup_steps": algorithm.warmup_steps,
         "weight_decay": algorithm.weight_decay,
         "optim": {"adamw": "adamw_torch_fused", "sgd": "sgd"}[algorithm.optimizer],
