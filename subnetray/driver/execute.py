@@ -89,11 +89,14 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
 
 def _prepare(plan: Plan, cache: Path, say: Say) -> dict[Any, Path]:
     """The directory of every init that the plan's runs start from."""
-    configs = dict.fromkeys(run.config.model for run in plan.runs)
-    return {
-        config: models.prepare(config, cache, lambda text, name=config.name: say(f"{name}: {text}"))
-        for config in configs
-    }
+    inits = {}
+    for config in dict.fromkeys(run.config.model for run in plan.runs):
+
+        def log(text: str, name: str = config.name) -> None:
+            say(f"{name}: {text}")
+
+        inits[config] = models.prepare(config, cache, log)
+    return inits
 
 
 def _start_ray(sweep: SweepConfig) -> None:

@@ -42,8 +42,8 @@ def runs_at_once(sweep: SweepConfig, engines: int) -> int:
     by_memory = int((free - fixed) // cluster.memory_gib_per_run)
     if by_memory < 1:
         raise ConfigError(
-            f"cluster.memory_gib_per_run asks for {cluster.memory_gib_per_run:g} GiB a run beside {fixed:g} GiB for Ray and"
-            f" {engines} rollout engines, and {free:.1f} GiB are free: free memory, or lower it if runs need less"
+            f"cluster.memory_gib_per_run asks for {cluster.memory_gib_per_run:g} GiB a run beside {fixed:g} GiB for Ray"
+            f" and {engines} rollout engines, and {free:.1f} GiB are free: free memory, or lower it if runs need less"
         )
     most = min(by_cores, by_memory)
     return most if cluster.max_concurrent is None else min(most, cluster.max_concurrent)

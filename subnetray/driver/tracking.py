@@ -7,7 +7,7 @@ import netrc
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 from urllib.parse import urlparse
 
 from subnetray.config import ConfigError, Tracking
@@ -118,7 +118,7 @@ class Tracker:
         return wandb.init(
             project=self._tracking.project,
             entity=self._tracking.entity,
-            mode=self._tracking.mode,
+            mode=cast(Literal["online", "offline"], self._tracking.mode),
             dir=str(self._directory),
             id=identity,
             name=name,

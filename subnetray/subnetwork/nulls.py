@@ -1,7 +1,7 @@
 """Overlap against nulls: what two masks would share without shared structure, for many pairs at once.
 
-The uniform null (the paper's appendix E) takes every coordinate of a run as equally likely to be in its mask. In bf16 it
-is not: an update of a given size is visible where |w| is small, and |w| is common to runs of one init, so that
+The uniform null (the paper's appendix E) takes every coordinate of a run as equally likely to be in its mask. In bf16
+it is not: an update of a given size is visible where |w| is small, and |w| is common to runs of one init, so that
 independent runs overlap above that null. The *ULP-stratified* null compares like with like: within a stratum (tensor
 × exponent of |w_init|) all coordinates have the same spacing of representable values.
 """
@@ -38,8 +38,8 @@ class PairCounts:
     """Counts of every pair of R masks (rows) with C others (columns), and what a stratified null expects of them.
 
     ``n`` coordinates; ``k1`` (R,), ``k2`` (C,) and ``k12`` (R, C) int64. ``expected`` (R, C): Σ_b k1_b·k2_b/n_b over
-    strata b. ``odds_ratio`` (R, C), Mantel–Haenszel: Σ_b a_b·d_b/n_b over Σ_b b_b·c_b/n_b, where a, b, c, d are the cells
-    of stratum b's 2×2 table; inf where only the divisor is 0, NaN where both are.
+    strata b. ``odds_ratio`` (R, C), Mantel–Haenszel: Σ_b a_b·d_b/n_b over Σ_b b_b·c_b/n_b, where a, b, c, d are the
+    cells of stratum b's 2×2 table; inf where only the divisor is 0, NaN where both are.
     """
 
     n: int

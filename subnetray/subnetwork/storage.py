@@ -79,4 +79,4 @@ def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _checksum(tensor: Tensor) -> int:
     # An empty tensor may have a stride of 0, which cannot be viewed as bytes.
-    return zlib.crc32(tensor.view(torch.uint8).numpy()) if tensor.numel() else 0
+    return zlib.crc32(tensor.view(torch.uint8).numpy().data) if tensor.numel() else 0

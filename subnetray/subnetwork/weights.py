@@ -67,5 +67,5 @@ def weights_hash(weights: Weights) -> str:
         tensor = weights[name]
         # One JSON line a tensor; with dtype and shape known, where its bytes end is known: no two inputs collide.
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode() + b"\n")
-        digest.update(flat_integers(tensor))
+        digest.update(flat_integers(tensor).data)
     return digest.hexdigest()

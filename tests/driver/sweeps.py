@@ -1,0 +1,80 @@
+"""A made-up sweep for the driver's tests: real plans, masks and results, no training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from subnetray.compose import Composer
+from subnetray.grid import Plan, Run, plan
+from subnetray.subnetwork import Mask
+
+OVERRIDES = ("+grid=smoke", "grid.seeds=[0,1]")
+
+
+def make_plan(*overrides: str) -> Plan:
+    """The smoke grid with two seeds."""
+    return plan(Composer(), [*OVERRIDES, *overrides])[1]
+
+
+def make_result(run: Run, **changes: Any) -> dict[str, Any]:
+    """What a finished run writes."""
+    score = {"reward": 0.5, "accuracy": 0.5, "accuracy_se": 0.1, "n": 64}
+    result = {
+        "run_id": run.run_id,
+        "status": "done",
+        "error": None,
+        "export_dtype": "bfloat16",
+        "init_hash": "a",
+        "final_hash": "b",
+        "steps": 6,
+        "sum_lr": 6e-5,
+        "evaluation": {
+            "before": {"greedy": score, "sampled": score},
+            "after": {"greedy": {**score, "accuracy": 0.75}, "sampled": {**score, "reward": 0.625}},
+        },
+        "data": {"nll": 0.25, "examples": 10, "tokens": 40},
+        "seconds": {"total": 2.0},
+        "n": 100,
+        "density": {
+            "bitwise": 0.25,
+            "abs": {f"{tau:g}": 0.25 for tau in run.config.measurement.tolerances},
+        },
+    }
+    return result | changes
+
+
+def write_result(directory: Path, run: Run, **changes: Any) -> None:
+    """Put a result where the driver looks for it."""
+    path = directory / "runs" / run.run_id / "result.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(make_result(run, **changes)))
+
+
+def write_init(directory: Path, seed: int = 0) -> dict[str, Tensor]:
+    """Weights in the layout of ``save_pretrained``."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {
+        "model.a.weight": torch.randn(40, 30, generator=generator).bfloat16(),
+        "model.b.bias": torch.randn(17, generator=generator).bfloat16(),
+    }
+    directory.mkdir(parents=True)
+    save_file(weights, directory / "model.safetensors")
+    return weights
+
+
+def random_masks(like: dict[str, Tensor], densities: Sequence[float]) -> list[Mask]:
+    """Independent masks of the given densities."""
+    generator = torch.Generator().manual_seed(1)
+    return [
+        Mask.from_bools(
+            {name: torch.rand(tensor.shape, generator=generator) < density for name, tensor in like.items()}
+        )
+        for density in densities
+    ]

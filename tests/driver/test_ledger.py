@@ -1,0 +1,104 @@
+"""A sweep's directory: whose it is, and its table of runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from subnetray.config import ConfigError
+from subnetray.driver.execute import pending
+from subnetray.driver.ledger import Ledger, runs_schema
+from tests.driver.sweeps import make_plan, write_result
+
+
+def test_runs_parquet_has_every_factor_and_result_as_a_column(tmp_path: Path) -> None:
+    plan = make_plan()
+    ledger = Ledger(tmp_path / "out", plan)
+    ledger.open(["+grid=smoke"], "auto")
+    first, second, *_ = plan.runs
+    write_result(ledger.directory, first)
+    write_result(ledger.directory, second, status="failed", error="RunError: loss is nan at step 3")
+    ledger.write_runs()
+    rows = pq.read_table(ledger.directory / "runs.parquet").to_pylist()
+    assert [row["run_id"] for row in rows] == [first.run_id, second.run_id]
+    done, failed = rows
+    assert (done["method"], done["learning_rate"], done["seed"]) == ("grpo", "1e-5", 0)
+    assert (done["accuracy_greedy_before"], done["accuracy_greedy_after"]) == (0.5, 0.75)
+    assert (done["reward_before"], done["reward_after"]) == (0.5, 0.625)
+    assert (done["density_bitwise"], done["density_1e-05"], done["n"]) == (0.25, 0.25, 100)
+    assert failed["error"] == "RunError: loss is nan at step 3"
+    assert failed["density_bitwise"] is None
+    assert set(done) == set(runs_schema(plan).names)
+
+
+def test_sweep_yaml_holds_the_resolved_grid(tmp_path: Path) -> None:
+    plan = make_plan()
+    Ledger(tmp_path / "out", plan).open(["+grid=smoke"], "auto")
+    content = yaml.safe_load((tmp_path / "out" / "sweep.yaml").read_text())
+    assert content["grid"]["factors"]["method"]["levels"]["sft_gold"] == ["algorithm=sft", "algorithm.data=gold"]
+    assert content["overrides"] == ["+grid=smoke"]
+
+
+def test_only_finished_runs_are_not_run_again(tmp_path: Path) -> None:
+    plan = make_plan()
+    ledger = Ledger(tmp_path, plan)
+    done, failed, torn, *rest = plan.runs
+    write_result(tmp_path, done)
+    write_result(tmp_path, failed, status="failed", error="out of memory")
+    write_result(tmp_path, torn)
+    (tmp_path / "runs" / torn.run_id / "result.json").write_text('{"run_id": ')
+    todo = {run.run_id for run in pending(ledger, "auto")}
+    assert todo == {run.run_id for run in (failed, torn, *rest)}
+    assert len(pending(ledger, "never")) == len(plan.runs)
+
+
+def test_the_longest_runs_come_first(tmp_path: Path) -> None:
+    todo = pending(Ledger(tmp_path, make_plan()), "auto")
+    assert todo[0].config.algorithm.name == "dpo"
+    assert todo[-1].config.algorithm.name == "sft"
+
+
+def test_a_directory_of_another_sweep_is_refused_and_kept(tmp_path: Path) -> None:
+    Ledger(tmp_path / "out", make_plan()).open([], "auto")
+    other = Ledger(tmp_path / "out", make_plan("algorithm.epsilon=0.3"))
+    with pytest.raises(ConfigError, match="holds a sweep \\(smoke\\) of other runs"):
+        other.check("auto")
+    other.check("never")
+
+
+def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    for resume in ("auto", "never"):
+        with pytest.raises(ConfigError, match="holds other files"):
+            Ledger(tmp_path, make_plan()).check(resume)
+
+
+def test_resume_must_needs_something_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no sweep to resume"):
+        Ledger(tmp_path / "new", make_plan()).check("must")
+    assert not (tmp_path / "new").exists()
+
+
+def test_two_drivers_cannot_share_a_directory(tmp_path: Path) -> None:
+    first = Ledger(tmp_path / "out", make_plan())
+    first.open([], "auto")
+    with pytest.raises(ConfigError, match="another sweep is running"):
+        Ledger(tmp_path / "out", make_plan()).open([], "auto")
+
+
+def test_resume_never_starts_anew(tmp_path: Path) -> None:
+    plan = make_plan()
+    directory = tmp_path / "out"
+    Ledger(directory, plan).check("auto")
+    ledger = Ledger(directory, plan)
+    ledger.open([], "auto")
+    write_result(directory, plan.runs[0])
+    fresh = Ledger(directory, plan)
+    assert ledger._lock is not None
+    os.close(ledger._lock)
+    fresh.open([], "never")
+    assert not fresh.done(plan.runs[0])

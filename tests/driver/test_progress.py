@@ -1,0 +1,53 @@
+"""What a person sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from subnetray.driver import progress
+from subnetray.driver.progress import Progress, clock, steps_done
+from tests.driver.sweeps import make_plan, make_result
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (75, "1:15"), (3600, "1:00:00"), (-3, "0:00")])
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_finished_and_failed_runs_are_counted_and_time_left_follows_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    lines: list[str] = []
+    first, second, third = make_plan().runs[:3]
+    shown = Progress(4, 1, {first.run_id: 10.0, second.run_id: 10.0, third.run_id: 40.0}, lines.append)
+    now = 110.0
+    shown.finished(first, "baseline", make_result(first), running=2)
+    shown.finished(second, "kl=0.1", {"status": "failed", "error": "RunError: loss is nan at step 2"}, running=1)
+    assert lines[0] == (
+        "[2/4] 0:10, 2 running, about 0:50 left | baseline seed=0: density 25.0%, accuracy 50.0% -> 50.0%"
+    )
+    assert lines[1] == (
+        "[2/4] 0:10, 1 running, 1 failed, about 0:20 left | kl=0.1 seed=1: failed: RunError: loss is nan at step 2"
+    )
+
+
+def test_silence_is_broken_by_what_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    lines: list[str] = []
+    shown = Progress(1, 0, {"a": 1.0}, lines.append)
+    now = 5.0
+    shown.tick(["x"], 1)
+    assert lines == []
+    now = 30.0
+    shown.tick(["baseline seed=0 (step 3 of 6)"], 1)
+    shown.tick([], 1)
+    assert lines == ["[0/1] 0:30, 1 running | waiting for baseline seed=0 (step 3 of 6)"]
+
+
+def test_steps_are_the_lines_written_so_far(tmp_path: Path) -> None:
+    assert steps_done(tmp_path / "none") == 0
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert steps_done(tmp_path / "metrics.jsonl") == 2

@@ -1,0 +1,165 @@
+"""The main command as a user runs it, in processes of its own: real Ray, Tune, Train, TRL, vLLM and W&B."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+_ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def _command(*overrides: str) -> list[str]:
+    return [sys.executable, "-m", "subnetray.sweep", *overrides]
+
+
+def _sweep(*overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _command(*overrides), env=_ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False
+    )
+
+
+def _rows(out: Path, table: str = "runs") -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(out / f"{table}.parquet").to_pylist()
+    return rows
+
+
+def _finals(out: Path) -> dict[str, str]:
+    return {row["run_id"]: row["final_hash"] for row in _rows(out)}
+
+
+@pytest.fixture(scope="module")
+def swept(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished smoke sweep."""
+    out = tmp_path_factory.mktemp("sweep") / "smoke"
+    done = _sweep("+grid=smoke", f"out={out}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 runs done, 0 failed" in done.stdout
+    return out
+
+
+def test_all_results_are_there(swept: Path) -> None:
+    rows = _rows(swept)
+    assert [row["status"] for row in rows] == ["done"] * 6
+    assert {(row["method"], row["learning_rate"]) for row in rows} == {
+        (method, rate) for method in ("grpo", "sft_gold", "dpo_on_policy") for rate in ("1e-5", "1e-4")
+    }
+    assert all(0 < row["density_bitwise"] < 1 for row in rows)
+    # The learning rate is the first cause of density.
+    for method in ("grpo", "sft_gold", "dpo_on_policy"):
+        low, high = (
+            next(r["density_bitwise"] for r in rows if (r["method"], r["learning_rate"]) == (method, rate))
+            for rate in ("1e-5", "1e-4")
+        )
+        assert low < high
+    assert len(_rows(swept, "overlap")) == 15
+    for row in rows:
+        files = {path.name for path in (swept / "runs" / row["run_id"]).iterdir()}
+        assert files == {"config.yaml", "metrics.jsonl", "result.json", "mask.safetensors", "delta.safetensors"}
+    report = (swept / "report.md").read_text()
+    assert "sft_gold" in report
+
+
+def test_wandb_files_hold_every_run_and_the_sweep(swept: Path) -> None:
+    names = {}
+    for path in (swept / "wandb").glob("offline-run-*/*.wandb"):
+        inspected = subprocess.run(
+            [Path(sys.executable).with_name("wandb"), "leet", "inspect", "--json", path],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        records = [json.loads(line) for line in inspected.stdout.splitlines()]
+        run = next(record["run"] for record in records if record["type"] == "run")
+        names[run["display_name"]] = (run, records)
+    assert len(names) == 7
+    assert len({run["run_group"] for run, _ in names.values()}) == 1
+    run, records = names["baseline seed=0"]
+    history = [record["history"]["item"] for record in records if record["type"] == "history"]
+    assert [item["step"] for item in history] == [1, 2, 3, 4, 5, 6]
+    assert all("reward" in item and "density" in item for item in history)
+    baseline = next(r for r in _rows(swept) if (r["method"], r["learning_rate"]) == ("grpo", "1e-5"))
+    assert history[-1]["density"] == pytest.approx(baseline["density_bitwise"])
+    assert run["config"]["update"]["algorithm"]["name"] == "grpo"
+    assert any("overlap" in json.dumps(record) for record in names["smoke"][1] if record["type"] == "history")
+
+
+def test_the_same_grid_again_does_nothing_and_says_so(swept: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (swept / "runs").rglob("*") if path.is_file()}
+    again = _sweep("+grid=smoke", f"out={swept}")
+    assert again.returncode == 0
+    assert "all 6 runs are done: nothing to do" in again.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in (swept / "runs").rglob("*") if path.is_file()}
+
+
+def test_dry_run_lists_runs_what_is_cached_and_an_estimate(swept: Path) -> None:
+    shown = _sweep("+grid=smoke", f"out={swept}", "dry_run=true")
+    assert shown.returncode == 0
+    assert "6 runs, 6 done, 0 to do" in shown.stdout
+    fresh = _sweep("+grid=smoke", f"out={swept}-other", "dry_run=true")
+    assert "6 runs, 0 done, 6 to do" in fresh.stdout
+    assert "estimate: " in fresh.stdout
+    assert not Path(f"{swept}-other").exists()
+
+
+def test_a_driver_that_is_killed_resumes_to_the_same_bytes(swept: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    driver = subprocess.Popen(
+        _command("+grid=smoke", f"out={out}", "tracking=disabled"),
+        env=_ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    family: list[psutil.Process] = []
+    deadline = time.monotonic() + 300
+    while not list(out.glob("runs/*/result.json")):
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        family = psutil.Process(driver.pid).children(recursive=True)
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    # Ray's processes notice that their driver is gone and end by themselves.
+    _, alive = psutil.wait_procs(family, timeout=90)
+    assert not alive
+    left = len(list(out.glob("runs/*/result.json")))
+    assert 0 < left < 6
+    resumed = _sweep("+grid=smoke", f"out={out}", "resume=must", "tracking=disabled")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "of 6 runs to do" in resumed.stdout
+    assert _finals(out) == _finals(swept)
+
+
+def test_a_failed_run_is_recorded_and_the_others_go_on(tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "failing"
+    grid = tmp_path / "conf" / "grid"
+    grid.mkdir(parents=True)
+    (grid / "failing.yaml").write_text(
+        "# @package grid\n"
+        "name: failing\n"
+        "seeds: [0]\n"
+        "overrides: [algorithm=sft, algorithm.steps=2, algorithm.batch_size=16, evaluation.prompts=32]\n"
+        "factors:\n"
+        "  rate:\n"
+        "    baseline: low\n"
+        "    levels: {low: [algorithm.lr=1e-5], absurd: [algorithm.lr=1e30]}\n"
+        "one_at_a_time: [rate]\n"
+    )
+    done = _sweep(f"--config-dir={tmp_path / 'conf'}", "+grid=failing", f"out={out}", "tracking=disabled")
+    assert done.returncode == 1, done.stdout + done.stderr
+    rows = {row["rate"]: row for row in _rows(out)}
+    assert rows["low"]["status"] == "done"
+    assert rows["absurd"]["status"] == "failed"
+    assert "step" in rows["absurd"]["error"]
+    assert rows["absurd"]["error"] in (out / "report.md").read_text()

@@ -1,0 +1,52 @@
+"""Mean NLL against a direct float64 computation, one sequence at a time."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from subnetray.algorithms.setting import Example
+from subnetray.job import likelihood
+
+
+@pytest.fixture(scope="module")
+def model() -> Qwen2ForCausalLM:
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=16,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        initializer_range=0.3,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def test_mean_nll_is_that_of_every_completion_token(model: Qwen2ForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(0)
+    examples = [
+        Example(rng.choices(range(16), k=rng.randint(1, 5)), rng.choices(range(16), k=rng.randint(1, 4)))
+        for _ in range(20)
+    ]
+    monkeypatch.setattr(likelihood, "_TOKENS", 30)  # several batches, of several widths
+    reference = model.double()
+    total, tokens = 0.0, 0
+    for example in examples:
+        ids = torch.tensor([example.prompt + example.completion])
+        logprobs = reference(input_ids=ids).logits[0].log_softmax(-1)
+        for position in range(len(example.prompt), ids.shape[1]):
+            total -= float(logprobs.detach()[position - 1, ids[0, position]])
+            tokens += 1
+    assert likelihood.mean_nll(model.float(), examples, pad=0) == pytest.approx(total / tokens, rel=1e-5)
+
+
+def test_mean_nll_leaves_the_model_in_its_mode_and_is_nan_without_tokens(model: Qwen2ForCausalLM) -> None:
+    model.train()
+    assert math.isnan(likelihood.mean_nll(model, [], pad=0))
+    assert model.training

@@ -1,0 +1,69 @@
+"""What is written while a run trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import TrainerControl, TrainerState, TrainingArguments
+
+from subnetray.algorithms.setting import RunError
+from subnetray.job.recorder import Recorder
+from subnetray.subnetwork.weights import named_weights
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> TrainingArguments:
+    return TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[])
+
+
+def _recorder(path: Path, model: torch.nn.Module, every: int = 1) -> Recorder:
+    init = {name: tensor.clone() for name, tensor in named_weights(model, torch.bfloat16).items()}
+    return Recorder(path, model, init, torch.bfloat16, every, write=True)
+
+
+def _step(recorder: Recorder, arguments: TrainingArguments, step: int, last: int, **logs: float) -> None:
+    state, control = TrainerState(global_step=step, max_steps=last), TrainerControl()
+    recorder.on_step_end(arguments, state, control)
+    recorder.on_log(arguments, state, control, logs={"loss": 0.5, "learning_rate": 0.1, "grad_norm": 1.0, **logs})
+
+
+def test_density_counts_what_a_bf16_export_shows(tmp_path: Path, arguments: TrainingArguments) -> None:
+    model = torch.nn.Linear(4, 2, bias=False)
+    torch.nn.init.constant_(model.weight, 1.0)
+    recorder = _recorder(tmp_path / "metrics.jsonl", model)
+    recorder.on_train_begin()
+    with torch.no_grad():
+        model.weight[0, 0] += 1.0  # visible
+        model.weight[0, 1] += 1e-4  # below half an ULP of 1.0 in bf16
+    _step(recorder, arguments, 1, last=2)
+    with torch.no_grad():
+        model.weight[0, 0] = 1.0  # back again
+    _step(recorder, arguments, 2, last=2)
+    recorder.on_train_end()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["density"] for line in lines] == [1 / 8, 0.0]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert recorder.steps == 2
+    assert recorder.sum_lr == pytest.approx(0.2)
+
+
+def test_density_is_measured_every_k_steps_and_at_the_end(tmp_path: Path, arguments: TrainingArguments) -> None:
+    recorder = _recorder(tmp_path / "metrics.jsonl", torch.nn.Linear(2, 2), every=3)
+    recorder.on_train_begin()
+    for step in range(1, 6):
+        _step(recorder, arguments, step, last=5)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "density" in line] == [3, 5]
+
+
+@pytest.mark.parametrize("logs", [{"loss": float("nan")}, {"grad_norm": float("inf")}])
+def test_a_run_ends_at_the_step_that_is_not_finite(
+    tmp_path: Path, arguments: TrainingArguments, logs: dict[str, float]
+) -> None:
+    recorder = _recorder(tmp_path / "metrics.jsonl", torch.nn.Linear(2, 2))
+    recorder.on_train_begin()
+    with pytest.raises(RunError, match="at step 4"):
+        _step(recorder, arguments, 4, last=5, **logs)
