@@ -54,7 +54,9 @@ class EmbeddedModel:
     layers: int = 2
     heads: int = 4
     kv_heads: int = 2
-    pretrain_steps: int = 560
+    # Pretraining ends when the running mean of its loss is below pretrain_loss, or after pretrain_steps.
+    pretrain_loss: float = 0.45
+    pretrain_steps: int = 1500
     pretrain_batch_size: int = 128
     pretrain_lr: float = 2e-3
     pretrain_seed: int = 0
@@ -65,6 +67,7 @@ class EmbeddedModel:
     def __post_init__(self) -> None:
         for key in ("hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "pretrain_batch_size"):
             _at_least(f"model.{key}", getattr(self, key), 1)
+        _at_least("model.pretrain_loss", self.pretrain_loss, 0)
         _at_least("model.pretrain_steps", self.pretrain_steps, 0)
         _at_least("model.sft_steps", self.sft_steps, 0)
         _positive("model.pretrain_lr", self.pretrain_lr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -46,7 +46,6 @@ class Recorder(TrainerCallback):
     ) -> None:
         self._path, self._model, self._init, self._export, self._every = path, model, init, export, every
         self._write = write
-        self._file: TextIO | None = None
         self._density: float | None = None
         self._n = sum(tensor.numel() for tensor in init.values())
         self.steps = 0
@@ -55,7 +54,7 @@ class Recorder(TrainerCallback):
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         if self._write:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("w")
+            self._path.write_bytes(b"")
 
     def on_step_end(self, _: TrainingArguments, state: TrainerState, __: TrainerControl, **___: Any) -> None:
         self._density = None
@@ -80,11 +79,6 @@ class Recorder(TrainerCallback):
         self.sum_lr += values["lr"]
         if self._density is not None:
             values["density"] = self._density
-        if self._file is not None:
-            self._file.write(json.dumps({"step": state.global_step, **values}) + "\n")
-            self._file.flush()
-
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._write:
+            with self._path.open("a") as file:
+                file.write(json.dumps({"step": state.global_step, **values}) + "\n")

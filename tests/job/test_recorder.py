@@ -42,7 +42,6 @@ def test_density_counts_what_a_bf16_export_shows(tmp_path: Path, arguments: Trai
     with torch.no_grad():
         model.weight[0, 0] = 1.0  # back again
     _step(recorder, arguments, 2, last=2)
-    recorder.on_train_end()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["density"] for line in lines] == [1 / 8, 0.0]
     assert [line["step"] for line in lines] == [1, 2]
