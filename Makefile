@@ -33,7 +33,7 @@ $(READY): locks/cpu.txt pyproject.toml setup.py
 	@echo "set-up 1/3: .venv from $$("$(PYTHON)" --version)"
 	@"$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check "$$(grep '^uv==' locks/cpu.txt)"
-	@echo "set-up 2/3: the $$(grep -c == locks/cpu.txt) packages of locks/cpu.txt (to download: about PLACE when not cached)"
+	@echo "set-up 2/3: the $$(grep -c == locks/cpu.txt) packages of locks/cpu.txt (2.7 GB on disk)"
 	@$(UV) pip sync --quiet --python $(BIN)/python $(TORCH_FROM) locks/cpu.txt
 	@echo "set-up 3/3: subnetray, editable"
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .

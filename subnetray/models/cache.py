@@ -33,7 +33,8 @@ def make_once(path: Path, build: Callable[[Path], None]) -> Path:
         temporary.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(
-            f"the cache {path.parent} must be writable ({error.strerror}): choose another with cache= or SUBNETRAY_CACHE"
+            f"the cache {path.parent} must be writable ({error.strerror}): choose another with cache= or"
+            " SUBNETRAY_CACHE"
         ) from error
     try:
         build(temporary)

@@ -145,9 +145,9 @@ def _fit(
 ) -> None:
     """AdamW, linear warm-up, then a constant rate, until the loss is below ``target``, for ``steps`` at most.
 
-    Rows are drawn from torch's global generator. No decay: a model that was annealed into a minimum gains nothing from a
-    short fine-tuning at a small rate. A target, because accuracy climbs steeply and at another step with every seed or
-    order of summation: what stops at a step is a weak model on one machine and a strong one on another.
+    Rows are drawn from torch's global generator. No decay: a model that was annealed into a minimum gains nothing from
+    a short fine-tuning at a small rate. A target, because accuracy climbs steeply and at another step with every seed
+    or order of summation: what stops at a step is a weak model on one machine and a strong one on another.
     """
     import torch
 
