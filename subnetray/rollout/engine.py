@@ -72,8 +72,8 @@ class Engine:
     ) -> Samples:
         """Sample one completion a prompt from the policy ``version``.
 
-        ``weights`` maps parameter names to their bits (flat, see ``subnetwork.bits``) and shapes, in the engine's dtype;
-        ``first`` is the index that the first prompt has in the whole call.
+        ``weights`` maps parameter names to their bits (flat, see ``subnetwork.bits``) and shapes, in the engine's
+        dtype; ``first`` is the index that the first prompt has in the whole call.
         """
         from vllm import SamplingParams
 
