@@ -1,0 +1,101 @@
+"""What a grid's factors stand for in the literature: read from the config keys that their levels set.
+
+Names of factors and levels are the user's; the keys are the project's. So a claim finds the factor it is about in any
+grid, and the paper's numbers find their rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from subnetray.config import ALGORITHMS, Grid
+
+CLIP, KL, INIT, STEPS, DATA, PRECISION, METHOD, LEARNING_RATE = (
+    *("clip", "kl", "init", "steps", "data", "precision", "method", "learning_rate"),
+)
+
+_KEYS = {
+    "algorithm.max_grad_norm": CLIP,
+    "algorithm.beta": KL,
+    "algorithm.steps": STEPS,
+    "algorithm.lr": LEARNING_RATE,
+    "algorithm.data": METHOD,
+    "algorithm": METHOD,
+    "precision": PRECISION,
+}
+
+# What the paper means by data in and off the policy's distribution, by what `algorithm.data` says (rollouts: an
+# algorithm without it trains on what its own policy samples).
+IN_DISTRIBUTION = frozenset(("rollouts", "rejection", "on_policy"))
+OFF_DISTRIBUTION = frozenset(("gold", "off_policy"))
+
+_DEFAULTS: Mapping[str, Any] = {"algorithm": "grpo", "precision": "fp32_master"}
+
+
+def role(grid: Grid, factor: str) -> str | None:
+    """The role of a factor; None if its levels set keys of several roles, or of none."""
+    found = {_role_of_key(key) for level in grid.factors[factor].levels for key in _settings(grid, factor, level)}
+    if METHOD in found:
+        return METHOD
+    return found.pop() if len(found) == 1 else None
+
+
+def factor_with(grid: Grid, wanted: str) -> str | None:
+    """The first factor with a role."""
+    return next((name for name in grid.factors if role(grid, name) == wanted), None)
+
+
+def value(grid: Grid, factor: str, level: str, key: str) -> str | None:
+    """What a level sets ``key`` to, as text; failing that, what the whole grid does, or the default."""
+    for settings in (_settings(grid, factor, level), _parsed(grid.overrides)):
+        if key in settings:
+            return settings[key]
+    return _DEFAULTS.get(key)
+
+
+def training_data(grid: Grid, factor: str, level: str) -> str:
+    """Where the training data of a method's level come from: ``rollouts``, or its ``algorithm.data``."""
+    chosen = value(grid, factor, level, "algorithm.data")
+    algorithm = value(grid, factor, level, "algorithm")
+    return chosen or str(getattr(ALGORITHMS.get(algorithm or ""), "data", "rollouts"))
+
+
+def kind(grid: Grid, factor: str, level: str) -> str:
+    """What a level is, in words that do not depend on the grid: ``on`` or ``off``, ``sft/gold``, ``fp32``, …"""
+    found = role(grid, factor)
+    if found == CLIP:
+        return "off" if value(grid, factor, level, "algorithm.max_grad_norm") in ("null", "None") else "on"
+    if found == KL:
+        return "on" if _number(value(grid, factor, level, "algorithm.beta")) else "off"
+    if found == INIT:
+        changed = any(_number(text) for key, text in _settings(grid, factor, level).items() if key.endswith("_steps"))
+        return "after_sft" if changed else "base"
+    if found == METHOD:
+        return f"{value(grid, factor, level, 'algorithm')}/{training_data(grid, factor, level)}"
+    if found == PRECISION:
+        return str(value(grid, factor, level, "precision"))
+    return level
+
+
+def _role_of_key(key: str) -> str | None:
+    if key in _KEYS:
+        return _KEYS[key]
+    group = key.split(".")[0]
+    return {"model": INIT, "task": DATA}.get(group)
+
+
+def _settings(grid: Grid, factor: str, level: str) -> dict[str, str]:
+    return _parsed(grid.factors[factor].levels[level])
+
+
+def _parsed(overrides: list[str]) -> dict[str, str]:
+    parts = (text.lstrip("+~").partition("=") for text in overrides)
+    return {key: text.strip("'\"") for key, _, text in parts}
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0

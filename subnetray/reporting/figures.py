@@ -1,0 +1,230 @@
+"""The figures of a report. Colours are those of Okabe and Ito, which colour-blind readers can tell apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+from subnetray.analysis.intervals import Estimate
+from subnetray.files import atomic_path
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_GREY, _LIGHT = "#666666", "#DDDDDD"
+_HOLLOW: Any = {"marker": "D", "markersize": 5, "markerfacecolor": "none"}
+_ROW = 0.19  # inches
+
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _GREY,
+    "axes.linewidth": 0.8,
+    "xtick.color": _GREY,
+    "ytick.color": _GREY,
+    "xtick.labelcolor": "black",
+    "ytick.labelcolor": "black",
+    "xtick.major.width": 0.8,
+    "ytick.major.width": 0.8,
+    "legend.frameon": False,
+    "savefig.dpi": 160,
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line: a name and (x, values of the seeds) in order of x."""
+
+    name: str
+    values: tuple[tuple[float, tuple[float, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a dot plot; ``reference`` holds published values, drawn hollow."""
+
+    label: str
+    estimate: Estimate
+    reference: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class OverlapRow:
+    """One row of the overlap plot: what is observed, and what the nulls expect."""
+
+    label: str
+    observed: Estimate
+    uniform: float
+    ulp: float
+
+
+def density_by_learning_rate(path: Path, series: Sequence[Series], x_label: str) -> None:
+    """Visible density against learning rate: seeds as dots, a line through their means."""
+    with _figure(path, 5.2, 3.4) as figure:
+        axes = figure.add_subplot()
+        rates = sorted({x for each in series for x, _ in each.values})
+        for index, each in enumerate(series):
+            colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
+            means = [math.fsum(values) / len(values) for _, values in each.values]
+            axes.plot([x for x, _ in each.values], means, color=colour, linewidth=1.4, zorder=2)
+            # Seeds differ by less than a dot: beside each other, they can be counted.
+            for x, values in each.values:
+                spread = [x * 10 ** (0.025 * (i - (len(values) - 1) / 2)) for i in range(len(values))]
+                axes.plot(
+                    *(spread, values, marker),
+                    color=colour,
+                    markersize=4.5,
+                    markeredgecolor="white",
+                    markeredgewidth=0.5,
+                    zorder=3,
+                )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(rates))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0e}".replace("e-0", "e-")))
+        _percent_axis(axes, "y")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel("density: visibly changed weights")
+        axes.grid(axis="y", color=_LIGHT, linewidth=0.6)
+        if len(series) > 1:
+            handles = [
+                Line2D(
+                    [],
+                    [],
+                    color=COLOURS[index % len(COLOURS)],
+                    marker=_MARKERS[index % len(_MARKERS)],
+                    markersize=4.5,
+                    linewidth=1.4,
+                    label=each.name,
+                )
+                for index, each in enumerate(series)
+            ]
+            axes.legend(handles=handles, loc="lower right")
+
+
+def dots(path: Path, groups: Sequence[tuple[str, Sequence[Row]]], baseline: float, reference_label: str) -> None:
+    """Density of each factor's levels with intervals, grouped by factor; ``baseline`` is drawn as a line."""
+    with _figure(path, 6.6, 0.7 + _ROW * _height(groups)) as figure:
+        axes = figure.add_subplot()
+        for index, (_, at) in enumerate(_rows(axes, groups)):
+            for row, y in at:
+                _dot(axes, row.estimate, y, COLOURS[index % (len(COLOURS) - 1)])
+                for value in row.reference:
+                    axes.plot(value, y, color=_GREY, zorder=5, **_HOLLOW)
+        if not math.isnan(baseline):
+            axes.axvline(baseline, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        _percent_axis(axes, "x")
+        axes.set_xlabel("density: visibly changed weights")
+        handles = [
+            Line2D([], [], color="black", marker="o", markersize=5, linewidth=1.4, label="this sweep, mean, 95 %")
+        ]
+        if not math.isnan(baseline):
+            handles.append(Line2D([], [], color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), label="baseline"))
+        if any(row.reference for _, rows in groups for row in rows):
+            handles.append(Line2D([], [], color=_GREY, linewidth=0, label=reference_label, **_HOLLOW))
+        figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+
+
+def overlaps(path: Path, panels: Sequence[Sequence[tuple[str, Sequence[OverlapRow]]]]) -> None:
+    """Observed overlap against what the two nulls expect: panels side by side, one row a group of pairs."""
+    with _figure(path, 5.4 * len(panels) if len(panels) > 1 else 6.6, 0.9 + _ROW * max(map(_height, panels))) as figure:
+        for position, groups in enumerate(panels, 1):
+            axes = figure.add_subplot(1, len(panels), position)
+            for _, at in _rows(axes, groups):
+                for row, y in at:
+                    axes.plot([row.uniform, row.ulp], [y, y], color=COLOURS[4], linewidth=2.4, alpha=0.45, zorder=1)
+                    axes.plot(
+                        [row.ulp, row.observed.mean], [y, y], color=COLOURS[0], linewidth=2.4, alpha=0.45, zorder=1
+                    )
+                    axes.plot(row.uniform, y, "|", color=_GREY, markersize=8, markeredgewidth=1.6, zorder=2)
+                    axes.plot(row.ulp, y, "D", color=COLOURS[4], markersize=4.5, zorder=3)
+                    _dot(axes, row.observed, y, COLOURS[0])
+            # Panels of unlike length keep the same height of a row.
+            bottom = max(map(_height, panels)) - 1
+            axes.set_ylim(bottom, axes.get_ylim()[1])
+            _percent_axis(axes, "x")
+            axes.set_xlabel("overlap o1")
+        handles = [
+            Line2D(
+                [], [], color=_GREY, marker="|", markersize=8, markeredgewidth=1.6, linewidth=0, label="uniform null"
+            ),
+            Line2D([], [], color=COLOURS[4], marker="D", markersize=4.5, linewidth=0, label="ULP-stratified null"),
+            Line2D([], [], color=COLOURS[0], marker="o", markersize=5, linewidth=1.4, label="observed, mean, 95 %"),
+        ]
+        figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+
+
+_Drawn = TypeVar("_Drawn", Row, OverlapRow)
+
+
+def _rows(axes: Axes, groups: Sequence[tuple[str, Sequence[_Drawn]]]) -> list[tuple[str, list[tuple[_Drawn, float]]]]:
+    """Label the rows on the y axis, under the bold names of their groups, and say where each row is."""
+    labels: list[str] = []
+    ticks: list[float] = []
+    bold: list[int] = []
+    placed: list[tuple[str, list[tuple[_Drawn, float]]]] = []
+    y = 0.0
+    for title, rows in groups:
+        bold.append(len(labels))
+        labels.append(title)
+        ticks.append(y)
+        at = []
+        for row in rows:
+            y += 1
+            at.append((row, y))
+            labels.append(row.label)
+            ticks.append(y)
+            axes.axhline(y, color=_LIGHT, linewidth=0.5, zorder=0)
+        placed.append((title, at))
+        y += 1.3
+    axes.set_yticks(ticks, labels)
+    for index in bold:
+        axes.get_yticklabels()[index].set_fontweight("bold")
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(y - 0.7, -0.6)
+    return placed
+
+
+def _height(groups: Sequence[tuple[str, Sequence[object]]]) -> float:
+    return sum(len(rows) + 1.3 for _, rows in groups) + 0.3
+
+
+def _dot(axes: Axes, estimate: Estimate, y: float, colour: str) -> None:
+    if not math.isnan(estimate.low):
+        ends = [max(0.0, estimate.low), min(1.0, estimate.high)]
+        axes.plot(ends, [y, y], color=colour, linewidth=1.4, solid_capstyle="butt", zorder=3)
+    axes.plot(estimate.mean, y, "o", color=colour, markersize=5, zorder=4)
+
+
+def _percent_axis(axes: Axes, which: str) -> None:
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    (axes.set_ylim if which == "y" else axes.set_xlim)(-0.02, 1.02)
+    axis.set_major_locator(FixedLocator([0, 0.2, 0.4, 0.6, 0.8, 1.0]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+@contextmanager
+def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        with atomic_path(path) as temporary:
+            # No version or date in the file: the same sweep gives the same bytes.
+            figure.savefig(temporary, format="png", metadata={"Software": None})

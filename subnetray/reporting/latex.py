@@ -1,0 +1,55 @@
+"""The LaTeX writer: tables in booktabs style."""
+
+from __future__ import annotations
+
+import re
+
+from subnetray.reporting.document import Table
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "|": r"$|$",
+    ">": r"$>$",
+    "<": r"$<$",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "×": r"$\times$",
+    "Δ": r"$\Delta$",
+    "κ": r"$\kappa$",
+    "η": r"$\eta$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "→": r"$\to$",
+    "∞": r"$\infty$",
+    "²": r"$^2$",
+    "–": "--",
+    "…": r"\dots{}",
+    "\u202f": r"\,",
+}
+
+
+def to_latex(table: Table) -> str:
+    """A ``tabular`` with booktabs rules, ending in a newline; needs ``\\usepackage{booktabs}``."""
+    rows = [r"\begin{tabular}{" + table.align + "}", r"\toprule", _row(table.header), r"\midrule"]
+    rows += [*map(_row, table.rows), r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(rows) + "\n"
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return " & ".join(map(_text, cells)) + r" \\"
+
+
+def _text(text: str) -> str:
+    plain = re.sub(r"`([^`]*)`", r"\1", text)
+    strong = re.split(r"\*\*(.+?)\*\*", plain)
+    escaped = ["".join(_SPECIAL.get(character, character) for character in part) for part in strong]
+    return "".join(r"\textbf{" + part + "}" if index % 2 else part for index, part in enumerate(escaped))

@@ -1,0 +1,165 @@
+"""From a sweep's tables to its report: ``report.md``, ``tables/*.tex`` and ``figures/*.png``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from subnetray.analysis import paper, roles
+from subnetray.analysis.effects import DENSITY, Crossing, Origin, crossings, origins, runs_of
+from subnetray.analysis.pairs import SEED, Group, around_baseline, factor_groups, group, label_pairs, seed_groups
+from subnetray.files import write_atomic
+from subnetray.reporting import figures, sections
+from subnetray.reporting.document import Block, Figure
+from subnetray.reporting.latex import to_latex
+from subnetray.reporting.markdown import to_markdown
+from subnetray.reporting.source import Sweep, read
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the sections and figures are made from."""
+
+    sweep: Sweep
+    origins: list[Origin]
+    crossed: list[Crossing]
+    pairs: pd.DataFrame
+    by_seed: list[Group]
+    by_factor: list[Group]
+    several: list[Group]  # another seed, data set and method: the paper's third row
+
+
+def write_report(directory: Path) -> Path:
+    """Write the report of the sweep in ``directory``, running or finished; returns the path of ``report.md``.
+
+    Raises ConfigError, one sentence, for a directory that is no sweep.
+    """
+    analysis = analyse(read(directory))
+    blocks = [
+        *sections.head(analysis.sweep),
+        *sections.found(analysis.sweep, analysis.origins, analysis.crossed, analysis.pairs),
+        *_learning_rate_figure(analysis),
+        *sections.origins(analysis.sweep, analysis.origins),
+        *_origins_figure(analysis),
+        *sections.crossing_tables(analysis.crossed),
+        *sections.along(analysis.sweep, analysis.origins),
+        *sections.overlap(analysis.sweep, analysis.by_seed, analysis.by_factor, analysis.several),
+        *_overlap_figure(analysis),
+        *sections.nulls(analysis.sweep, analysis.pairs),
+        *sections.failures(analysis.sweep),
+        *sections.reading(),
+    ]
+    _write_tables(analysis)
+    path = directory / "report.md"
+    write_atomic(path, to_markdown(blocks))
+    return path
+
+
+def analyse(sweep: Sweep) -> Analysis:
+    """All effects and overlaps of a sweep."""
+    grid = sweep.grid
+    pairs = label_pairs(grid, sweep.runs, sweep.overlap)
+    data, method = roles.factor_with(grid, roles.DATA), roles.factor_with(grid, roles.METHOD)
+    third = around_baseline(grid, pairs, data, method, SEED) if data and method else pairs.head(0)
+    return Analysis(
+        sweep=sweep,
+        origins=origins(grid, sweep.runs),
+        crossed=crossings(grid, sweep.runs),
+        pairs=pairs,
+        by_seed=seed_groups(grid, pairs),
+        by_factor=[each for factor in grid.factors for each in factor_groups(grid, pairs, factor)],
+        several=[] if third.empty else [group(grid, third)],
+    )
+
+
+def _write_tables(analysis: Analysis) -> None:
+    directory = analysis.sweep.directory / "tables"
+    if analysis.origins:
+        write_atomic(
+            directory / "origins.tex", to_latex(sections.origins_table(analysis.sweep.grid, analysis.origins)[0])
+        )
+    groups = [*analysis.by_seed, *analysis.by_factor, *analysis.several]
+    if groups:
+        write_atomic(directory / "overlap.tex", to_latex(sections.overlap_table(groups)))
+
+
+def _learning_rate_figure(analysis: Analysis) -> list[Block]:
+    grid = analysis.sweep.grid
+    rate, method = roles.factor_with(grid, roles.LEARNING_RATE), roles.factor_with(grid, roles.METHOD)
+    if rate is None:
+        return []
+    series = []
+    for level in grid.factors[method].levels if method else [""]:
+        points = []
+        for each in grid.factors[rate].levels:
+            runs = runs_of(grid, analysis.sweep.runs, {rate: each} | ({method: level} if method else {}))
+            if len(runs):
+                points.append((float(runs["lr"].iloc[0]), tuple(runs[DENSITY].astype(float))))
+        if len(points) > 1:
+            series.append(figures.Series(level, tuple(sorted(points))))
+    if not series:
+        return []
+    return [
+        _figure(
+            analysis,
+            "density_by_learning_rate",
+            lambda path: figures.density_by_learning_rate(path, series, grid.factors[rate].about or rate),
+            "Density against learning rate. A dot is a run (one seed); lines join the means.",
+        )
+    ]
+
+
+def _origins_figure(analysis: Analysis) -> list[Block]:
+    grid = analysis.sweep.grid
+    groups: dict[str, list[figures.Row]] = {}
+    for row in analysis.origins:
+        if row.cell.n:
+            known = paper.reported(roles.role(grid, row.factor), roles.kind(grid, row.factor, row.level))
+            published = tuple(1 - each.sparsity for each in known)
+            label = f"{row.level} (baseline)" if row.is_baseline else row.level
+            groups.setdefault(row.factor, []).append(figures.Row(label, row.cell.density, published))
+    groups = {factor: rows for factor, rows in groups.items() if len(rows) > 1}
+    if not groups:
+        return []
+    baseline = next(row.cell.density.mean for row in analysis.origins if row.is_baseline)
+    return [
+        _figure(
+            analysis,
+            "origins",
+            lambda path: figures.dots(path, list(groups.items()), baseline, "reported, 7B to 671B"),
+            "Density at every level of every factor, the others at their baseline. Hollow: 1 − the reported sparsity.",
+        )
+    ]
+
+
+def _overlap_figure(analysis: Analysis) -> list[Block]:
+    grid = analysis.sweep.grid
+
+    def row(label: str, each: Group) -> figures.OverlapRow:
+        return figures.OverlapRow(label, each.o1, each.uniform.mean, each.ulp.mean)
+
+    by_seed = [("same cell, another seed", [row(each.context or "baseline", each) for each in analysis.by_seed])]
+    by_factor = []
+    for factor in grid.factors:
+        inside = [each for each in analysis.by_factor if each.differs == (factor,) and not each.context]
+        by_factor.append((f"same seed, {factor}", [row(f"{each.level_a} and {each.level_b}", each) for each in inside]))
+    panels = [[(title, rows) for title, rows in panel if rows] for panel in (by_seed, by_factor)]
+    if not any(panels):
+        return []
+    return [
+        _figure(
+            analysis,
+            "overlap",
+            lambda path: figures.overlaps(path, [panel for panel in panels if panel]),
+            "Overlap of pairs of runs, and what the two nulls expect without shared structure.",
+        )
+    ]
+
+
+def _figure(analysis: Analysis, name: str, draw: Callable[[Path], None], caption: str) -> Figure:
+    relative = f"figures/{name}.png"
+    draw(analysis.sweep.directory / relative)
+    return Figure(relative, caption)
