@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,26 +10,13 @@ from typing import Any
 
 from subnetray import models
 from subnetray.config import SweepConfig
-from subnetray.driver import estimate, machine, tracking
+from subnetray.driver import cluster, estimate, machine, tracking
 from subnetray.driver.ledger import Ledger
-from subnetray.driver.progress import Progress, clock
+from subnetray.driver.progress import Progress
 from subnetray.grid.plan import Plan, Run
 from subnetray.job.spec import RunSpec
 
 Say = Callable[[str], None]
-
-# Ray's own settings, read when it starts: no usage reports, quiet Tune, quick Train.
-_RAY_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 
 def directory_of(sweep: SweepConfig, plan: Plan) -> Path:
@@ -65,7 +51,7 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
         return 0
     cache = Path(sweep.cache).expanduser() if sweep.cache else models.default_cache()
     inits = _prepare(plan, cache, say)
-    _start_ray(sweep)
+    cluster.start(sweep.cluster)
     # Ray is imported only now: it reads its settings from the environment when it is.
     import ray
 
@@ -99,29 +85,6 @@ def _prepare(plan: Plan, cache: Path, say: Say) -> dict[Any, Path]:
     return inits
 
 
-def _start_ray(sweep: SweepConfig) -> None:
-    for key, value in _RAY_ENVIRONMENT.items():
-        os.environ.setdefault(key, value)
-    import ray
-
-    quiet = {"logging_level": "ERROR", "log_to_driver": False}
-    # Processes that share cores must not each start a thread a core.
-    environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "HF_HUB_OFFLINE": "1"}
-    if sweep.cluster.address is not None:
-        ray.init(address=sweep.cluster.address, runtime_env={"env_vars": environment}, **quiet)
-        return
-    ray.init(
-        address="local",
-        num_cpus=machine.cores(),
-        # Train asks the dashboard's API whether a worker group still lives; runs in local mode have none.
-        include_dashboard=sweep.cluster.workers > 0,
-        dashboard_host="127.0.0.1",
-        _node_ip_address="127.0.0.1",
-        runtime_env={"env_vars": environment},
-        **quiet,
-    )
-
-
 def _spec(sweep: SweepConfig, ledger: Ledger, run: Run, inits: dict[Any, Path], engines: Sequence[str]) -> RunSpec:
     return RunSpec(
         run_id=run.run_id,
@@ -145,8 +108,8 @@ def _run_all(
     from subnetray.driver.trial import trial
     from subnetray.reporting import write_report
 
-    plan, cluster = ledger.plan, sweep.cluster
-    at_once = machine.runs_at_once(sweep, engines) if cluster.address is None else cluster.max_concurrent
+    plan = ledger.plan
+    at_once = machine.runs_at_once(sweep, engines) if sweep.cluster.address is None else sweep.cluster.max_concurrent
     costs = {run.run_id: estimate.cost(run.config) for run in todo}
     unique = {run.run_id: run for run in plan.runs}
     say(
@@ -160,17 +123,17 @@ def _run_all(
     storage = ledger.directory / ".tune"
     with Observer(ledger, specs, pairs, tracker, progress) as observer:
         tuner = tune.Tuner(
-            tune.with_resources(trial, _resources(sweep)),
+            tune.with_resources(trial, cluster.trial_resources(sweep.cluster)),
             param_space={
                 "spec": tune.grid_search([specs[run.run_id].to_dict() for run in todo]),
-                "max_failures": cluster.max_failures,
+                "max_failures": sweep.cluster.max_failures,
             },
             tune_config=tune.TuneConfig(max_concurrent_trials=at_once or 0, reuse_actors=True),
             run_config=tune.RunConfig(
                 name=plan.grid.name,
                 storage_path=str(storage),
                 callbacks=[observer.events],
-                failure_config=tune.FailureConfig(max_failures=cluster.max_failures),
+                failure_config=tune.FailureConfig(max_failures=sweep.cluster.max_failures),
                 verbose=0,
             ),
         )
@@ -181,21 +144,14 @@ def _run_all(
     report = write_report(ledger.directory)
     rows = ledger.rows()
     failed = sum(row["status"] != "done" for row in rows)
+    left = len(unique) - len(rows)
     tracker.close(
         {"runs": rows, "overlap": pairs.rows},
         {"runs": len(rows), "failed": failed},
     )
     say(f"{len(rows) - failed} runs done, {failed} failed; the report is {report}")
+    if left:
+        # Tune takes the first Ctrl-C as a request to stop, and returns.
+        say(f"interrupted: {left} runs are left, and the same command goes on with them")
+        raise KeyboardInterrupt
     return failed
-
-
-def _resources(sweep: SweepConfig) -> dict[str, float]:
-    """What a trial holds: the run itself in local mode, else only the process that waits for its worker group."""
-    cluster = sweep.cluster
-    if cluster.workers:
-        return {"CPU": 0.1}
-    resources = {"CPU": cluster.cpus_per_run}
-    return resources | {"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else resources
-
-
-__all__ = ["check", "clock", "directory_of", "execute", "pending"]

@@ -20,7 +20,9 @@ def _sweep(*overrides: str) -> SweepConfig:
 @pytest.fixture(autouse=True)
 def machine_of_eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "cores", lambda: 8)
-    monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: SimpleNamespace(available=12.5 * 2**30))
+    monkeypatch.setattr(
+        "subnetray.driver.machine.psutil.virtual_memory", lambda: SimpleNamespace(available=12.5 * 2**30)
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from subnetray.driver import progress
 from subnetray.driver.progress import Progress, clock, steps_done
 from tests.driver.sweeps import make_plan, make_result
 
@@ -18,7 +17,7 @@ def test_clock(seconds: float, text: str) -> None:
 
 def test_finished_and_failed_runs_are_counted_and_time_left_follows_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr("subnetray.driver.progress.time.monotonic", lambda: now)
     lines: list[str] = []
     first, second, third = make_plan().runs[:3]
     shown = Progress(4, 1, {first.run_id: 10.0, second.run_id: 10.0, third.run_id: 40.0}, lines.append)
@@ -35,7 +34,7 @@ def test_finished_and_failed_runs_are_counted_and_time_left_follows_cost(monkeyp
 
 def test_silence_is_broken_by_what_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr("subnetray.driver.progress.time.monotonic", lambda: now)
     lines: list[str] = []
     shown = Progress(1, 0, {"a": 1.0}, lines.append)
     now = 5.0

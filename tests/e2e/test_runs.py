@@ -21,12 +21,14 @@ from subnetray.config import (
     SFT,
     Algorithm,
     ArithmeticTask,
+    Cluster,
     EmbeddedModel,
     Evaluation,
     Measurement,
     Rollout,
     RunConfig,
 )
+from subnetray.driver import cluster
 from subnetray.job import RunSpec, launch
 from subnetray.rollout import Policy, Sampling
 from subnetray.subnetwork import Delta, Mask, compare, named_weights, weights_hash
@@ -40,14 +42,7 @@ _ids = (f"run{number}" for number in itertools.count())
 
 @pytest.fixture(scope="module")
 def engines(tiny: Path) -> Iterator[tuple[str, ...]]:
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        _node_ip_address="127.0.0.1",
-        log_to_driver=False,
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
-    )
+    cluster.start(Cluster())
     try:
         pool = rollout.start([(tiny, ROLLOUT)])
         pool.wait(300)

@@ -1,0 +1,53 @@
+"""The Ray cluster that a sweep runs on."""
+
+from __future__ import annotations
+
+import os
+
+from subnetray.config import Cluster
+from subnetray.driver import machine
+
+# Ray's own settings, read when it starts: no usage reports, quiet Tune, quick Train.
+_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+# Despite its name, what makes Ray bind its ports to the loopback interface, on Linux too.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+def start(cluster: Cluster) -> None:
+    """Start Ray on this machine, reachable from this machine only, or join the cluster at ``cluster.address``.
+
+    Ray must not have been imported by this process: it reads its settings from the environment when it is.
+    """
+    local = cluster.address is None
+    for key, value in (_RAY_ENVIRONMENT | (_LOOPBACK if local else {})).items():
+        os.environ.setdefault(key, value)
+    import ray
+
+    # Processes that share cores must not each start a thread a core.
+    environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "HF_HUB_OFFLINE": "1"}
+    ray.init(
+        address=cluster.address or "local",
+        num_cpus=machine.cores() if local else None,
+        include_dashboard=False if local else None,
+        runtime_env={"env_vars": environment},
+        logging_level="ERROR",
+        log_to_driver=False,
+    )
+
+
+def trial_resources(cluster: Cluster) -> dict[str, float]:
+    """What a trial holds: the run itself in local mode, else only the process that waits for its worker group."""
+    if cluster.workers:
+        return {"CPU": 0.1}
+    resources = {"CPU": cluster.cpus_per_run}
+    return resources | {"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else resources
