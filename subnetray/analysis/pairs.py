@@ -46,8 +46,8 @@ class Group:
 def label_pairs(grid: Grid, runs: pd.DataFrame, overlap: pd.DataFrame) -> pd.DataFrame:
     """``overlap`` with what each pair differs in, and both runs' levels, seeds and export dtypes.
 
-    Adds ``differs`` (a tuple of factors in the grid's order, then "seed"), ``a.X`` and ``b.X`` for every factor X,
-    ``seed`` and ``export_dtype``, and the expectations as shares, ``uniform_o1`` and ``ulp_o1``. The two runs
+    Adds ``differs`` (as in ``method+seed``: factors in the grid's order, then "seed"), ``a.X`` and ``b.X`` for every
+    factor X, ``seed`` and ``export_dtype``, and the expectations as shares, ``uniform_o1`` and ``ulp_o1``. The two runs
     of a pair are put in order: the first factor that differs has its levels in the grid's order, failing that, seeds
     ascend. Pairs of runs that have no result (any more) are left out.
     """
@@ -67,7 +67,7 @@ def label_pairs(grid: Grid, runs: pd.DataFrame, overlap: pd.DataFrame) -> pd.Dat
     pairs = _swapped(pairs, swap)
     names = (*grid.factors, SEED)
     labels = {
-        each: tuple(name for bit, name in enumerate(names) if each >> bit & 1) for each in np.unique(code).tolist()
+        each: "+".join(name for bit, name in enumerate(names) if each >> bit & 1) for each in np.unique(code).tolist()
     }
     pairs["differs"] = [labels[each] for each in code.tolist()]
     for side in "ab":
@@ -82,18 +82,18 @@ def label_pairs(grid: Grid, runs: pd.DataFrame, overlap: pd.DataFrame) -> pd.Dat
 
 def seed_groups(grid: Grid, pairs: pd.DataFrame) -> list[Group]:
     """One group a cell: its runs with each other. The baseline first, then as in the table."""
-    return _sorted(_groups(grid, pairs[pairs["differs"] == (SEED,)], None))
+    return _sorted(_groups(grid, pairs[pairs["differs"] == SEED], None))
 
 
 def factor_groups(grid: Grid, pairs: pd.DataFrame, factor: str) -> list[Group]:
     """Pairs of one seed that differ in ``factor`` alone: one group for two levels in one context."""
-    return _sorted(_groups(grid, pairs[pairs["differs"] == (factor,)], factor))
+    return _sorted(_groups(grid, pairs[pairs["differs"] == factor], factor))
 
 
 def group(grid: Grid, pairs: pd.DataFrame) -> Group:
     """All of ``pairs``, at least one and all of the same ``differs``, as one group."""
     first = pairs.iloc[0]
-    differs: tuple[str, ...] = first["differs"]
+    differs = tuple(str(first["differs"]).split("+"))
     factors = [name for name in differs if name != SEED]
     shared = {
         name: str(first[f"a.{name}"])
@@ -137,7 +137,8 @@ def around_baseline(grid: Grid, pairs: pd.DataFrame, *differs: str) -> pd.DataFr
 
     Of each factor that differs, one of the two runs has the baseline's level.
     """
-    selected = pairs[[set(each) == set(differs) for each in pairs["differs"]]]
+    label = "+".join(name for name in (*grid.factors, SEED) if name in differs)
+    selected = pairs[pairs["differs"] == label]
     for name, level in baseline(grid).items():
         is_a = selected[f"a.{name}"] == level
         selected = selected[is_a | (selected[f"b.{name}"] == level) if name in differs else is_a]

@@ -239,7 +239,7 @@ def paper_table() -> Table:
 def nulls(sweep: Sweep, pairs: pd.DataFrame) -> list[Block]:
     """What each null expects, and what is left."""
     grid = sweep.grid
-    same_cell, at_base = pairs[pairs["differs"] == (SEED,)], around_baseline(grid, pairs, SEED)
+    same_cell, at_base = pairs[pairs["differs"] == SEED], around_baseline(grid, pairs, SEED)
     selections = [("seed, at the baseline", at_base)]
     if len(same_cell) > len(at_base):
         selections.append(("seed, all cells", same_cell))

@@ -17,6 +17,11 @@ from subnetray.config import ConfigError, Factor, Grid
 from subnetray.grid.design import RESERVED, expand
 
 _VERSION = 1
+_COUNTS = ("run_a", "run_b", "same_init", "n", "k1", "k2", "k12")
+_OVERLAPS = (
+    *("o1", "o2", "jaccard", "kappa"),
+    *(f"{null}_{what}" for null in ("uniform", "ulp") for what in ("expected", "excess", "odds_ratio")),
+)
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,8 @@ def read(directory: Path) -> Sweep:
     if missing := [name for name in ("run_id", "seed", "status", DENSITY, *grid.factors) if name not in runs]:
         raise ConfigError(f"sweep: {directory / 'runs.parquet'} lacks the column {missing[0]}: run the sweep again")
     planned = content.get("runs") or [each for each in expand(grid) for _ in grid.seeds]
-    return Sweep(
-        directory, grid, len(planned), runs, _table(directory / "overlap.parquet", ["run_a", "run_b", "k1", "k2"])
-    )
+    overlap = _table(directory / "overlap.parquet", [*_COUNTS, *_OVERLAPS])
+    return Sweep(directory, grid, len(planned), runs, overlap)
 
 
 def _sweep_file(directory: Path) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""Made-up tables of a small sweep, for tests of tables and reports."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from subnetray.config import Factor, Grid
+from subnetray.grid.design import RESERVED, baseline, expand
+
+Cell = Mapping[str, str]
+
+
+def make_grid(seeds: Sequence[int] = (0, 1, 2), **changes: Any) -> Grid:
+    """A grid whose names differ from those of the project's own grids."""
+    factors = {
+        "rate": Factor(
+            "learning rate",
+            "slow",
+            {"slow": ["algorithm.lr=1e-6"], "fast": ["algorithm.lr=1e-4"]},
+        ),
+        "way": Factor(
+            "the algorithm",
+            "rl",
+            {
+                "rl": ["algorithm=grpo"],
+                "copy": ["algorithm=sft", "algorithm.data=gold"],
+                "own": ["algorithm=sft", "algorithm.data=rejection"],
+            },
+        ),
+        "limit": Factor(
+            "gradient clipping",
+            "yes",
+            {"yes": ["algorithm.max_grad_norm=1.0"], "no": ["algorithm.max_grad_norm=null"]},
+        ),
+    }
+    values: dict[str, Any] = {
+        "name": "made_up",
+        "about": "What if?",
+        "seeds": list(seeds),
+        "factors": factors,
+        "one_at_a_time": ["limit", "way"],
+        "crossed": [{"way": ["rl", "copy"], "rate": ["slow", "fast"]}],
+    }
+    return Grid(**(values | changes))
+
+
+def run_id(cell: Cell, seed: int) -> str:
+    """A run's identity: the same for the same cell and seed."""
+    return hashlib.sha256(repr((sorted(cell.items()), seed)).encode()).hexdigest()[:12]
+
+
+def make_runs(
+    grid: Grid,
+    density: Callable[[Cell, int], float],
+    accuracy: Callable[[Cell, int], float] = lambda cell, seed: 0.6,
+    **changes: Callable[[Cell, int], Any],
+) -> pd.DataFrame:
+    """One finished run for each cell and seed; ``accuracy`` is after training, 0.5 is before."""
+    rows = []
+    for cell, seed in itertools.product(expand(grid), grid.seeds):
+        rate = 1e-4 if cell.get("rate") == "fast" else 1e-6
+        row: dict[str, Any] = {
+            **dict.fromkeys(RESERVED, 0.0),
+            **{"run_id": run_id(cell, seed), **cell, "seed": seed, "status": "done", "error": None},
+            **{"model": "toy", "task": "sums", "algorithm": "grpo", "precision": "fp32_master"},
+            **{"export_dtype": "bfloat16", "lr": rate, "init_hash": "a", "n": 1000, "steps": 10, "seconds": 2.0},
+            **{"accuracy_greedy_before": 0.5, "accuracy_greedy_after": accuracy(cell, seed)},
+            **{"accuracy_sampled_before": 0.4, "accuracy_sampled_after": 0.4, "eval_n": 64, "data_nll": 0.25},
+            **{"density_bitwise": density(cell, seed), "density_1e-05": density(cell, seed) / 2},
+        }
+        rows.append(row | {name: value(cell, seed) for name, value in changes.items()})
+    return pd.DataFrame(rows)
+
+
+def make_overlap(
+    runs: pd.DataFrame, counts: Callable[[pd.Series[Any], pd.Series[Any]], tuple[int, int, int, float]]
+) -> pd.DataFrame:
+    """One row for every pair of runs; ``counts`` gives k1, k2, k12 and what the ULP null expects; n is 1000."""
+    rows = []
+    for (_, a), (_, b) in itertools.combinations(runs.iterrows(), 2):
+        k1, k2, k12, ulp = counts(a, b)
+        n = 1000
+        uniform = k1 * k2 / n
+        rows.append(
+            {
+                **{
+                    "run_a": a["run_id"],
+                    "run_b": b["run_id"],
+                    "same_init": True,
+                    "n": n,
+                    "k1": k1,
+                    "k2": k2,
+                    "k12": k12,
+                },
+                **{"o1": k12 / k1, "o2": k12 / k2, "jaccard": k12 / (k1 + k2 - k12), "kappa": 0.5},
+                **{"uniform_expected": uniform, "uniform_excess": k12 - uniform, "uniform_odds_ratio": 4.0},
+                **{"ulp_expected": ulp, "ulp_excess": k12 - ulp, "ulp_odds_ratio": 2.0},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def is_baseline(grid: Grid, cell: Cell) -> bool:
+    """Whether a cell is the grid's baseline."""
+    return dict(cell) == baseline(grid)

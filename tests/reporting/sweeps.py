@@ -1,0 +1,39 @@
+"""A made-up sweep's directory, as a driver leaves it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from subnetray.config import Grid
+
+
+def write_sweep(directory: Path, grid: Grid, runs: pd.DataFrame | None, overlap: pd.DataFrame | None = None) -> Path:
+    """Write ``sweep.yaml``, the tables that are given, and a run's density along its 10 steps (linear in the step)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    content = {"version": 1, "grid": dataclasses.asdict(grid), "overrides": []}
+    (directory / "sweep.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    if overlap is not None:
+        overlap.to_parquet(directory / "overlap.parquet")
+    if runs is None:
+        return directory
+    runs.to_parquet(directory / "runs.parquet")
+    for run_id, density, status in runs[["run_id", "density_bitwise", "status"]].itertuples(index=False):
+        if status == "done":
+            path = directory / "runs" / run_id / "metrics.jsonl"
+            path.parent.mkdir(parents=True)
+            lines = [{"step": step, "density": density * step / 10, "grad_norm": step / 4} for step in range(1, 11)]
+            path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return directory
+
+
+def table_rows(markdown: str, *starts: str) -> list[list[str]]:
+    """The cells of the rows that start with the cells ``starts``."""
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in markdown.splitlines() if line[:1] == "|"
+    ]
+    return [row for row in rows if row[: len(starts)] == list(starts)]

@@ -1,0 +1,153 @@
+"""The report of a made-up sweep against numbers worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from subnetray.config import Factor
+from subnetray.reporting import write_report
+from tests.analysis.tables import Cell, is_baseline, make_grid, make_overlap, make_runs
+from tests.reporting.sweeps import table_rows, write_sweep
+
+GRID = make_grid()
+DENSITY = {("slow", "rl"): 0.1, ("slow", "copy"): 0.3, ("slow", "own"): 0.2, ("fast", "rl"): 0.7, ("fast", "copy"): 0.8}
+
+
+def density(cell: Cell, seed: int) -> float:
+    return DENSITY[cell["rate"], cell["way"]] + 0.01 * (seed - 1)
+
+
+def accuracy(cell: Cell, seed: int) -> float:
+    return 0.6 + 0.1 * (cell["rate"] == "fast") - 0.3 * (cell["way"] == "copy") + 0.01 * (seed - 1)
+
+
+def counts(a: pd.Series[Any], b: pd.Series[Any]) -> tuple[int, int, int, float]:
+    k1, k2 = (round(1000 * run["density_bitwise"]) for run in (a, b))
+    k12 = round(0.8 * min(k1, k2))
+    return k1, k2, k12, 0.5 * min(k1, k2)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    runs = make_runs(GRID, density, accuracy)
+    return write_sweep(tmp_path / "sweep", GRID, runs, make_overlap(runs, counts))
+
+
+def test_the_head_says_what_was_run(directory: Path) -> None:
+    text = write_report(directory).read_text()
+    assert text.startswith("# Sweep made_up\n\nWhat if?\n")
+    assert "18 of 18 runs are done, 0 failed" in text
+    assert "6 cells with one of the seeds 0, 1 and 2" in text
+    assert "varies 3 factors (rate, way, limit)" in text
+    assert "`toy` (1,000)" in text
+
+
+def test_the_origins_table_holds_means_intervals_and_the_papers_numbers(directory: Path) -> None:
+    text = write_report(directory).read_text()
+    # Seeds at -1, 0 and 1 points: sd 1, half-width 4.303 / sqrt(3) = 2.48 points.
+    fast = table_rows(text, "rate", "fast")[0]
+    assert fast[2:6] == ["3", "70.0 ± 2.5", "+60.0 ± 0.0", "30.0"]
+    assert fast[6:10] == ["35.0 ± 1.2", "+20.0 ± 2.5", "0.0 ± 0.0", "0.25 ± 0.00"]
+    baseline = table_rows(text, "rate", "**slow** (baseline)")[0]
+    assert baseline[2:6] == ["3", "10.0 ± 2.5", "0", "90.0"]
+    copied = table_rows(text, "way", "copy")[0]
+    assert copied[3:5] == ["30.0 ± 2.5", "+20.0 ± 0.0"]
+    assert copied[7] == "−20.0 ± 2.5"
+    assert copied[-1].startswith("6.8 (SFT, Llama-3.1-8B)")
+    assert table_rows(text, "limit", "no")[0][-1].startswith("68.8 (GRPO, Qwen2.5-7B-Instruct)")
+
+
+def test_the_crossing_is_two_tables(directory: Path) -> None:
+    text = write_report(directory).read_text()
+    assert table_rows(text, "copy") == [["copy", "30.0 ± 2.5", "80.0 ± 2.5"], ["copy", "−20.0 ± 2.5", "−10.0 ± 2.5"]]
+
+
+def test_density_along_the_run(directory: Path) -> None:
+    text = write_report(directory).read_text()
+    (path,) = [row for row in table_rows(text, "rate", "fast") if len(row) == 7]
+    assert path[2:] == ["14.0 ± 0.5", "28.0 ± 1.0", "42.0 ± 1.5", "56.0 ± 2.0", "70.0 ± 2.5"]
+
+
+def test_sentences_are_computed_from_the_tables(directory: Path) -> None:
+    text = write_report(directory).read_text()
+    assert "visibly changes **10.0 ± 2.5 %** of the weights (3 seeds), a sparsity of 90.0 %" in text
+    assert "at the paper's tolerance of 1e-5, 95.0 %" in text
+    assert "moves by +10.0 ± 2.5 points from 50.0 %" in text
+    assert "**rate (60.0)**, then way (20.0), limit (0.0)" in text
+    assert "between levels of rate at the same way, density differs by 50 to 60 points" in text
+    assert "between levels of way at the same rate, density differs by 10 to 20 points" in text
+
+
+def test_overlap_tables_and_nulls(directory: Path) -> None:
+    text = write_report(directory).read_text()
+    (seeds,) = table_rows(text, "seed", "baseline")
+    # Masks of 90, 100 and 110: o1 is 0.8 of the smaller one, o2 smaller by the ratio of sizes.
+    o2 = (72 / 100 + 72 / 110 + 80 / 110) / 3
+    assert seeds[2:5] == ["3", "80.0 ± 0.0", f"{100 * o2:.1f}"]
+    assert seeds[7:9] == [f"{100 * (0.1 + 0.11 + 0.11) / 3:.1f}", "50.0"]
+    assert seeds[10] == "+30.0 ± 0.0"
+    assert seeds[-1] == "2.00 [2.00, 2.00]"
+    assert len(table_rows(text, "way", "rl and copy, at rate=fast")) == 1
+    (left,) = table_rows(text, "seed, at the baseline")
+    assert left[1:7] == ["3", "80.0 ± 0.0", "10.7", "50.0", "57", "+30.0 ± 0.0"]
+    assert "0.605 / 0.606" in text
+    assert "0.593–0.619" in text
+
+
+def test_failed_runs_are_named_with_their_reasons_and_do_not_count(tmp_path: Path) -> None:
+    runs = make_runs(GRID, density, accuracy)
+    index = runs.index[(runs["rate"] == "fast") & (runs["seed"] == 1)][0]
+    runs.loc[index, ["status", "error"]] = ["failed", "the loss is nan\nat step 3"]
+    runs.loc[index, ["density_bitwise", "density_1e-05", "n"]] = float("nan")
+    text = write_report(write_sweep(tmp_path, GRID, runs)).read_text()
+    assert "17 of 18 runs are done, 1 failed" in text
+    assert table_rows(text, f"`{runs['run_id'][index]}`")[0][1:] == ["rate=fast", "1", "the loss is nan at step 3"]
+    assert table_rows(text, "rate", "fast")[0][2:4] == ["2", f"70.0 ± {12.706 * 1:.1f}"]
+
+
+def test_a_running_sweep_is_reported_as_far_as_it_is(tmp_path: Path) -> None:
+    text = write_report(write_sweep(tmp_path / "begun", GRID, None)).read_text()
+    assert "0 of 18 runs are done, 0 failed, 18 have no result yet" in text
+    runs = make_runs(GRID, density, accuracy)
+    few = runs[[is_baseline(GRID, {name: run[name] for name in GRID.factors}) for _, run in runs.iterrows()]].head(1)
+    directory = write_sweep(tmp_path / "one", GRID, few)
+    text = write_report(directory).read_text()
+    assert "1 of 18 runs are done, 0 failed, 17 have no result yet" in text
+    assert "visibly changes **9.0 %** of the weights (1 seed)" in text
+    assert not (directory / "figures").exists()
+
+
+def test_a_grid_without_factors_that_the_literature_knows(tmp_path: Path) -> None:
+    colours = Factor("", "red", {"red": [], "blue": ["evaluation.prompts=3"]})
+    grid = make_grid(factors={"colour": colours}, one_at_a_time=["colour"], crossed=[], about="")
+    runs = make_runs(grid, lambda cell, seed: 0.25 + 0.5 * (cell["colour"] == "blue"))
+    text = write_report(write_sweep(tmp_path / "a", grid, runs, make_overlap(runs, counts))).read_text()
+    assert table_rows(text, "colour", "blue")[0][3:5] == ["75.0 ± 0.0", "+50.0 ± 0.0"]
+    assert "Crossing" not in text
+    nothing = make_grid(factors={}, one_at_a_time=[], crossed=[], seeds=[5, 7])
+    runs = make_runs(nothing, lambda cell, seed: 0.25)
+    text = write_report(write_sweep(tmp_path / "b", nothing, runs, make_overlap(runs, counts))).read_text()
+    assert table_rows(text, "", "baseline")[0][-1] == "25.0 ± 0.0"
+
+
+def test_figures_and_tables_are_files_and_the_report_links_them(directory: Path) -> None:
+    text = write_report(directory).read_text()
+    for name in ("density_by_learning_rate", "origins", "overlap"):
+        assert f"(figures/{name}.png)" in text
+        assert (directory / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert r"rate & fast & 3 & 70.0 $\pm$ 2.5" in (directory / "tables" / "origins.tex").read_text()
+    assert r"seed & rate=fast & 3" in (directory / "tables" / "overlap.tex").read_text()
+
+
+def test_the_same_sweep_gives_the_same_bytes(directory: Path) -> None:
+    def written() -> dict[str, bytes]:
+        write_report(directory)
+        return {
+            str(path): path.read_bytes() for path in directory.rglob("*.*") if path.suffix in (".md", ".tex", ".png")
+        }
+
+    assert written() == written()
