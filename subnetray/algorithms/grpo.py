@@ -31,7 +31,8 @@ class _EngineGRPOTrainer(GRPOTrainer):
 
     def _roll_out(self, prompts: list[str], _: GRPOTrainer) -> dict[str, list[Any]]:
         setting = self._setting
-        ids = [setting.encode(prompt) for prompt in prompts]
+        encoded = {prompt: setting.encode(prompt) for prompt in dict.fromkeys(prompts)}  # each comes group_size times
+        ids = [encoded[prompt] for prompt in prompts]
         samples = setting.policy.sample(ids, setting.sampling(f"step-{self.state.global_step}"))
         setting.data.add([Example(*pair) for pair in zip(ids, samples.completions, strict=True)])
         return {"prompt_ids": ids, "completion_ids": samples.completions, "logprobs": samples.logprobs}

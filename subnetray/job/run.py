@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 import tempfile
@@ -37,6 +38,10 @@ DTYPES = {
     "bf16": (torch.bfloat16, torch.bfloat16),
     "fp32": (torch.float32, torch.float32),
 }
+
+# What the imports above made lives as long as the process: collecting garbage (accelerate asks for it at the end of
+# every training) need not look at it again, which takes 0.4 s.
+gc.freeze()
 
 
 class Clock:
