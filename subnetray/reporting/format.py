@@ -33,6 +33,13 @@ def ratio(estimate: Estimate) -> str:
     return _short(estimate.mean) + ends
 
 
+def interval(estimate: Estimate, level: float) -> str:
+    """The ends of an interval and its level, as in ``+1.20 to +3.40 (95 %)``."""
+    if math.isnan(estimate.low):
+        return NONE
+    return f"{signed(estimate.low, 2)} to {signed(estimate.high, 2)} ({100 * level:.0f} %)"
+
+
 def share(value: float, digits: int = 1) -> str:
     """A share in percent without interval."""
     return NONE if math.isnan(value) else f"{100 * value:.{digits}f}"

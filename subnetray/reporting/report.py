@@ -1,7 +1,9 @@
-"""From a sweep's tables to its report: ``report.md``, ``tables/*.tex`` and ``figures/*.png``."""
+"""From a sweep's tables to its report: ``report.md``, ``report.html``, ``claims.json``, tables, figures."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +11,13 @@ from pathlib import Path
 import pandas as pd
 
 from subnetray.analysis import paper, roles
+from subnetray.analysis.claims import Claim, claims
 from subnetray.analysis.effects import DENSITY, Crossing, Origin, crossings, origins, runs_of
 from subnetray.analysis.pairs import SEED, Group, around_baseline, factor_groups, group, label_pairs, seed_groups
 from subnetray.files import write_atomic
 from subnetray.reporting import figures, sections
 from subnetray.reporting.document import Block, Figure
+from subnetray.reporting.html import to_html
 from subnetray.reporting.latex import to_latex
 from subnetray.reporting.markdown import to_markdown
 from subnetray.reporting.source import Sweep, read
@@ -30,6 +34,7 @@ class Analysis:
     by_seed: list[Group]
     by_factor: list[Group]
     several: list[Group]  # another seed, data set and method: the paper's third row
+    claims: list[Claim]
 
 
 def write_report(directory: Path) -> Path:
@@ -40,6 +45,7 @@ def write_report(directory: Path) -> Path:
     analysis = analyse(read(directory))
     blocks = [
         *sections.head(analysis.sweep),
+        *sections.claims_table(analysis.claims),
         *sections.found(analysis.sweep, analysis.origins, analysis.crossed, analysis.pairs),
         *_learning_rate_figure(analysis),
         *sections.origins(analysis.sweep, analysis.origins),
@@ -53,6 +59,13 @@ def write_report(directory: Path) -> Path:
         *sections.reading(),
     ]
     _write_tables(analysis)
+    write_atomic(
+        directory / "claims.json",
+        json.dumps([claim.to_dict() for claim in analysis.claims], indent=1, ensure_ascii=False, allow_nan=False)
+        + "\n",
+    )
+    page = to_html(blocks, f"Sweep {analysis.sweep.grid.name}", lambda path: (directory / path).read_bytes())
+    write_atomic(directory / "report.html", page)
     path = directory / "report.md"
     write_atomic(path, to_markdown(blocks))
     return path
@@ -72,7 +85,24 @@ def analyse(sweep: Sweep) -> Analysis:
         by_seed=seed_groups(grid, pairs),
         by_factor=[each for factor in grid.factors for each in factor_groups(grid, pairs, factor)],
         several=[] if third.empty else [group(grid, third)],
+        claims=claims(grid, sweep.runs, pairs, _clipped(sweep)),
     )
+
+
+def _clipped(sweep: Sweep) -> float:
+    """Share of steps whose gradient norm was over the limit, in the runs of the levels of clipping that have one."""
+    factor = roles.factor_with(sweep.grid, roles.CLIP)
+    if factor is None:
+        return math.nan
+    over = []
+    for level in sweep.grid.factors[factor].levels:
+        limit = roles.value(sweep.grid, factor, level, "algorithm.max_grad_norm")
+        if limit is None or roles.kind(sweep.grid, factor, level) == "off":
+            continue
+        for run_id in runs_of(sweep.grid, sweep.runs, {factor: level})["run_id"]:
+            norms = [line["grad_norm"] for line in sweep.metrics(run_id) if line.get("grad_norm") is not None]
+            over += [norm > float(limit) for norm in norms]
+    return sum(over) / len(over) if over else math.nan
 
 
 def _write_tables(analysis: Analysis) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from subnetray.analysis import paper, roles
+from subnetray.analysis.claims import Claim
 from subnetray.analysis.effects import DENSITY, Cell, Crossing, Origin, done, ranges, runs_of, spreads
 from subnetray.analysis.intervals import Estimate, t_interval
 from subnetray.analysis.pairs import SEED, Group, around_baseline, group
@@ -42,6 +43,34 @@ def head(sweep: Sweep) -> list[Block]:
             f" {finished['seconds'].sum() / 60:,.0f} minutes in all; {_span(finished['eval_n'])} held-out prompts.",
         ]
     return [Heading(1, f"Sweep {grid.name}"), *([Paragraph(grid.about)] if grid.about else []), Bullets(tuple(facts))]
+
+
+def claims_table(verdicts: Sequence[Claim]) -> list[Block]:
+    """What the runs say about the claims of the literature; those that the grid cannot test in one sentence."""
+    tested = [each for each in verdicts if each.verdict != "not tested"]
+    untested = [each for each in verdicts if each.verdict == "not tested"]
+    blocks: list[Block] = [Heading(2, "Claims")]
+    if tested:
+        header = (("claim", "l"), ("verdict", "l"), ("estimate", "r"), ("interval", "l"), ("unit", "l"), ("note", "l"))
+        rows = [
+            (
+                each.statement,
+                f"**{each.verdict}**",
+                fmt.signed(each.estimate.mean, 2),
+                fmt.interval(each.estimate, each.level),
+                each.unit,
+                each.note or fmt.NONE,
+            )
+            for each in tested
+        ]
+        caption = "By these runs, for their model, task and levels. Tests, margins and runs are in `claims.json`."
+        blocks.append(table(header, rows, caption))
+    if untested:
+        blocks.append(Paragraph("Not tested by these runs:"))
+        blocks.append(
+            Bullets(tuple(f"{each.statement} ({each.note[:1].upper()}{each.note[1:]}.)" for each in untested))
+        )
+    return blocks
 
 
 def found(sweep: Sweep, rows: Sequence[Origin], crossed: Sequence[Crossing], pairs: pd.DataFrame) -> list[Block]:

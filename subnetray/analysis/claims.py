@@ -1,0 +1,467 @@
+"""Claims of the literature that a grid can test, and what its runs say about them.
+
+A verdict follows from an estimate's interval and a margin that the claim's ``test`` states:
+
+- *supported*: the whole interval lies where the claim says; *refuted*: none of it does;
+- *inconclusive*: the interval has both, or there are too few seeds for an interval;
+- *not tested*: the grid has no such factor, or its runs have no result.
+
+That a difference is not significant never supports a claim of no effect: those take an equivalence test (two one-sided
+tests at 5 %, that is a 90 % interval inside of the margin).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from subnetray.analysis import roles
+from subnetray.analysis.anova import two_way
+from subnetray.analysis.effects import DENSITY, origins, paired_difference, runs_of
+from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, t_interval
+from subnetray.analysis.pairs import SEED, group, seed_groups
+from subnetray.analysis.paper import PAPER
+from subnetray.config import Grid
+
+Verdict = Literal["supported", "refuted", "inconclusive", "not tested"]
+
+EQUIVALENCE_MARGIN = 0.05  # of density: an impact within ± 5 points counts as limited
+SPARSITY_MARGIN = 0.10  # of sparsity: what bf16 must have more than fp32
+DENSE = 0.05  # of sparsity: below, an update is dense
+OVERLAP_MARGIN = 0.01  # of o1: what an overlap must exceed its expectation by
+SPARSER_MARGIN = 0.01  # of density: what an update must be sparser by
+FULL = 0.99  # of density: two masks that are fuller have no room to overlap more than by chance
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim and its verdict; ``estimate`` is in ``unit`` and its interval of ``level``."""
+
+    key: str
+    statement: str
+    source: str
+    test: str
+    verdict: Verdict
+    estimate: Estimate = NOTHING
+    unit: str = "percentage points"
+    level: float = 0.95
+    note: str = ""
+    runs: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of ``claims.json``; numbers that do not exist are null."""
+        e = self.estimate
+        return {
+            "claim": self.key,
+            "statement": self.statement,
+            "source": self.source,
+            "test": self.test,
+            "estimate": None if math.isnan(e.mean) else e.mean,
+            "interval": None if math.isnan(e.low) else [e.low, e.high],
+            "level": self.level,
+            "unit": self.unit,
+            "seeds": e.n,
+            "verdict": self.verdict,
+            "note": self.note,
+            "runs": list(self.runs),
+        }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# verdicts
+
+
+def above(estimate: Estimate, margin: float) -> Verdict:
+    """Whether the truth is above ``margin``."""
+    if math.isnan(estimate.mean):
+        return "not tested"
+    if estimate.low > margin:
+        return "supported"
+    return "refuted" if estimate.high < margin else "inconclusive"
+
+
+def within(estimate: Estimate, margin: float) -> Verdict:
+    """Whether the truth is inside of ± ``margin``; with a 90 % interval, two one-sided tests at 5 %."""
+    if math.isnan(estimate.mean):
+        return "not tested"
+    if -margin < estimate.low and estimate.high < margin:
+        return "supported"
+    return "refuted" if estimate.low > margin or estimate.high < -margin else "inconclusive"
+
+
+def every(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict on a claim that must hold in every case: one counterexample refutes it."""
+    found = [verdict for verdict in verdicts if verdict != "not tested"]
+    if not found:
+        return "not tested"
+    if "refuted" in found:
+        return "refuted"
+    return "supported" if set(found) == {"supported"} else "inconclusive"
+
+
+def agreed(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict that all cases share; inconclusive if they disagree."""
+    found = {verdict for verdict in verdicts if verdict != "not tested"}
+    if not found:
+        return "not tested"
+    return found.pop() if len(found) == 1 else "inconclusive"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# claims
+
+
+def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, clipped: float = math.nan) -> list[Claim]:
+    """Every claim, in the order of the literature.
+
+    ``pairs``: as :func:`subnetray.analysis.pairs.label_pairs` makes them. ``clipped``: the share of steps whose gradient
+    was over the limit where there is one; NaN if that is not known.
+    """
+    return [
+        _precision(grid, runs),
+        _clip(grid, runs, clipped),
+        _kl(grid, runs),
+        _steps(grid, runs),
+        *_in_distribution(grid, runs),
+        _overlap(grid, pairs, "uniform"),
+        _overlap(grid, pairs, "ulp"),
+        _variance(grid, runs),
+    ]
+
+
+def _precision(grid: Grid, runs: pd.DataFrame) -> Claim:
+    claim = Claim(
+        key="sparse_in_bf16_not_in_fp32",
+        statement="RL updates are sparse in bf16, and not in fp32.",
+        source=f"{PAPER} section 2 and footnote 5; arXiv 2509.04259",
+        test=(
+            f"Sparsity in bf16 exceeds that in fp32 by more than {100 * SPARSITY_MARGIN:.0f} points, paired by seed,"
+            f" and sparsity in fp32 is below {100 * DENSE:.0f} %; everything else at the baseline."
+        ),
+        verdict="not tested",
+    )
+    factor = roles.factor_with(grid, roles.PRECISION)
+    if factor is None:
+        return _untested(claim, "the grid does not vary precision")
+    kinds = {roles.kind(grid, factor, level): {factor: level} for level in grid.factors[factor].levels}
+    # fp32_master trains as fp32 does and is exported in bf16; pure bf16 also trains differently.
+    narrow = kinds.get("fp32_master", kinds.get("bf16"))
+    if narrow is None or "fp32" not in kinds:
+        return _untested(claim, "the grid does not have both bf16 and fp32")
+    wide = kinds["fp32"]
+    difference = t_interval(paired_difference(grid, runs, wide, narrow).values())
+    fp32_density = t_interval(_densities(grid, runs, wide).values())
+    if math.isnan(difference.mean):
+        return _untested(claim, "no seed has finished in both")
+    sparse, dense = above(difference, SPARSITY_MARGIN), above(fp32_density, 1 - DENSE)
+    return _decided(
+        claim,
+        every((sparse, dense)),
+        _points(difference),
+        f"sparsity in fp32 is {100 * (1 - fp32_density.mean):.2f} %",
+        _used(grid, runs, (narrow, wide)),
+    )
+
+
+def _clip(grid: Grid, runs: pd.DataFrame, clipped: float) -> Claim:
+    statement = "Gradient clipping has limited impact on the density of an update."
+    claim = _limited(grid, runs, roles.CLIP, statement, "gradient clipping")
+    if claim.verdict == "not tested" or math.isnan(clipped):
+        return claim
+    if clipped == 0:
+        return dataclasses.replace(
+            claim, verdict="not tested", estimate=NOTHING, runs=(), note="no gradient was ever over the limit"
+        )
+    return dataclasses.replace(claim, note=f"{claim.note}; {100 * clipped:.0f} % of gradients were over the limit")
+
+
+def _kl(grid: Grid, runs: pd.DataFrame) -> Claim:
+    statement = "A KL penalty has limited impact on the density of an update."
+    return _limited(grid, runs, roles.KL, statement, "the KL penalty")
+
+
+def _limited(grid: Grid, runs: pd.DataFrame, role: str, statement: str, what: str) -> Claim:
+    claim = Claim(
+        key=f"limited_impact_of_{role}",
+        statement=statement,
+        source=f"{PAPER} section 6",
+        test=(
+            f"Equivalence (two one-sided tests at 5 %): the density of every level is within ±"
+            f" {100 * EQUIVALENCE_MARGIN:.0f} points of the baseline's, paired by seed. The estimate is the largest."
+        ),
+        verdict="not tested",
+        level=0.9,
+    )
+    factor = roles.factor_with(grid, role)
+    if factor is None:
+        return _untested(claim, f"the grid does not vary {what}")
+    found = {
+        level: t_interval(paired_difference(grid, runs, {factor: level}, {}).values(), claim.level)
+        for level in grid.factors[factor].levels
+        if level != grid.factors[factor].baseline
+    }
+    found = {level: estimate for level, estimate in found.items() if estimate.n}
+    if not found:
+        return _untested(claim, "no seed has finished at the baseline and at another level")
+    largest = max(found, key=lambda level: abs(found[level].mean))
+    return _decided(
+        claim,
+        every(within(estimate, EQUIVALENCE_MARGIN) for estimate in found.values()),
+        _points(found[largest]),
+        f"largest at {factor}={largest}",
+        _used(grid, runs, ({}, *({factor: level} for level in found))),
+    )
+
+
+def _steps(grid: Grid, runs: pd.DataFrame) -> Claim:
+    claim = Claim(
+        key="more_steps_denser",
+        statement="More optimizer steps make an update denser.",
+        source=f"{PAPER} section 6",
+        test="The slope of logit density over log2 of the steps, seed by seed, is above 0.",
+        verdict="not tested",
+        unit="logits per doubling of steps",
+    )
+    factor = roles.factor_with(grid, roles.STEPS)
+    if factor is None:
+        return _untested(claim, "the grid does not vary the number of steps")
+    cells = [{factor: level} for level in grid.factors[factor].levels]
+    points: dict[int, list[tuple[float, float]]] = {}
+    for cell in cells:
+        selected = runs_of(grid, runs, cell)
+        for seed, steps, n, density in selected[["seed", "steps", "n", DENSITY]].itertuples(index=False):
+            points.setdefault(int(seed), []).append((math.log2(steps), logit(density, n)))
+    slopes = [_slope(each) for each in points.values() if len({x for x, _ in each}) > 1]
+    if not slopes:
+        return _untested(claim, "no seed has finished with two numbers of steps")
+    estimate = t_interval(slopes)
+    return _decided(claim, above(estimate, 0), estimate, "", _used(grid, runs, cells))
+
+
+def _in_distribution(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
+    sparser = Claim(
+        key="in_distribution_sparser",
+        statement="Training data in the policy's distribution make updates sparser, at the same learning rate.",
+        source=f"{PAPER} section 6, Table 5",
+        test=(
+            "Density with off-distribution data exceeds that with in-distribution data by more than"
+            f" {100 * SPARSER_MARGIN:.0f} point, in every algorithm that the grid trains on both, paired by seed."
+            " The estimate is the mean over algorithms; where they disagree the claim is inconclusive."
+        ),
+        verdict="not tested",
+    )
+    cause = Claim(
+        key="in_distribution_is_the_main_cause",
+        statement="Training data in the policy's distribution are the main cause of sparsity.",
+        source=f"{PAPER} section 6",
+        test=(
+            "What off-distribution data add to density exceeds what a tenfold learning rate adds (the range over the"
+            " grid's rates divided by the decades that they span), paired by seed. The estimate is the difference."
+        ),
+        verdict="not tested",
+    )
+    factor = roles.factor_with(grid, roles.METHOD)
+    contrasts = {} if factor is None else _contrasts(grid, runs, factor)
+    if not contrasts:
+        reason = (
+            "the grid trains no algorithm on data both in and off the policy's distribution, or no seed finished both"
+        )
+        return [_untested(sparser, reason), _untested(cause, reason)]
+    assert factor is not None
+    by_algorithm = {name: t_interval(by_seed.values()) for name, by_seed in contrasts.items()}
+    averages = {
+        seed: math.fsum(by_seed[seed] for by_seed in contrasts.values()) / len(contrasts)
+        for seed in next(iter(contrasts.values()))
+        if all(seed in by_seed for by_seed in contrasts.values())
+    }
+    cells = [{factor: level} for level in grid.factors[factor].levels]
+    used = _used(grid, runs, cells)
+    note = "; ".join(f"{name}: {_words(_points(estimate))}" for name, estimate in by_algorithm.items())
+    first = _decided(
+        sparser,
+        agreed(above(estimate, SPARSER_MARGIN) for estimate in by_algorithm.values()),
+        _points(t_interval(averages.values())),
+        note,
+        used,
+    )
+    rate = roles.factor_with(grid, roles.LEARNING_RATE)
+    tenfold, rate_cells = _tenfold(grid, runs, rate) if rate is not None else ({}, [])
+    differences = [averages[seed] - tenfold[seed] for seed in averages if seed in tenfold]
+    if not differences:
+        return [first, _untested(cause, "the grid does not vary the learning rate at the baseline")]
+    estimate = t_interval(differences)
+    note = f"a tenfold learning rate: {_words(_points(t_interval(tenfold.values())))}"
+    used = tuple(dict.fromkeys((*used, *_used(grid, runs, rate_cells))))
+    return [first, _decided(cause, above(estimate, 0), _points(estimate), note, used)]
+
+
+def _overlap(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -> Claim:
+    names = {
+        "uniform": "the uniform null",
+        "ulp": "the ULP-stratified null (tensor and exponent of the initial weight)",
+    }
+    claim = Claim(
+        key=f"seeds_overlap_beyond_{null}",
+        statement=f"Masks of different seeds overlap more than {names[null]} expects.",
+        source=f"{PAPER} section 5, Table 4" + ("" if null == "uniform" else ", against a null that it lacks"),
+        test=(
+            f"o1 minus its expectation, mean over all pairs that differ in the seed alone and fill less than"
+            f" {100 * FULL:.0f} % of the model, exceeds {100 * OVERLAP_MARGIN:.0f} point; jackknife over seeds."
+        ),
+        verdict="not tested",
+    )
+    selected = pairs[(pairs["differs"] == SEED) & (pairs["k1"] < FULL * pairs["n"]) & (pairs["k2"] < FULL * pairs["n"])]
+    if selected.empty:
+        return _untested(claim, "no cell has two finished seeds whose masks leave room")
+    whole = group(grid, selected)
+    estimate = whole.uniform_excess if null == "uniform" else whole.ulp_excess
+    ratio = whole.uniform_odds_ratio if null == "uniform" else whole.ulp_odds_ratio
+    cells = seed_groups(grid, selected)
+    over = [each.uniform_excess if null == "uniform" else each.ulp_excess for each in cells]
+    count = sum(above(each, OVERLAP_MARGIN) == "supported" for each in over)
+    note = f"{count} of {len(cells)} cells exceed it on their own"
+    if not math.isnan(ratio.mean):
+        kind = "odds ratio" if null == "uniform" else "Mantel-Haenszel odds ratio"
+        note += f"; {kind} {ratio.mean:.2f}" + (
+            "" if math.isnan(ratio.low) else f" [{ratio.low:.2f}, {ratio.high:.2f}]"
+        )
+    used = tuple(dict.fromkeys((*selected["run_a"], *selected["run_b"])))
+    return _decided(claim, above(estimate, OVERLAP_MARGIN), _points(estimate), note, used)
+
+
+def _variance(grid: Grid, runs: pd.DataFrame) -> Claim:
+    claim = Claim(
+        key="learning_rate_explains_more_than_algorithm",
+        statement="The learning rate explains more of the variance of density than the algorithm does.",
+        source="arXiv 2609.35259; the confound of arXiv 2505.11711",
+        test=(
+            "Two-way analysis of variance of logit density over the crossing of both, seeds as blocks: η² (share of the"
+            " variance) of the learning rate minus that of the algorithm is above 0; jackknife over seeds."
+        ),
+        verdict="not tested",
+        unit="share of variance",
+    )
+    rate, method = roles.factor_with(grid, roles.LEARNING_RATE), roles.factor_with(grid, roles.METHOD)
+    crossed = next((each for each in grid.crossed if rate in each and method in each), None)
+    if rate is None or method is None or crossed is None:
+        return _untested(claim, "the grid does not cross the learning rate with the algorithm")
+    cells = [{rate: x, method: y} for x in crossed[rate] for y in crossed[method]]
+    known = [
+        {
+            int(seed): logit(density, n)
+            for seed, n, density in runs_of(grid, runs, cell)[["seed", "n", DENSITY]].itertuples(index=False)
+        }
+        for cell in cells
+    ]
+    seeds = [seed for seed in grid.seeds if all(seed in values for values in known)]
+    shape = (len(crossed[rate]), len(crossed[method]))
+    if min(shape) < 2 or len(seeds) < 2:
+        return _untested(claim, "fewer than two seeds have finished in every cell of the crossing")
+
+    def table(kept: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.array([[values[seed] for seed in kept] for values in known]).reshape(*shape, -1)
+
+    def difference(kept: Collection[Hashable]) -> float:
+        values = table([seed for seed in seeds if seed in kept])
+        # One block has no error left, which shares of the total do without.
+        anova = two_way(values if values.shape[2] > 1 else np.repeat(values, 2, axis=2))
+        return anova.rows.eta - anova.columns.eta
+
+    anova = two_way(table(seeds))
+    estimate = jackknife(seeds, difference)
+    note = "; ".join(
+        f"{name}: η² {effect.eta:.3f}, partial η² {effect.partial_eta:.3f}"
+        for name, effect in ((rate, anova.rows), (method, anova.columns), ("interaction", anova.interaction))
+    )
+    span = f"; over the grid's levels, {', '.join(crossed[rate])} and {', '.join(crossed[method])}"
+    return _decided(claim, above(estimate, 0), estimate, note + span, _used(grid, runs, cells, seeds))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what they share
+
+
+def logit(density: float, n: float) -> float:
+    """log(d / (1 − d)), moved inwards by half a coordinate so that 0 and 1 stay finite."""
+    changed = density * n + 0.5
+    return math.log(changed / (n + 1 - changed))
+
+
+def _densities(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str]) -> dict[int, float]:
+    selected = runs_of(grid, runs, cell)
+    return dict(zip(selected["seed"].astype(int), selected[DENSITY].astype(float), strict=True))
+
+
+def _contrasts(grid: Grid, runs: pd.DataFrame, factor: str) -> dict[str, dict[int, float]]:
+    """Density off minus in distribution, for each algorithm trained on both: seed -> difference."""
+    sides: dict[str, tuple[list[dict[int, float]], list[dict[int, float]]]] = {}
+    for level in grid.factors[factor].levels:
+        data = roles.training_data(grid, factor, level)
+        algorithm = roles.kind(grid, factor, level).split("/")[0]
+        if data in roles.IN_DISTRIBUTION | roles.OFF_DISTRIBUTION:
+            both = sides.setdefault(algorithm, ([], []))
+            both[data in roles.OFF_DISTRIBUTION].append(_densities(grid, runs, {factor: level}))
+    result = {}
+    for algorithm, (inside, outside) in sides.items():
+        if inside and outside:
+            seeds = set.intersection(*map(set, (*inside, *outside)))
+            if seeds:
+                result[algorithm] = {seed: _mean(outside, seed) - _mean(inside, seed) for seed in sorted(seeds)}
+    return result
+
+
+def _tenfold(grid: Grid, runs: pd.DataFrame, factor: str) -> tuple[dict[int, float], list[dict[str, str]]]:
+    """What a factor of ten in the learning rate adds to density, by seed, between its lowest and highest level."""
+    at_baseline = [{factor: row.level} for row in origins(grid, runs) if row.factor == factor and row.cell.n]
+    if len(at_baseline) < 2:
+        return {}, []
+    rates = [float(runs_of(grid, runs, cell)["lr"].iloc[0]) for cell in at_baseline]
+    low, high = (at_baseline[rates.index(extreme(rates))] for extreme in (min, max))
+    decades = math.log10(max(rates) / min(rates))
+    by_seed = paired_difference(grid, runs, high, low)
+    return {seed: difference / decades for seed, difference in by_seed.items()}, [low, high]
+
+
+def _mean(columns: Sequence[Mapping[int, float]], seed: int) -> float:
+    return math.fsum(column[seed] for column in columns) / len(columns)
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> float:
+    """Slope of the least squares line."""
+    x, y = (math.fsum(values) / len(points) for values in zip(*points, strict=True))
+    return math.fsum((a - x) * (b - y) for a, b in points) / math.fsum((a - x) ** 2 for a, _ in points)
+
+
+def _points(estimate: Estimate) -> Estimate:
+    return estimate.map(lambda share: 100 * share)
+
+
+def _words(estimate: Estimate) -> str:
+    interval = "" if math.isnan(estimate.low) else f" ± {estimate.half_width:.1f}"
+    return f"{estimate.mean:+.1f}{interval} points".replace("-", "−")
+
+
+def _used(
+    grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, str]], seeds: Collection[int] | None = None
+) -> tuple[str, ...]:
+    selected = (runs_of(grid, runs, cell) for cell in cells)
+    return tuple(
+        str(run)
+        for each in selected
+        for run, seed in zip(each["run_id"], each["seed"], strict=True)
+        if seeds is None or seed in seeds
+    )
+
+
+def _untested(claim: Claim, reason: str) -> Claim:
+    return dataclasses.replace(claim, note=reason)
+
+
+def _decided(claim: Claim, verdict: Verdict, estimate: Estimate, note: str, runs: tuple[str, ...]) -> Claim:
+    return dataclasses.replace(claim, verdict=verdict, estimate=estimate, note=note, runs=runs)
