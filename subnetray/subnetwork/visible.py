@@ -153,8 +153,8 @@ def require_same_names(first: Mapping[str, object], second: Mapping[str, object]
     """Raise :class:`MismatchError` naming a tensor that only one of the two has."""
     if odd := sorted(first.keys() ^ second.keys()):
         side = "first (init)" if odd[0] in first else "second (final)"
-        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
-        raise MismatchError(f"tensor {odd[0]!r}{more} is only in the {side} of the two that are compared")
+        more = f"; {len(odd) - 1} more are in one of them only" if len(odd) > 1 else ""
+        raise MismatchError(f"tensor {odd[0]!r} is only in the {side} of the two that are compared{more}")
 
 
 def _count_changed_on_host(init: Tensor, final: Tensor) -> int:

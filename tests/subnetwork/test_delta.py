@@ -1,0 +1,91 @@
+"""init + delta = final, bit for bit, whatever the bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from torch import Tensor
+
+from subnetray.subnetwork import CorruptFileError, Delta, DeltaError, Mask, compose, weights_hash
+from tests.subnetwork.strategies import pairs, raw
+
+Pair = tuple[dict[str, Tensor], dict[str, Tensor]]
+
+
+def _same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(
+        raw(a[name]) == raw(b[name]) and a[name].shape == b[name].shape and a[name].dtype == b[name].dtype for name in a
+    )
+
+
+@given(pair=pairs())
+def test_a_delta_restores_the_final_and_its_inverse_the_init(pair: Pair) -> None:
+    init, final = pair
+    delta = Delta.between(init, final)
+    assert _same(delta.apply(init), final)
+    assert _same(delta.invert(init).apply(final), init)
+    delta.verify(init)
+    assert delta.mask.k == sum(
+        old != new for name in init for old, new in zip(raw(init[name]), raw(final[name]), strict=True)
+    )
+
+
+@given(pair=pairs())
+def test_a_saved_delta_is_the_same_delta(pair: Pair) -> None:
+    init, final = pair
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "delta.safetensors"
+        Delta.between(init, final).save(path)
+        assert _same(Delta.load(path).apply(init), final)
+
+
+@given(first=pairs(dtypes=(torch.bfloat16,)))
+def test_two_deltas_compose(first: Pair) -> None:
+    a, b = first
+    c = {name: torch.where(torch.rand(tensor.shape) < 0.5, tensor, a[name]) for name, tensor in b.items()}
+    composed = compose(Delta.between(a, b), Delta.between(b, c))
+    assert _same(composed.apply(a), c)
+    assert (composed.init_hash, composed.final_hash) == (weights_hash(a), weights_hash(c))
+
+
+def test_a_delta_belongs_to_its_init() -> None:
+    init, final, other = ({"a": torch.full((4,), value).bfloat16()} for value in (1.0, 2.0, 3.0))
+    delta = Delta.between(init, final)
+    for wrong in (delta.apply, delta.invert, delta.verify):
+        with pytest.raises(DeltaError, match="made from an init of hash"):
+            wrong(other)
+    with pytest.raises(DeltaError, match="the first delta ends at"):
+        compose(delta, Delta.between(other, init))
+    damaged = dataclasses.replace(delta, values={"a": torch.zeros(4).bfloat16()})
+    with pytest.raises(DeltaError, match="its values are damaged"):
+        damaged.verify(init)
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    init = {"a": torch.randn(50, generator=torch.Generator().manual_seed(0)).bfloat16()}
+    path = tmp_path / "delta.safetensors"
+    Delta.between(init, {"a": init["a"] * 1.1}).save(path)
+    whole = bytearray(path.read_bytes())
+    for position in range(len(whole) - 20, len(whole)):
+        damaged = whole.copy()
+        damaged[position] ^= 4
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptFileError):
+            Delta.load(path)
+    Mask.between(init, init).save(path, {})
+    with pytest.raises(CorruptFileError, match="is not a subnetray delta file"):
+        Delta.load(path)
+
+
+def test_size_is_a_bit_a_coordinate_and_the_changed_values(tmp_path: Path) -> None:
+    n = 1 << 18
+    init = {"a": torch.randn(n, generator=torch.Generator().manual_seed(0)).bfloat16()}
+    final = {"a": torch.where(torch.arange(n) % 10 == 0, init["a"] * 2, init["a"])}
+    delta = Delta.between(init, final)
+    delta.save(tmp_path / "delta")
+    assert (tmp_path / "delta").stat().st_size <= n / 8 + 2.1 * delta.mask.k
