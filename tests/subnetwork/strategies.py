@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-_INTEGERS = {torch.bfloat16: np.int16, torch.float16: np.int16, torch.float32: np.int32}
+_INTEGERS: dict[torch.dtype, type[np.int16] | type[np.int32]] = {torch.bfloat16: np.int16, torch.float16: np.int16, torch.float32: np.int32}
 SHAPES = ((), (0,), (1,), (7,), (8,), (3, 5), (2, 3, 4), (33,))
 
 

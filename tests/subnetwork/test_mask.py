@@ -78,5 +78,5 @@ def test_masks_of_other_shapes_do_not_combine() -> None:
     one = Mask.from_bools({"a": torch.ones(3, dtype=torch.bool)})
     with pytest.raises(MismatchError, match="'a' has shape"):
         one & Mask.from_bools({"a": torch.ones(4, dtype=torch.bool)})
-    with pytest.raises(MismatchError, match="'a' is only in the first .*; 1 more are"):
+    with pytest.raises(MismatchError, match=r"'a' is only in the first .*; 1 more are"):
         one | Mask.from_bools({"b": torch.ones(3, dtype=torch.bool)})
