@@ -120,7 +120,7 @@ def agreed(verdicts: Iterable[Verdict]) -> Verdict:
 def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, clipped: float = math.nan) -> list[Claim]:
     """Every claim, in the order of the literature.
 
-    ``pairs``: as :func:`subnetray.analysis.pairs.label_pairs` makes them. ``clipped``: the share of steps whose gradient
+    ``pairs``: as :func:`subnetray.analysis.pairs.label_pairs` makes them. ``clipped``: share of steps whose gradient
     was over the limit where there is one; NaN if that is not known.
     """
     return [

@@ -88,7 +88,11 @@ def pair_interval(
 
 def t_cdf(x: float, df: float) -> float:
     """P(T ≤ x) of Student's t with ``df`` degrees of freedom (need not be whole)."""
-    tail = incomplete_beta(df / 2, 0.5, df / (df + x * x)) / 2
+    square = x * x
+    if square < df:  # near the middle the tail is 1/2 up to rounding, and what lies between 0 and x is exact
+        between = incomplete_beta(0.5, df / 2, square / (df + square)) / 2
+        return 0.5 + between if x > 0 else 0.5 - between
+    tail = incomplete_beta(df / 2, 0.5, df / (df + square)) / 2
     return 1 - tail if x > 0 else tail
 
 

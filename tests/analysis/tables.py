@@ -13,6 +13,7 @@ from subnetray.config import Factor, Grid
 from subnetray.grid.design import RESERVED, baseline, expand
 
 Cell = Mapping[str, str]
+Run = Mapping[Any, Any]  # a row of the table of runs
 
 
 def make_grid(seeds: Sequence[int] = (0, 1, 2), **changes: Any) -> Grid:
@@ -77,12 +78,12 @@ def make_runs(
     return pd.DataFrame(rows)
 
 
-def make_overlap(
-    runs: pd.DataFrame, counts: Callable[[pd.Series[Any], pd.Series[Any]], tuple[int, int, int, float]]
-) -> pd.DataFrame:
+def make_overlap(runs: pd.DataFrame, counts: Callable[[Run, Run], tuple[int, int, int, float]]) -> pd.DataFrame:
     """One row for every pair of runs; ``counts`` gives k1, k2, k12 and what the ULP null expects; n is 1000."""
+    columns = ["run_a", "run_b", "same_init", "n", "k1", "k2", "k12", "o1", "o2", "jaccard", "kappa"]
+    columns += [f"{null}_{what}" for null in ("uniform", "ulp") for what in ("expected", "excess", "odds_ratio")]
     rows = []
-    for (_, a), (_, b) in itertools.combinations(runs.iterrows(), 2):
+    for a, b in itertools.combinations(runs.to_dict("records"), 2):
         k1, k2, k12, ulp = counts(a, b)
         n = 1000
         uniform = k1 * k2 / n
@@ -102,7 +103,7 @@ def make_overlap(
                 **{"ulp_expected": ulp, "ulp_excess": k12 - ulp, "ulp_odds_ratio": 2.0},
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=columns)
 
 
 def is_baseline(grid: Grid, cell: Cell) -> bool:

@@ -12,17 +12,17 @@ import pytest
 from subnetray.analysis.intervals import pair_interval
 from subnetray.analysis.pairs import SEED, around_baseline, factor_groups, group, label_pairs, seed_groups
 from subnetray.config import Grid
-from tests.analysis.tables import make_grid, make_overlap, make_runs
+from tests.analysis.tables import Run, make_grid, make_overlap, make_runs
 
 SIZE = {("slow", "rl"): 100, ("slow", "copy"): 200, ("fast", "rl"): 400, ("fast", "copy"): 500, ("slow", "own"): 300}
 
 
-def size(run: pd.Series[Any]) -> int:
+def size(run: Run | pd.Series[Any]) -> int:
     """A mask's size; each cell and seed has its own."""
     return SIZE[run["rate"], run["way"]] + 10 * int(run["seed"]) + (run["limit"] == "no")
 
 
-def counts(a: pd.Series[Any], b: pd.Series[Any]) -> tuple[int, int, int, float]:
+def counts(a: Run, b: Run) -> tuple[int, int, int, float]:
     k1, k2 = size(a), size(b)
     return k1, k2, min(k1, k2) // 2 + int(a["seed"]) + int(b["seed"]), min(k1, k2) / 3
 

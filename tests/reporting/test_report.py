@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 from subnetray.config import Factor
 from subnetray.reporting import write_report
-from tests.analysis.tables import Cell, is_baseline, make_grid, make_overlap, make_runs
+from tests.analysis.tables import Cell, Run, is_baseline, make_grid, make_overlap, make_runs
 from tests.reporting.sweeps import table_rows, write_sweep
 
 GRID = make_grid()
@@ -25,20 +25,26 @@ def accuracy(cell: Cell, seed: int) -> float:
     return 0.6 + 0.1 * (cell["rate"] == "fast") - 0.3 * (cell["way"] == "copy") + 0.01 * (seed - 1)
 
 
-def counts(a: pd.Series[Any], b: pd.Series[Any]) -> tuple[int, int, int, float]:
+def counts(a: Run, b: Run) -> tuple[int, int, int, float]:
     k1, k2 = (round(1000 * run["density_bitwise"]) for run in (a, b))
     k12 = round(0.8 * min(k1, k2))
     return k1, k2, k12, 0.5 * min(k1, k2)
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = make_runs(GRID, density, accuracy)
-    return write_sweep(tmp_path / "sweep", GRID, runs, make_overlap(runs, counts))
+    directory = write_sweep(tmp_path_factory.mktemp("sweep"), GRID, runs, make_overlap(runs, counts))
+    assert write_report(directory) == directory / "report.md"
+    return directory
 
 
-def test_the_head_says_what_was_run(directory: Path) -> None:
-    text = write_report(directory).read_text()
+@pytest.fixture(scope="module")
+def text(directory: Path) -> str:
+    return (directory / "report.md").read_text()
+
+
+def test_the_head_says_what_was_run(text: str) -> None:
     assert text.startswith("# Sweep made_up\n\nWhat if?\n")
     assert "18 of 18 runs are done, 0 failed" in text
     assert "6 cells with one of the seeds 0, 1 and 2" in text
@@ -46,8 +52,7 @@ def test_the_head_says_what_was_run(directory: Path) -> None:
     assert "`toy` (1,000)" in text
 
 
-def test_the_origins_table_holds_means_intervals_and_the_papers_numbers(directory: Path) -> None:
-    text = write_report(directory).read_text()
+def test_the_origins_table_holds_means_intervals_and_the_papers_numbers(text: str) -> None:
     # Seeds at -1, 0 and 1 points: sd 1, half-width 4.303 / sqrt(3) = 2.48 points.
     fast = table_rows(text, "rate", "fast")[0]
     assert fast[2:6] == ["3", "70.0 ± 2.5", "+60.0 ± 0.0", "30.0"]
@@ -61,19 +66,16 @@ def test_the_origins_table_holds_means_intervals_and_the_papers_numbers(director
     assert table_rows(text, "limit", "no")[0][-1].startswith("68.8 (GRPO, Qwen2.5-7B-Instruct)")
 
 
-def test_the_crossing_is_two_tables(directory: Path) -> None:
-    text = write_report(directory).read_text()
+def test_the_crossing_is_two_tables(text: str) -> None:
     assert table_rows(text, "copy") == [["copy", "30.0 ± 2.5", "80.0 ± 2.5"], ["copy", "−20.0 ± 2.5", "−10.0 ± 2.5"]]
 
 
-def test_density_along_the_run(directory: Path) -> None:
-    text = write_report(directory).read_text()
+def test_density_along_the_run(text: str) -> None:
     (path,) = [row for row in table_rows(text, "rate", "fast") if len(row) == 7]
     assert path[2:] == ["14.0 ± 0.5", "28.0 ± 1.0", "42.0 ± 1.5", "56.0 ± 2.0", "70.0 ± 2.5"]
 
 
-def test_sentences_are_computed_from_the_tables(directory: Path) -> None:
-    text = write_report(directory).read_text()
+def test_sentences_are_computed_from_the_tables(text: str) -> None:
     assert "visibly changes **10.0 ± 2.5 %** of the weights (3 seeds), a sparsity of 90.0 %" in text
     assert "at the paper's tolerance of 1e-5, 95.0 %" in text
     assert "moves by +10.0 ± 2.5 points from 50.0 %" in text
@@ -82,8 +84,7 @@ def test_sentences_are_computed_from_the_tables(directory: Path) -> None:
     assert "between levels of way at the same rate, density differs by 10 to 20 points" in text
 
 
-def test_overlap_tables_and_nulls(directory: Path) -> None:
-    text = write_report(directory).read_text()
+def test_overlap_tables_and_nulls(text: str) -> None:
     (seeds,) = table_rows(text, "seed", "baseline")
     # Masks of 90, 100 and 110: o1 is 0.8 of the smaller one, o2 smaller by the ratio of sizes.
     o2 = (72 / 100 + 72 / 110 + 80 / 110) / 3
@@ -134,8 +135,32 @@ def test_a_grid_without_factors_that_the_literature_knows(tmp_path: Path) -> Non
     assert table_rows(text, "", "baseline")[0][-1] == "25.0 ± 0.0"
 
 
-def test_figures_and_tables_are_files_and_the_report_links_them(directory: Path) -> None:
-    text = write_report(directory).read_text()
+def test_claims_are_on_top_and_in_a_file_with_the_runs_they_rest_on(directory: Path, text: str) -> None:
+    assert text.index("## Claims") < text.index("## What was found") < text.index("## Origins")
+    (row,) = table_rows(text, "Gradient clipping has limited impact on the density of an update.")
+    # Every gradient norm is step / 4: of 10 steps, 6 are over the limit of 1.
+    assert row[1:] == [
+        *("**supported**", "0.00", "0.00 to 0.00 (90 %)", "percentage points"),
+        "largest at limit=no; 60 % of gradients were over the limit",
+    ]
+    entries = {each["claim"]: each for each in json.loads((directory / "claims.json").read_text())}
+    entry = entries["limited_impact_of_clip"]
+    assert (entry["verdict"], entry["level"], entry["seeds"]) == ("supported", 0.9, 3)
+    runs = pd.read_parquet(directory / "runs.parquet")
+    expected = runs[(runs["rate"] == "slow") & (runs["way"] == "rl")]["run_id"]
+    assert sorted(entry["runs"]) == sorted(expected)
+    assert entries["sparse_in_bf16_not_in_fp32"]["verdict"] == "not tested"
+    assert "- RL updates are sparse in bf16, and not in fp32. (The grid does not vary precision.)" in text
+
+
+def test_the_page_holds_what_the_markdown_does(directory: Path) -> None:
+    page = (directory / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert '<td>fast</td><td class="r">3</td><td class="r">70.0 ± 2.5</td>' in page
+    assert page.count("<table>") == sum(line.startswith("| :") for line in (directory / "report.md").open())
+
+
+def test_figures_and_tables_are_files_and_the_report_links_them(directory: Path, text: str) -> None:
     for name in ("density_by_learning_rate", "origins", "overlap"):
         assert f"(figures/{name}.png)" in text
         assert (directory / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -145,9 +170,9 @@ def test_figures_and_tables_are_files_and_the_report_links_them(directory: Path)
 
 def test_the_same_sweep_gives_the_same_bytes(directory: Path) -> None:
     def written() -> dict[str, bytes]:
-        write_report(directory)
-        return {
-            str(path): path.read_bytes() for path in directory.rglob("*.*") if path.suffix in (".md", ".tex", ".png")
-        }
+        suffixes = (".md", ".html", ".json", ".tex", ".png")
+        return {str(path): path.read_bytes() for path in directory.rglob("*.*") if path.suffix in suffixes}
 
-    assert written() == written()
+    before = written()
+    write_report(directory)
+    assert written() == before

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from subnetray.reporting.document import Bullets, Figure, Heading, Paragraph, Table, table
+from subnetray.reporting.document import Block, Bullets, Figure, Heading, Paragraph, Table, table
 from subnetray.reporting.latex import to_latex
 from subnetray.reporting.markdown import to_markdown
 
@@ -14,7 +14,13 @@ TABLE = table((("|Δ|, %", "l"), ("n_x", "r")), [("**a** & `b_c`", "1"), ("d ± 
 
 
 def test_markdown_of_every_block() -> None:
-    blocks = [Heading(2, "Title"), Paragraph("Text."), Bullets(("one", "two")), Figure("figures/a.png", "A"), TABLE]
+    blocks: list[Block] = [
+        Heading(2, "Title"),
+        Paragraph("Text."),
+        Bullets(("one", "two")),
+        Figure("figures/a.png", "A"),
+        TABLE,
+    ]
     assert to_markdown(blocks) == (
         "## Title\n\nText.\n\n- one\n- two\n\n![A](figures/a.png)\n\n*A*\n\n"
         "| \\|Δ\\|, % | n_x |\n| :--- | ---: |\n| **a** & `b_c` | 1 |\n| d ± e | −2 |\n\n*caption*\n"

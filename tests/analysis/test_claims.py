@@ -1,0 +1,297 @@
+"""Verdicts on made-up sweeps in which the truth is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subnetray.analysis.claims import Claim, above, agreed, claims, every, logit, within
+from subnetray.analysis.intervals import NOTHING, Estimate, t_interval
+from subnetray.analysis.pairs import label_pairs
+from subnetray.compose import Composer
+from subnetray.config import Grid
+from subnetray.grid import plan
+from tests.analysis.tables import Cell, Run, make_grid, make_overlap, make_runs
+
+ORIGINS = plan(Composer(), ["+grid=origins"])[1].grid
+PRECISION, CLIP, KL, STEPS = (
+    "sparse_in_bf16_not_in_fp32",
+    "limited_impact_of_clip",
+    "limited_impact_of_kl",
+    "more_steps_denser",
+)
+SPARSER, CAUSE = "in_distribution_sparser", "in_distribution_is_the_main_cause"
+UNIFORM, ULP = "seeds_overlap_beyond_uniform", "seeds_overlap_beyond_ulp"
+VARIANCE = "learning_rate_explains_more_than_algorithm"
+
+RATE = {"1e-6": -2.0, "1e-5": 0.0, "1e-4": 2.0}
+
+
+def shifted(**effects: dict[str, float]) -> Callable[[Cell, int], float]:
+    """Density 1/2 at the baseline, moved on the logit scale by each factor's levels, and a little by the seed."""
+
+    def density(cell: Cell, seed: int) -> float:
+        moves = {"learning_rate": RATE} | effects
+        total = sum(by_level.get(cell[factor], 0.0) for factor, by_level in moves.items())
+        # A different little by seed and cell, or every interval would have no width.
+        return 1 / (1 + math.exp(-total - 0.01 * math.sin(7 * seed + total)))
+
+    return density
+
+
+def counts(a: Run, b: Run) -> tuple[int, int, int, float]:
+    return 500, 500, 350, 300.0
+
+
+def judge(
+    density: Callable[[Cell, int], float],
+    grid: Grid = ORIGINS,
+    count: Callable[[Run, Run], tuple[int, int, int, float]] | None = None,
+    clipped: float = math.nan,
+    keep: Callable[[pd.DataFrame], Any] = lambda runs: runs["status"] == "done",
+) -> dict[str, Claim]:
+    runs = make_runs(
+        grid,
+        density,
+        lr=lambda cell, seed: float(cell.get("learning_rate", "1e-5")),
+        steps=lambda cell, seed: int(cell.get("train_steps", "60")),
+        n=lambda cell, seed: 10**6,
+    )
+    runs = runs[keep(runs)]
+    overlap = make_overlap(runs if count else runs.head(0), count or counts)
+    pairs = label_pairs(grid, runs, overlap)
+    return {claim.key: claim for claim in claims(grid, runs, pairs, clipped)}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# verdicts
+
+estimates = st.tuples(st.floats(-1, 1), st.floats(0, 1)).map(
+    lambda pair: Estimate(pair[0], pair[0] - pair[1], pair[0] + pair[1], 3)
+)
+
+
+@given(estimates, st.floats(-1, 1))
+def test_above_is_decided_by_the_whole_interval(estimate: Estimate, margin: float) -> None:
+    verdict = above(estimate, margin)
+    assert (verdict == "supported") == (estimate.low > margin)
+    assert (verdict == "refuted") == (estimate.high < margin)
+
+
+@given(estimates, st.floats(0.01, 1))
+def test_within_is_supported_inside_refuted_outside_and_inconclusive_across(estimate: Estimate, margin: float) -> None:
+    inside = [-margin < end < margin for end in (estimate.low, estimate.high)]
+    apart = estimate.low > margin or estimate.high < -margin
+    expected = "supported" if all(inside) else "refuted" if apart else "inconclusive"
+    assert within(estimate, margin) == expected
+
+
+def test_an_equivalence_test_is_two_one_sided_tests() -> None:
+    # t of three values against each margin, one-sided at 5 %: the quantile is 2.92 with 2 degrees of freedom.
+    values = np.array([0.01, 0.02, 0.045])
+    error = values.std(ddof=1) / math.sqrt(3)
+    for margin in np.linspace(0.02, 0.1, 30):
+        both = (values.mean() + margin) / error > 2.91999 and (margin - values.mean()) / error > 2.91999
+        assert (within(t_interval(values, 0.9), margin) == "supported") == both
+
+
+def test_no_difference_found_is_not_no_difference() -> None:
+    assert within(Estimate(0.0, -0.2, 0.2, 3), 0.05) == "inconclusive"
+    assert above(Estimate(0.2, math.nan, math.nan, 1), 0.0) == "inconclusive"
+    assert within(Estimate(0.0, math.nan, math.nan, 1), 0.05) == "inconclusive"
+    assert above(NOTHING, 0.0) == within(NOTHING, 0.05) == "not tested"
+
+
+def test_one_counterexample_refutes_what_must_hold_every_time_and_disagreement_decides_nothing() -> None:
+    assert every(["supported", "refuted", "inconclusive"]) == "refuted"
+    assert every(["supported", "inconclusive", "not tested"]) == "inconclusive"
+    assert every(["supported", "not tested"]) == "supported"
+    assert agreed(["supported", "refuted"]) == "inconclusive"
+    assert agreed(["refuted", "refuted", "not tested"]) == "refuted"
+    assert every([]) == agreed(["not tested"]) == "not tested"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# claims
+
+
+@pytest.mark.parametrize(
+    ("fp32", "verdict"),
+    [(9.0, "supported"), (0.0, "refuted"), (-1.0, "refuted"), (2.0, "refuted")],
+    ids=["dense", "as sparse", "sparser", "less sparse but not dense"],
+)
+def test_precision(fp32: float, verdict: str) -> None:
+    claim = judge(shifted(dtype={"fp32": fp32}))[PRECISION]
+    assert claim.verdict == verdict
+    assert claim.estimate.mean == pytest.approx(100 * (1 / (1 + math.exp(-fp32)) - 0.5), abs=0.6)
+    assert len(claim.runs) == 6
+
+
+def test_precision_is_inconclusive_with_one_seed() -> None:
+    claim = judge(shifted(dtype={"fp32": 9.0}), keep=lambda runs: runs["seed"] == 0)[PRECISION]
+    assert (claim.verdict, claim.estimate.n) == ("inconclusive", 1)
+
+
+@pytest.mark.parametrize(
+    ("effect", "verdict"),
+    [(0.0, "supported"), (0.1, "supported"), (-0.1, "supported"), (1.0, "refuted"), (-1, "refuted")],
+)
+def test_limited_impact_of_clipping_takes_an_equivalence_test(effect: float, verdict: str) -> None:
+    claim = judge(shifted(clip={"off": effect}))[CLIP]
+    assert claim.verdict == verdict
+    assert claim.level == 0.9
+    assert claim.estimate.mean == pytest.approx(100 * (1 / (1 + math.exp(-effect)) - 0.5), abs=0.6)
+
+
+def test_limited_impact_is_inconclusive_when_seeds_disagree() -> None:
+    def density(cell: Cell, seed: int) -> float:
+        return 0.5 + (cell["clip"] == "off") * (0.1 if seed else -0.1)
+
+    assert judge(density)[CLIP].verdict == "inconclusive"
+
+
+def test_one_level_with_an_impact_refutes_limited_impact() -> None:
+    claim = judge(shifted(kl={"0.01": 0.0, "0.1": -1.0}))[KL]
+    assert claim.verdict == "refuted"
+    assert claim.note == "largest at kl=0.1"
+    assert len(claim.runs) == 9
+
+
+def test_clipping_that_never_bound_was_not_tested() -> None:
+    claim = judge(shifted(), clipped=0.0)[CLIP]
+    assert (claim.verdict, claim.runs) == ("not tested", ())
+    assert "no gradient was ever over the limit" in claim.note
+    assert "25 % of gradients were over the limit" in judge(shifted(), clipped=0.25)[CLIP].note
+
+
+@pytest.mark.parametrize(("slope", "verdict"), [(0.5, "supported"), (-0.5, "refuted"), (0.0, "inconclusive")])
+def test_steps(slope: float, verdict: str) -> None:
+    by_level = {level: slope * math.log2(int(level) / 60) for level in ("20", "60", "180")}
+    claim = judge(shifted(train_steps=by_level))[STEPS]
+    assert claim.verdict == verdict
+    assert claim.estimate.mean == pytest.approx(slope, abs=0.01)
+
+
+SFT = {"sft_gold": 1.0, "sft_rejection": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("method", "verdict"),
+    [
+        (SFT | {"dpo_off_policy": 1.0}, "supported"),
+        ({"sft_rejection": 1.0, "dpo_on_policy": 1.0}, "refuted"),
+        (SFT | {"dpo_on_policy": 1.0}, "inconclusive"),
+        ({}, "refuted"),
+    ],
+    ids=["both", "the other way", "disagreement", "no difference"],
+)
+def test_in_distribution_data(method: dict[str, float], verdict: str) -> None:
+    found = judge(shifted(method=method))
+    assert found[SPARSER].verdict == verdict
+    # A tenfold rate adds 38 points here, from 12 to 88 % over two decades, and off-distribution data at most 23.
+    assert found[CAUSE].verdict == "refuted"
+
+
+def test_in_distribution_data_are_the_main_cause_if_the_rate_does_little() -> None:
+    strong = {"sft_gold": 3.0, "dpo_off_policy": 3.0}
+    weak = {"1e-6": -0.1, "1e-5": 0.0, "1e-4": 0.1}
+    claim = judge(shifted(method=strong, learning_rate=weak))[CAUSE]
+    assert claim.verdict == "supported"
+    data, tenfold = 1 / (1 + math.exp(-3)) - 0.5, (1 / (1 + math.exp(-0.1)) - 0.5)
+    assert claim.estimate.mean == pytest.approx(100 * (data - tenfold), abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("k12", "ulp", "uniform_verdict", "ulp_verdict"),
+    [
+        (350, 300.0, "supported", "supported"),
+        (350, 349.0, "supported", "refuted"),
+        (252, 252.0, "refuted", "refuted"),
+    ],
+)
+def test_overlap_of_seeds(k12: int, ulp: float, uniform_verdict: str, ulp_verdict: str) -> None:
+    def count(a: Run, b: Run) -> tuple[int, int, int, float]:
+        return 500, 500, k12, ulp
+
+    found = judge(shifted(), count=count)
+    assert (found[UNIFORM].verdict, found[ULP].verdict) == (uniform_verdict, ulp_verdict)
+    assert found[UNIFORM].estimate.mean == pytest.approx(100 * (k12 - 250) / 500)
+    assert found[ULP].estimate.mean == pytest.approx(100 * (k12 - ulp) / 500)
+    assert len(found[ULP].runs) == 60
+
+
+def test_overlap_that_differs_much_between_seeds_is_inconclusive() -> None:
+    def count(a: Run, b: Run) -> tuple[int, int, int, float]:
+        return 500, 500, 420 if 0 in (a["seed"], b["seed"]) else 255, 251.0
+
+    assert judge(shifted(), count=count)[ULP].verdict == "inconclusive"
+
+
+def test_full_masks_are_left_out_and_two_seeds_decide_nothing() -> None:
+    def full(a: Run, b: Run) -> tuple[int, int, int, float]:
+        return 995, 995, 993, 990.0
+
+    assert judge(shifted(), count=full)[UNIFORM].verdict == "not tested"
+    two = judge(shifted(), count=counts, keep=lambda runs: runs["seed"] < 2)
+    assert two[UNIFORM].verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("rate", "method", "verdict"), [(1.0, 0.2, "supported"), (0.2, 1.0, "refuted"), (0.0, 0.0, "inconclusive")]
+)
+def test_variance(rate: float, method: float, verdict: str) -> None:
+    claim = judge(
+        shifted(
+            learning_rate={"1e-6": -rate, "1e-4": rate},
+            method={"sft_gold": -method, "dpo_on_policy": method},
+        )
+    )[VARIANCE]
+    assert claim.verdict == verdict
+    if rate or method:
+        whole = rate**2 + method**2
+        assert claim.estimate.mean == pytest.approx((rate**2 - method**2) / whole, abs=0.01)
+    assert len(claim.runs) == 27
+
+
+def test_variance_counts_the_seeds_that_have_every_cell() -> None:
+    def keep(runs: pd.DataFrame) -> Any:
+        return ~((runs["seed"] == 1) & (runs["method"] == "sft_gold") & (runs["learning_rate"] == "1e-4"))
+
+    claim = judge(shifted(), keep=keep)[VARIANCE]
+    assert (len(claim.runs), claim.estimate.n) == (18, 2)
+
+
+def test_a_grid_that_lacks_the_factors_tests_nothing_and_says_why() -> None:
+    grid = make_grid(factors={}, crossed=[], one_at_a_time=[], seeds=[0])
+    found = judge(lambda cell, seed: 0.5, grid)
+    assert {claim.verdict for claim in found.values()} == {"not tested"}
+    assert all(claim.note and not claim.runs for claim in found.values())
+
+
+def test_no_runs_test_nothing() -> None:
+    runs = make_runs(ORIGINS, shifted())
+    pairs = label_pairs(ORIGINS, runs.head(0), make_overlap(runs, counts))
+    assert {claim.verdict for claim in claims(ORIGINS, runs.head(0), pairs)} == {"not tested"}
+
+
+def test_entries_are_strict_json_with_null_for_what_does_not_exist() -> None:
+    entries = [claim.to_dict() for claim in judge(shifted(), keep=lambda runs: runs["seed"] == 0).values()]
+    assert json.loads(json.dumps(entries, allow_nan=False)) == entries
+    by_key = {entry["claim"]: entry for entry in entries}
+    assert by_key[CLIP]["interval"] is None
+    assert by_key[CLIP]["estimate"] is not None
+    assert by_key[UNIFORM]["estimate"] is None
+    assert set(by_key[UNIFORM]) >= {"statement", "source", "test", "estimate", "interval", "verdict", "runs"}
+
+
+def test_logits_of_full_and_empty_masks_are_finite_and_opposite() -> None:
+    assert logit(0, 1000) == pytest.approx(-logit(1, 1000))
+    assert logit(0.25, 10**9) == pytest.approx(math.log(1 / 3), abs=1e-8)
