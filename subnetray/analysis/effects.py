@@ -58,10 +58,10 @@ def done(runs: pd.DataFrame) -> pd.DataFrame:
 
 def runs_of(grid: Grid, runs: pd.DataFrame, varied: Mapping[str, str]) -> pd.DataFrame:
     """The finished runs of the cell with the levels ``varied`` and the baseline's elsewhere, in order of seeds."""
-    selected = done(runs)
+    inside = (runs["status"] == "done").to_numpy()
     for factor, level in (baseline(grid) | dict(varied)).items():
-        selected = selected[selected[factor] == level]
-    return selected.sort_values("seed")
+        inside = inside & (runs[factor] == level).to_numpy()
+    return runs[inside].sort_values("seed")
 
 
 def cell(grid: Grid, runs: pd.DataFrame, varied: Mapping[str, str]) -> Cell:

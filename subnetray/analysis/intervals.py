@@ -5,6 +5,7 @@ Runs are the units of replication, never coordinates: with 10⁵ to 10⁹ of tho
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ def t_cdf(x: float, df: float) -> float:
     return 1 - tail if x > 0 else tail
 
 
+@functools.cache
 def t_quantile(p: float, df: float) -> float:
     """The x with P(T ≤ x) = ``p``, 0 < p < 1: bisection of :func:`t_cdf` to the last bit."""
     if p < 0.5:
