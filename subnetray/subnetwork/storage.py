@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,6 +22,15 @@ from subnetray.files import atomic_path
 
 _KEY = "subnetray"
 _VERSION = 1
+_COPY = 1 << 22  # bytes copied at a time
+# safetensors' names of dtypes.
+_NAMES = {
+    torch.uint8: "U8",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+}
 
 
 class CorruptFileError(ValueError):
@@ -45,6 +55,57 @@ def save(
             save_file(tensors, str(temporary), metadata={**metadata, _KEY: json.dumps(header, separators=(",", ":"))})
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tensor's bytes within a spool file; ``checksum`` is their CRC-32."""
+
+    name: str
+    dtype: torch.dtype
+    offset: int
+    nbytes: int
+    checksum: int
+
+
+def assemble(
+    path: Path,
+    kind: str,
+    spools: Mapping[str, BinaryIO],
+    parts: Mapping[str, Sequence[Part]],
+    description: Mapping[str, Any],
+) -> None:
+    """Write atomically what :func:`save` would, from tensors spooled to files: none is held in memory.
+
+    ``parts`` maps names of ``spools`` to their tensors; wider dtypes must come first, so that all are aligned.
+    """
+    every = [(spools[spool], part) for spool, several in parts.items() for part in several]
+    meta = {
+        "kind": kind,
+        "version": _VERSION,
+        "checksums": {part.name: part.checksum for _, part in every},
+        **description,
+    }
+    header: dict[str, Any] = {"__metadata__": {_KEY: json.dumps(meta, separators=(",", ":"))}}
+    position = 0
+    for _, part in every:
+        header[part.name] = {
+            "dtype": _NAMES[part.dtype],
+            "shape": [part.nbytes // part.dtype.itemsize],
+            "data_offsets": [position, position + part.nbytes],
+        }
+        position += part.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for spool, part in every:
+            spool.seek(part.offset)
+            left = part.nbytes
+            while left:
+                data = spool.read(min(left, _COPY))
+                file.write(data)
+                left -= len(data)
 
 
 def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

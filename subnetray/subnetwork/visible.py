@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from subnetray.subnetwork.bits import flat_integers, integers
+from subnetray.subnetwork.bits import flat_integers, float_format, from_integers, integers
 from subnetray.subnetwork.weights import Weights, layer_index, module_kind
 
 # Coordinates compared at a time: the temporaries of a chunk stay in the cache, and memory stays bounded.
@@ -157,6 +158,33 @@ def require_same_names(first: Mapping[str, object], second: Mapping[str, object]
         raise MismatchError(f"tensor {odd[0]!r} is only in the {side} of the two that are compared{more}")
 
 
+def chunk_counts(
+    old: npt.NDArray[Any], new: npt.NDArray[Any], dtype: torch.dtype, tolerances: Sequence[float]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], dict[float, int], int]:
+    """What differs between two flat arrays of the bits of ``dtype`` (see ``bits``): the core of every comparison.
+
+    Returns the positions whose bits differ, those that are visible (±0 being equal), the number of visible coordinates
+    with |Δ| > τ by tolerance τ (as :func:`exceeds` counts), and that of coordinates which are not finite in either.
+    """
+    # Distances are computed where bits differ, and there only: updates are sparse, and equality is one fast pass.
+    positions = np.flatnonzero(old != new)
+    a, b = old[positions], new[positions]
+    largest = np.iinfo(old.dtype).max
+    seen = ((a | b) & largest) != 0
+    visible = positions if seen.all() else positions[seen]
+    counts = dict.fromkeys(tolerances, 0)
+    if visible.size:
+        distance = _distance(from_integers(a[seen], dtype), from_integers(b[seen], dtype))
+        for tau in counts:
+            counts[tau] = int((~(distance <= _round_down(tau, distance.dtype))).sum())
+    exponent = largest & ~((1 << float_format(dtype).mantissa_bits) - 1)
+    nonfinite = 0
+    # NaN and Inf have all bits of the exponent set, and so the largest magnitudes.
+    if any(int((bits & largest).max(initial=0)) >= exponent for bits in (old, new)):
+        nonfinite = int(np.count_nonzero(((old & exponent) == exponent) | ((new & exponent) == exponent)))
+    return positions, visible, counts, nonfinite
+
+
 def _count_changed_on_host(init: Tensor, final: Tensor) -> int:
     # numpy's integer kernels count four times as fast as torch's; the sign-only differences are rare, so that
     # the test for ±0 runs on the few chunks that have any.
@@ -175,17 +203,14 @@ def _count_changed_on_host(init: Tensor, final: Tensor) -> int:
 
 def _compare_tensor(name: str, init: Tensor, final: Tensor, tolerances: tuple[float, ...]) -> TensorComparison:
     bitwise, nonfinite, counts = 0, 0, dict.fromkeys(tolerances, 0)
-    for a, b in zip(init.detach().reshape(-1).split(_CHUNK), final.detach().reshape(-1).split(_CHUNK), strict=True):
-        moved = changed(a, b)
-        distance = _distance(a, b)
-        bitwise += int(moved.sum())
-        candidates = a.numel()
-        if not bool(distance.isfinite().all()):
-            nonfinite += int((~(a.isfinite() & b.isfinite())).sum())
-            candidates -= int((distance.isnan() & ~moved).sum())
-        for tau in counts:
-            # The count of exceeds(): not |Δ| ≤ τ, less those whose Δ is NaN though their bits are the same.
-            counts[tau] += candidates - int((distance <= _round_down(tau, distance.dtype)).sum())
+    old, new = flat_integers(init), flat_integers(final)
+    for start in range(0, old.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        _, visible, beyond, odd = chunk_counts(old[part], new[part], init.dtype, tolerances)
+        bitwise += visible.size
+        nonfinite += odd
+        for tau, count in beyond.items():
+            counts[tau] += count
     return TensorComparison(
         name=name,
         shape=tuple(init.shape),

@@ -1,0 +1,8 @@
+"""Checkpoints on disk, compared tensor by tensor in bounded memory."""
+
+from __future__ import annotations
+
+from subnetray.checkpoints.compare import Difference, compare_checkpoints
+from subnetray.checkpoints.reader import Checkpoint, open_checkpoint
+
+__all__ = ["Checkpoint", "Difference", "compare_checkpoints", "open_checkpoint"]

@@ -1,0 +1,197 @@
+"""Reading weights from files: which tensors there are, and any range of their coordinates, without holding them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from subnetray.config import ConfigError
+from subnetray.subnetwork.bits import flat_integers, float_format, from_integers
+
+# safetensors' names of the formats that weights are compared in.
+_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
+_MAX_HEADER = 100 << 20  # bytes; what the safetensors format allows
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor of a checkpoint; ``dtype`` is None where it is stored in a format that weights are not compared in."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype | None
+    stored_as: str
+    file: Path
+    offset: int = 0  # of its first byte in a safetensors file
+    loaded: Tensor | None = field(default=None, compare=False)  # from a file of another kind, mapped into memory
+
+    @property
+    def n(self) -> int:
+        """Coordinates."""
+        return math.prod(self.shape)
+
+
+class Checkpoint:
+    """The tensors of a directory or file by name. Files are opened once and closed with :meth:`close`."""
+
+    def __init__(self, path: Path, tensors: dict[str, StoredTensor], tied: bool) -> None:
+        self.path, self.tensors, self.tied = path, tensors, tied
+        self._handles: dict[Path, int] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all files."""
+        for handle in self._handles.values():
+            os.close(handle)
+        self._handles.clear()
+
+    def read(self, name: str, start: int, stop: int, dtype: torch.dtype) -> npt.NDArray[Any]:
+        """Coordinates ``start`` to ``stop`` (C order) rounded to ``dtype``, as the integers that hold them."""
+        tensor = self.tensors[name]
+        assert tensor.dtype is not None
+        bits = self._bits(tensor, start, stop, tensor.dtype)
+        return bits if dtype == tensor.dtype else flat_integers(from_integers(bits, tensor.dtype).to(dtype))
+
+    def _bits(self, tensor: StoredTensor, start: int, stop: int, dtype: torch.dtype) -> npt.NDArray[Any]:
+        if tensor.loaded is not None:
+            return flat_integers(tensor.loaded.reshape(-1)[start:stop])
+        integer = np.dtype(str(float_format(dtype).integer).removeprefix("torch."))
+        bits = np.empty(stop - start, integer)
+        view = bits.view(np.uint8).data
+        done = 0
+        while done < len(view):
+            count = os.preadv(self._handle(tensor.file), [view[done:]], tensor.offset + start * integer.itemsize + done)
+            if count == 0:
+                raise ConfigError(f"{tensor.file} ends inside of tensor {tensor.name}: it is truncated")
+            done += count
+        return bits
+
+    def _handle(self, file: Path) -> int:
+        with self._lock:
+            if file not in self._handles:
+                self._handles[file] = os.open(file, os.O_RDONLY)
+            return self._handles[file]
+
+
+def open_checkpoint(path: Path, key: str) -> Checkpoint:
+    """The tensors of a safetensors or ``pytorch_model.bin`` directory (sharded or not), or of one such file.
+
+    Reads headers only. Raises ConfigError, naming ``key`` and the file, for what is missing, truncated or no weights.
+    """
+    if path.is_file():
+        return Checkpoint(path, _file_tensors(path, key), tied=_ties(path.parent))
+    if not path.is_dir():
+        raise ConfigError(f"{key} must be a directory, a file or a Hugging Face id, and {path} is none that exists")
+    for stem in ("model.safetensors", "pytorch_model.bin"):
+        if (index := path / f"{stem}.index.json").is_file():
+            return Checkpoint(path, _sharded(index, key), tied=_ties(path))
+        if (path / stem).is_file():
+            return Checkpoint(path, _file_tensors(path / stem, key), tied=_ties(path))
+    raise ConfigError(
+        f"{key}: {path} must hold model.safetensors or pytorch_model.bin, or their .index.json, and holds none of them"
+    )
+
+
+def _sharded(index: Path, key: str) -> dict[str, StoredTensor]:
+    weight_map = _json(index, key).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise ConfigError(f"{key}: {index} has no weight_map from tensors to files")
+    shards = {}
+    for shard in sorted(set(weight_map.values())):
+        file = index.parent / str(shard)
+        if not file.is_file():
+            raise ConfigError(f"{key}: {index.name} names {shard}, and that file is missing in {index.parent}")
+        shards[shard] = _file_tensors(file, key)
+    for name, shard in weight_map.items():
+        if name not in shards[shard]:
+            raise ConfigError(f"{key}: {index.name} says that {shard} holds {name}, and it does not")
+    return {name: shards[shard][name] for name, shard in weight_map.items()}
+
+
+def _file_tensors(file: Path, key: str) -> dict[str, StoredTensor]:
+    return _safetensors(file, key) if file.suffix == ".safetensors" else _pickled(file, key)
+
+
+def _safetensors(file: Path, key: str) -> dict[str, StoredTensor]:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 or length > min(_MAX_HEADER, size - 8):
+            raise ConfigError(f"{key}: {file} is truncated or no safetensors file")
+        try:
+            header = json.loads(stream.read(length))
+            begin = 8 + length
+            tensors = {
+                name: StoredTensor(
+                    name=name,
+                    shape=tuple(int(extent) for extent in entry["shape"]),
+                    dtype=_DTYPES.get(entry["dtype"]),
+                    stored_as=entry["dtype"],
+                    file=file,
+                    offset=begin + int(entry["data_offsets"][0]),
+                )
+                for name, entry in header.items()
+                if name != "__metadata__"
+            }
+            ends = [begin + int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{key}: {file} has no readable safetensors header") from error
+    if max(ends, default=begin) != size:
+        raise ConfigError(f"{key}: {file} has {size} bytes, and its header asks for {max(ends, default=begin)}")
+    return tensors
+
+
+def _pickled(file: Path, key: str) -> dict[str, StoredTensor]:
+    try:
+        # weights_only: nothing but tensors and plain containers is ever made.
+        loaded = torch.load(file, weights_only=True, mmap=True, map_location="cpu")
+    except Exception as error:
+        # torch raises whatever its zip reader or unpickler met; each means the same to the user.
+        raise ConfigError(f"{key}: {file} cannot be read as weights ({str(error).splitlines()[0]})") from error
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise ConfigError(f"{key}: {file} must hold a state dict: names and tensors, nothing else")
+    return {
+        name: StoredTensor(
+            name=name,
+            shape=tuple(tensor.shape),
+            dtype=tensor.dtype if tensor.dtype in _DTYPES.values() else None,
+            stored_as=str(tensor.dtype).removeprefix("torch."),
+            file=file,
+            loaded=tensor,
+        )
+        for name, tensor in loaded.items()
+    }
+
+
+def _ties(directory: Path) -> bool:
+    config = directory / "config.json"
+    try:
+        return bool(json.loads(config.read_bytes()).get("tie_word_embeddings", False))
+    except (FileNotFoundError, ValueError, AttributeError):
+        return False
+
+
+def _json(path: Path, key: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ConfigError(f"{key}: {path} is not valid JSON") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{key}: {path} must hold a JSON object")
+    return content

@@ -1,0 +1,213 @@
+"""``python -m subnetray.diff init=DIR final=DIR``: what changed between two checkpoints, exactly, whatever their size.
+
+Keys: ``init`` and ``final`` (a directory, a file or a Hugging Face id), ``out`` (a directory for ``diff.json``,
+``mask.safetensors`` and ``delta.safetensors``), ``tolerances`` ([0,1e-8,1e-6,1e-5,1e-4]), ``dtype`` (bfloat16, float16
+or float32; default: as the final is stored), ``threads`` (default: as many as cores). Exit codes: 0 done; 2 bad input.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from subnetray.checkpoints import Difference, compare_checkpoints, open_checkpoint
+from subnetray.checkpoints.match import match
+from subnetray.compose import parse
+from subnetray.config import ConfigError, PretrainedModel
+from subnetray.files import write_atomic
+from subnetray.models import prepare
+from subnetray.models.cache import default_cache
+from subnetray.subnetwork.visible import Comparison
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class DiffConfig:
+    """The keys of the command."""
+
+    init: str
+    final: str
+    out: str | None = None
+    tolerances: tuple[float, ...] = (0.0, 1e-8, 1e-6, 1e-5, 1e-4)
+    dtype: str | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype is not None and self.dtype not in _DTYPES:
+            raise ConfigError(f"dtype must be one of {', '.join(_DTYPES)}, not {self.dtype!r}")
+        if not all(math.isfinite(tau) and tau >= 0 for tau in self.tolerances):
+            raise ConfigError(f"tolerances must be a list of numbers >= 0, not {list(self.tolerances)}")
+        if self.threads is not None and self.threads < 1:
+            raise ConfigError(f"threads must be a whole number >= 1, not {self.threads}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or {"-h", "--help"} & set(words):
+        print(__doc__)
+        return 0 if words else 2
+    try:
+        config = _config(words)
+        seconds, difference = _run(config)
+    except ConfigError as error:
+        print(f"subnetray: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        # A full disk or an unreadable file: results are written atomically, nothing partial is left behind.
+        print(f"subnetray: {error}", file=sys.stderr)
+        return 1
+    if config.out is not None:
+        write_atomic(Path(config.out) / "diff.json", json.dumps(_json(config, difference, seconds), indent=1))
+    _show(config, difference, seconds)
+    return 0
+
+
+def _config(words: Sequence[str]) -> DiffConfig:
+    values: dict[str, Any] = {}
+    for override in parse(words):
+        key = override.key_or_group
+        value: Any = override.value()
+        if key not in DiffConfig.__dataclass_fields__:
+            raise ConfigError(f"there is no key {key}: choose from {', '.join(DiffConfig.__dataclass_fields__)}")
+        if key == "tolerances":
+            if not isinstance(value, list) or not all(isinstance(tau, (int, float)) for tau in value):
+                raise ConfigError(f"tolerances must be a list of numbers >= 0, not {value!r}")
+            value = tuple(float(tau) for tau in value)
+        elif key == "threads":
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ConfigError(f"threads must be a whole number >= 1, not {value!r}")
+        else:
+            value = None if value is None else str(value)
+        values[key] = value
+    for key in ("init", "final"):
+        if not values.get(key):
+            raise ConfigError(f"{key}= must name a directory, a file or a Hugging Face id")
+    return DiffConfig(**values)
+
+
+def _run(config: DiffConfig) -> tuple[float, Difference]:
+    began = time.perf_counter()
+    dtype = None if config.dtype is None else _DTYPES[config.dtype]
+    threads = config.threads or len(os.sched_getaffinity(0))
+    # The threads are ours: torch's own within each of them would only get in their way.
+    torch.set_num_threads(1)
+    with ExitStack() as stack:
+        init = stack.enter_context(open_checkpoint(_locate(config.init, "init"), "init"))
+        final = stack.enter_context(open_checkpoint(_locate(config.final, "final"), "final"))
+        total = sum(each.n for each in match(init, final)[0])
+        bar = stack.enter_context(
+            Progress(
+                TextColumn("comparing"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+        )
+        task = bar.add_task("", total=total)
+        out = None if config.out is None else Path(config.out)
+        difference = compare_checkpoints(
+            init, final, config.tolerances, dtype, threads, out, lambda n: bar.advance(task, n)
+        )
+    return time.perf_counter() - began, difference
+
+
+def _locate(text: str, key: str) -> Path:
+    path = Path(text).expanduser()
+    if path.exists():
+        return path
+    try:
+        return prepare(PretrainedModel(name=key, path=text), default_cache(), lambda line: print(line, file=sys.stderr))
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("model.path", key)) from error
+
+
+def _json(config: DiffConfig, difference: Difference, seconds: float) -> dict[str, Any]:
+    comparison = difference.comparison
+
+    def part(each: Comparison) -> dict[str, Any]:
+        return {
+            "n": each.n,
+            "changed_bitwise": each.changed_bitwise,
+            "sparsity": _sparsity(each),
+        }
+
+    return {
+        "init": config.init,
+        "final": config.final,
+        "n": comparison.n,
+        "nonfinite": comparison.nonfinite,
+        "sparsity": _sparsity(comparison),
+        "by_layer": {str(layer): part(each) for layer, each in comparison.by_layer().items()},
+        "by_module": {kind: part(each) for kind, each in comparison.by_module().items()},
+        "tensors": [
+            {
+                "name": tensor.name,
+                "shape": list(tensor.shape),
+                "dtype": tensor.dtype,
+                "n": tensor.n,
+                "changed_bitwise": tensor.changed_bitwise,
+                **{f"changed_{tau:g}": count for tau, count in tensor.changed_abs.items()},
+                "nonfinite": tensor.nonfinite,
+                "layer": tensor.layer,
+                "module": tensor.module,
+            }
+            for tensor in comparison.tensors
+        ],
+        "skipped": [{"name": each.name, "reason": each.reason} for each in difference.skipped],
+        "no_delta": difference.delta,
+        "seconds": seconds,
+        "bytes_read": difference.bytes_read,
+    }
+
+
+def _sparsity(comparison: Comparison) -> dict[str, Any]:
+    absolute = {f"{tau:g}": None if math.isnan(dense) else 1 - dense for tau, dense in comparison.density_abs.items()}
+    bitwise = comparison.sparsity_bitwise
+    return {"bitwise": None if math.isnan(bitwise) else bitwise, "abs": absolute}
+
+
+def _show(config: DiffConfig, difference: Difference, seconds: float) -> None:
+    comparison, console = difference.comparison, Console()
+    table = Table(title=f"{config.init} -> {config.final}: unchanged weights", title_justify="left")
+    table.add_column("module")
+    for column in ("weights", "bit for bit", *(f"|Δ| ≤ {tau:g}" for tau in comparison.tolerances)):
+        table.add_column(column, justify="right")
+    for name, part in [*comparison.by_module().items(), ("all", comparison)]:
+        if name == "all":
+            table.add_section()
+        values = [part.sparsity_bitwise, *(1 - dense for dense in part.density_abs.values())]
+        table.add_row(name, f"{part.n:,}", *("–" if math.isnan(value) else f"{value:.2%}" for value in values))
+    console.print(table)
+    if comparison.changed_bitwise == 0:
+        console.print("init and final are the same, bit for bit (±0 aside)")
+    if comparison.nonfinite:
+        console.print(f"{comparison.nonfinite} coordinates are NaN or infinite in one of them")
+    for each in difference.skipped:
+        console.print(f"not compared: {each.name}: {each.reason}")
+    if config.out is not None:
+        files = "diff.json, mask.safetensors" + ("" if difference.delta else ", delta.safetensors")
+        console.print(f"written to {config.out}: {files}")
+        if difference.delta:
+            console.print(f"no delta: {difference.delta}")
+    console.print(f"{difference.bytes_read / 1e9:.2f} GB in {seconds:.2f} s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

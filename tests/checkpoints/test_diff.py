@@ -1,0 +1,248 @@
+"""``python -m subnetray.diff`` on checkpoints of every layout that users have."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from subnetray.checkpoints import compare as module
+from subnetray.diff import main
+from subnetray.subnetwork import Delta, Mask, compare, weights_hash
+
+TOLERANCES = (0.0, 1e-8, 1e-6, 1e-5, 1e-4)
+
+
+def _weights(seed: int = 0, dtype: torch.dtype = torch.bfloat16) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (33, 16),
+        "model.layers.0.self_attn.q_proj.weight": (16, 16),
+        "model.layers.0.self_attn.q_proj.bias": (17,),
+        "model.layers.1.mlp.down_proj.weight": (16, 40),
+        "model.norm.weight": (16,),
+        "lm_head.weight": (33, 16),
+    }
+    return {name: (0.02 * torch.randn(shape, generator=generator)).to(dtype) for name, shape in shapes.items()}
+
+
+def _moved(init: Mapping[str, Tensor], seed: int = 1, scale: float = 5e-5) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: (tensor.float() + scale * torch.randn(tensor.shape, generator=generator)).to(tensor.dtype)
+        for name, tensor in init.items()
+    }
+
+
+def _save(directory: Path, weights: Mapping[str, Tensor], shards: int = 1, **config: Any) -> Path:
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps({"model_type": "qwen2", **config}))
+    if shards == 1:
+        save_file(dict(weights), directory / "model.safetensors")
+        return directory
+    names = sorted(weights)
+    files = {name: f"model-{index % shards}.safetensors" for index, name in enumerate(names)}
+    for file in set(files.values()):
+        save_file({name: weights[name] for name in names if files[name] == file}, directory / file)
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    return directory
+
+
+def _diff(init: Path, final: Path, out: Path, *words: str) -> dict[str, Any]:
+    assert main([f"init={init}", f"final={final}", f"out={out}", *words]) == 0
+    found: dict[str, Any] = json.loads((out / "diff.json").read_text())
+    return found
+
+
+def _check(found: dict[str, Any], init: Mapping[str, Tensor], final: Mapping[str, Tensor]) -> None:
+    expected = compare(init, final, TOLERANCES)
+    assert found["n"] == expected.n
+    assert found["sparsity"]["bitwise"] == expected.sparsity_bitwise
+    assert found["sparsity"]["abs"]["1e-05"] == pytest.approx(1 - expected.density_abs[1e-5])
+    by_name = {tensor.name: tensor for tensor in expected.tensors}
+    for tensor in found["tensors"]:
+        assert tensor["changed_bitwise"] == by_name[tensor["name"]].changed_bitwise
+        assert tensor["changed_1e-06"] == by_name[tensor["name"]].changed_abs[1e-6]
+
+
+@pytest.mark.parametrize("shards", [(1, 1), (1, 3), (2, 3)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_counts_mask_and_delta_are_those_of_weights_in_memory(
+    tmp_path: Path, shards: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CHUNK", 64)  # many chunks, and tensors that end within one
+    init = _weights(dtype=dtype)
+    final = _moved(init)
+    final["model.norm.weight"] = init["model.norm.weight"]
+    one, two = _save(tmp_path / "init", init, shards[0]), _save(tmp_path / "final", final, shards[1])
+    found = _diff(one, two, tmp_path / "out", "threads=3")
+    _check(found, init, final)
+    assert found["skipped"] == []
+    assert found["bytes_read"] == 2 * found["n"] * init["lm_head.weight"].element_size()
+    assert Mask.load(tmp_path / "out" / "mask.safetensors") == Mask.between(init, final)
+    delta = Delta.load(tmp_path / "out" / "delta.safetensors")
+    assert delta.init_hash == weights_hash(init)
+    delta.verify(init)
+    assert weights_hash(delta.apply(init)) == weights_hash(final)
+
+
+def test_pytorch_files_are_read_without_running_anything(tmp_path: Path) -> None:
+    init, final = _weights(), _moved(_weights())
+    one = _save(tmp_path / "init", init)
+    two = tmp_path / "final"
+    two.mkdir()
+    torch.save(final, two / "pytorch_model.bin")
+    _check(_diff(one, two, tmp_path / "out"), init, final)
+    torch.save({"a": print}, two / "pytorch_model.bin")
+    assert main([f"init={one}", f"final={two}"]) == 2
+
+
+def test_mixed_dtypes_are_compared_in_the_dtype_asked_for(tmp_path: Path) -> None:
+    init = _weights(dtype=torch.float32)
+    final = _moved(init, scale=1e-5)
+    one = _save(tmp_path / "init", init)
+    two = _save(tmp_path / "final", {name: tensor.bfloat16() for name, tensor in final.items()})
+    rounded = {name: tensor.bfloat16() for name, tensor in init.items()}
+    found = _diff(one, two, tmp_path / "out")
+    _check(found, rounded, {name: tensor.bfloat16() for name, tensor in final.items()})
+    assert "rounded" in found["no_delta"]
+    assert not (tmp_path / "out" / "delta.safetensors").exists()
+    both = _save(tmp_path / "both", final)
+    _check(
+        _diff(one, both, tmp_path / "half", "dtype=float16"),
+        *({name: tensor.half() for name, tensor in weights.items()} for weights in (init, final)),
+    )
+
+
+def test_a_wrapper_prefix_is_no_difference(tmp_path: Path) -> None:
+    init, final = _weights(), _moved(_weights())
+    one = _save(tmp_path / "init", init)
+    two = _save(tmp_path / "final", {f"_orig_mod.{name}": tensor for name, tensor in final.items()})
+    found = _diff(one, two, tmp_path / "out")
+    _check(found, init, final)
+    assert found["skipped"] == []
+
+
+def test_a_resized_vocabulary_is_compared_where_both_have_rows(tmp_path: Path) -> None:
+    init, final = _weights(), _moved(_weights())
+    longer = {name: torch.cat([t, t[:3]]) if t.shape[0] == 33 else t for name, t in final.items()}
+    found = _diff(_save(tmp_path / "init", init), _save(tmp_path / "final", longer), tmp_path / "out")
+    _check(found, init, final)
+    assert {each["name"] for each in found["skipped"]} == {"model.embed_tokens.weight", "lm_head.weight"}
+    assert all("rows 33 to 35 are only in the final" in each["reason"] for each in found["skipped"])
+
+
+def test_a_tied_head_counts_once(tmp_path: Path) -> None:
+    init, final = _weights(), _moved(_weights())
+    for weights in (init, final):
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    found = _diff(
+        _save(tmp_path / "init", init, tie_word_embeddings=True),
+        _save(tmp_path / "final", final, tie_word_embeddings=True),
+        tmp_path / "out",
+    )
+    for weights in (init, final):
+        del weights["lm_head.weight"]
+    _check(found, init, final)
+    assert [each["name"] for each in found["skipped"]] == ["lm_head.weight"]
+
+
+def test_a_head_that_was_untied_is_compared_with_the_embedding_it_came_from(tmp_path: Path) -> None:
+    init = _weights()
+    del init["lm_head.weight"]
+    final = _moved(init)
+    final["lm_head.weight"] = init["model.embed_tokens.weight"].clone()
+    found = _diff(
+        _save(tmp_path / "init", init, tie_word_embeddings=True), _save(tmp_path / "final", final), tmp_path / "out"
+    )
+    assert found["n"] == sum(tensor.numel() for tensor in final.values())
+    assert found["skipped"] == []
+
+
+def test_what_only_one_has_is_reported(tmp_path: Path) -> None:
+    init, final = _weights(), _moved(_weights())
+    del final["model.norm.weight"]
+    final["value_head.weight"] = torch.zeros(3)
+    found = _diff(_save(tmp_path / "init", init), _save(tmp_path / "final", final), tmp_path / "out")
+    assert {each["name"]: each["reason"] for each in found["skipped"]} == {
+        "model.norm.weight": "only in the init",
+        "value_head.weight": "only in the final",
+    }
+
+
+def test_nan_and_identity_are_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init = _weights()
+    one = _save(tmp_path / "init", init)
+    same = _diff(one, _save(tmp_path / "same", init), tmp_path / "a")
+    assert same["sparsity"]["bitwise"] == 1
+    assert "are the same, bit for bit" in capsys.readouterr().out
+    init["model.norm.weight"][3] = math.nan
+    broken = _diff(one, _save(tmp_path / "nan", init), tmp_path / "b")
+    assert broken["nonfinite"] == 1
+    assert "NaN or infinite" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["init={one}"], "final= must name"),
+        (["init={one}", "final={none}"], "final must be a local directory or a Hugging Face id"),
+        (["init={one}", "final={empty}"], "must hold model.safetensors"),
+        (["init={one}", "final={two}", "dtype=int8"], "dtype must be one of bfloat16"),
+        (["init={one}", "final={two}", "tolerances=[-1]"], "tolerances must be a list of numbers >= 0"),
+        (["init={one}", "final={two}", "tolerance=[0]"], "there is no key tolerance"),
+        (["init={one}", "final={two}", "threads=0"], "threads must be a whole number"),
+        (["init={one}", "final={other}"], "have no tensor in common"),
+        (["init={one}", "final={shape}"], "has shape (16,) in the init and (17,) in the final"),
+        (["init={one}", "final={truncated}"], "bytes, and its header asks for"),
+        (["init={one}", "final={garbage}"], "is truncated or no safetensors file"),
+        (["init={one}", "final={missing}"], "that file is missing"),
+    ],
+)
+def test_bad_input(tmp_path: Path, words: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = _weights()
+    places = {"one": _save(tmp_path / "one", weights), "two": _save(tmp_path / "two", weights)}
+    places["none"] = tmp_path / "none"
+    places["empty"] = tmp_path / "empty"
+    places["empty"].mkdir()
+    places["other"] = _save(tmp_path / "other", {"x": torch.zeros(3)})
+    places["shape"] = _save(tmp_path / "shape", {"model.norm.weight": torch.zeros(17)})
+    for name in ("truncated", "garbage"):
+        places[name] = _save(tmp_path / name, weights)
+        file = places[name] / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:-5] if name == "truncated" else b"\xff" * 50)
+    places["missing"] = _save(tmp_path / "missing", weights, shards=2)
+    (places["missing"] / "model-1.safetensors").unlink()
+    out = tmp_path / "out"
+    assert main([word.format(**places) for word in words] + [f"out={out}"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert text in said
+    assert len(said.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
+    """Two files of 384 MiB each, compared within less than one of them beside what the imports take."""
+    for index, name in enumerate(("init", "final")):
+        weights = {f"model.layers.{layer}.x": torch.full((8, 1 << 22), 1.0 + index).bfloat16() for layer in range(6)}
+        _save(tmp_path / name, weights)
+    code = (
+        "import resource, sys; from subnetray.diff import main;"
+        "base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "assert main(sys.argv[1:]) == 0;"
+        "print('used', (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) // 1024)"
+    )
+    words = [f"init={tmp_path / 'init'}", f"final={tmp_path / 'final'}", f"out={tmp_path / 'out'}"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    used = int(done.stdout.split("used ")[1])
+    assert used < 300
+    assert json.loads((tmp_path / "out" / "diff.json").read_text())["sparsity"]["bitwise"] == 0
