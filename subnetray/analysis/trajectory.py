@@ -17,8 +17,7 @@ def density_along(
     """
     result = []
     for share in shares:
-        # 0.6 * 5 is 3.0000000000000004 in floating point, and must not become step 4.
-        until = math.ceil(share * steps - 1e-9)
+        until = math.ceil(share * steps)
         before = [density for step, density in measured if step <= until]
         result.append(before[-1] if before else math.nan)
     return tuple(result)

@@ -94,6 +94,21 @@ def test_within_is_supported_inside_refuted_outside_and_inconclusive_across(esti
     assert within(estimate, margin) == expected
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (-0.04, 0.04, "supported"),
+        (-0.06, 0.02, "inconclusive"),
+        (-0.02, 0.06, "inconclusive"),
+        (-0.2, 0.2, "inconclusive"),
+        (0.06, 0.08, "refuted"),
+        (-0.08, -0.06, "refuted"),
+    ],
+)
+def test_an_interval_within_or_beyond_five_points(low: float, high: float, verdict: str) -> None:
+    assert within(Estimate((low + high) / 2, low, high, 3), 0.05) == verdict
+
+
 def test_an_equivalence_test_is_two_one_sided_tests() -> None:
     # t of three values against each margin, one-sided at 5 %: the quantile is 2.92 with 2 degrees of freedom.
     values = np.array([0.01, 0.02, 0.045])
@@ -240,6 +255,12 @@ def test_full_masks_are_left_out_and_two_seeds_decide_nothing() -> None:
         return 995, 995, 993, 990.0
 
     assert judge(shifted(), count=full)[UNIFORM].verdict == "not tested"
+    for sizes in ((995, 500), (500, 995)):
+
+        def one_full(a: Run, b: Run, sizes: tuple[int, int] = sizes) -> tuple[int, int, int, float]:
+            return *sizes, 499, 400.0
+
+        assert judge(shifted(), count=one_full)[UNIFORM].verdict == "not tested"
     two = judge(shifted(), count=counts, keep=lambda runs: runs["seed"] < 2)
     assert two[UNIFORM].verdict == "inconclusive"
 

@@ -18,6 +18,11 @@ def test_roles_come_from_the_keys_that_levels_set() -> None:
     assert roles.factor_with(grid, roles.PRECISION) is None
 
 
+def test_a_method_may_bring_settings_of_its_own() -> None:
+    levels = {"rl": ["algorithm=grpo"], "pairs": ["algorithm=dpo", "algorithm.beta=0.5", "algorithm.batch_size=32"]}
+    assert roles.role(make_grid(factors={"way": Factor("", "rl", levels)}), "way") == roles.METHOD
+
+
 def test_every_factor_of_the_origins_grid_has_a_role_of_its_own() -> None:
     _, planned = plan(Composer(), ["+grid=origins"])
     found = [roles.role(planned.grid, name) for name in planned.grid.factors]
