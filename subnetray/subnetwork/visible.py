@@ -171,18 +171,30 @@ def chunk_counts(
     a, b = old[positions], new[positions]
     largest = np.iinfo(old.dtype).max
     seen = ((a | b) & largest) != 0
-    visible = positions if seen.all() else positions[seen]
+    visible = positions
+    if not seen.all():
+        visible, a, b = positions[seen], a[seen], b[seen]
     counts = dict.fromkeys(tolerances, 0)
     if visible.size:
-        distance = _distance(from_integers(a[seen], dtype), from_integers(b[seen], dtype))
+        distance = _distance(from_integers(a, dtype), from_integers(b, dtype))
+        array = distance.numpy()
         for tau in counts:
-            counts[tau] = int((~(distance <= _round_down(tau, distance.dtype))).sum())
+            within = array <= array.dtype.type(_round_down(tau, distance.dtype))
+            counts[tau] = visible.size - int(np.count_nonzero(within))
     exponent = largest & ~((1 << float_format(dtype).mantissa_bits) - 1)
     nonfinite = 0
-    # NaN and Inf have all bits of the exponent set, and so the largest magnitudes.
-    if any(int((bits & largest).max(initial=0)) >= exponent for bits in (old, new)):
+    if _reaches(old, exponent) or _reaches(new, exponent):
         nonfinite = int(np.count_nonzero(((old & exponent) == exponent) | ((new & exponent) == exponent)))
     return positions, visible, counts, nonfinite
+
+
+def _reaches(bits: npt.NDArray[Any], exponent: int) -> bool:
+    # NaN and Inf have all bits of the exponent set, and so the largest magnitudes: of the positive numbers the largest
+    # integers; of the negative ones, whose sign bit is set, the largest unsigned integers. Two passes, no temporary.
+    if not bits.size:
+        return False
+    unsigned = bits.view(np.dtype(f"u{bits.itemsize}"))
+    return int(bits.max()) >= exponent or int(unsigned.max()) >= exponent + (1 << (8 * bits.itemsize - 1))
 
 
 def _count_changed_on_host(init: Tensor, final: Tensor) -> int:
