@@ -274,15 +274,18 @@ def _in_distribution(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
         )
         return [_untested(sparser, reason), _untested(cause, reason)]
     assert factor is not None
-    by_algorithm = {name: t_interval(by_seed.values()) for name, by_seed in contrasts.items()}
+    by_algorithm = {name: t_interval(each.differences.values()) for name, each in contrasts.items()}
     averages = {
-        seed: math.fsum(by_seed[seed] for by_seed in contrasts.values()) / len(contrasts)
-        for seed in next(iter(contrasts.values()))
-        if all(seed in by_seed for by_seed in contrasts.values())
+        seed: math.fsum(each.differences[seed] for each in contrasts.values()) / len(contrasts)
+        for seed in next(iter(contrasts.values())).differences
+        if all(seed in each.differences for each in contrasts.values())
     }
-    cells = [{factor: level} for level in grid.factors[factor].levels]
-    used = _used(grid, runs, cells)
-    note = "; ".join(f"{name}: {_words(_points(estimate))}" for name, estimate in by_algorithm.items())
+    used = _used(grid, runs, [cell for each in contrasts.values() for cell in (*each.inside, *each.outside)], averages)
+    note = "; ".join(
+        f"{name}: {_words(_points(by_algorithm[name]))}, NLL of the data {_nll(grid, runs, each.inside):.2f} in and"
+        f" {_nll(grid, runs, each.outside):.2f} off distribution"
+        for name, each in contrasts.items()
+    )
     first = _decided(
         sparser,
         agreed(above(estimate, SPARSER_MARGIN) for estimate in by_algorithm.values()),
@@ -398,22 +401,41 @@ def _densities(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str]) -> dict[
     return dict(zip(selected["seed"].astype(int), selected[DENSITY].astype(float), strict=True))
 
 
-def _contrasts(grid: Grid, runs: pd.DataFrame, factor: str) -> dict[str, dict[int, float]]:
-    """Density off minus in distribution, for each algorithm trained on both: seed -> difference."""
-    sides: dict[str, tuple[list[dict[int, float]], list[dict[int, float]]]] = {}
+@dataclass(frozen=True)
+class _Contrast:
+    """One algorithm on data in and off its policy's distribution: cells, and density off minus in by seed."""
+
+    inside: list[dict[str, str]]
+    outside: list[dict[str, str]]
+    differences: dict[int, float]
+
+
+def _contrasts(grid: Grid, runs: pd.DataFrame, factor: str) -> dict[str, _Contrast]:
+    """The contrast of each algorithm that has finished seeds on both."""
+    sides: dict[str, tuple[list[dict[str, str]], list[dict[str, str]]]] = {}
     for level in grid.factors[factor].levels:
         data = roles.training_data(grid, factor, level)
         algorithm = roles.kind(grid, factor, level).split("/")[0]
         if data in roles.IN_DISTRIBUTION | roles.OFF_DISTRIBUTION:
             both = sides.setdefault(algorithm, ([], []))
-            both[data in roles.OFF_DISTRIBUTION].append(_densities(grid, runs, {factor: level}))
+            both[data in roles.OFF_DISTRIBUTION].append({factor: level})
     result = {}
     for algorithm, (inside, outside) in sides.items():
         if inside and outside:
-            seeds = set.intersection(*map(set, (*inside, *outside)))
-            if seeds:
-                result[algorithm] = {seed: _mean(outside, seed) - _mean(inside, seed) for seed in sorted(seeds)}
+            off, on = (
+                [_densities(grid, runs, cell) for cell in cells if len(runs_of(grid, runs, cell))]
+                for cells in (outside, inside)
+            )
+            seeds = set.intersection(*map(set, (*off, *on))) if off and on else set()
+            differences = {seed: _mean(off, seed) - _mean(on, seed) for seed in sorted(seeds)}
+            if differences:
+                result[algorithm] = _Contrast(inside, outside, differences)
     return result
+
+
+def _nll(grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, str]]) -> float:
+    """Mean NLL of the training data under the init, over the runs of some cells."""
+    return float(pd.concat([runs_of(grid, runs, cell)["data_nll"].astype(float) for cell in cells]).mean())
 
 
 def _tenfold(grid: Grid, runs: pd.DataFrame, factor: str) -> tuple[dict[int, float], list[dict[str, str]]]:

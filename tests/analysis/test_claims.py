@@ -215,6 +215,18 @@ def test_in_distribution_data(method: dict[str, float], verdict: str) -> None:
     assert found[CAUSE].verdict == "refuted"
 
 
+def test_what_in_distribution_means_is_in_the_note_and_only_runs_that_were_compared_are_named() -> None:
+    found = judge(shifted(method=SFT))[SPARSER]
+    assert "sft: +23." in found.note
+    assert "NLL of the data 0.25 in and 0.25 off distribution" in found.note
+    runs = make_runs(ORIGINS, shifted()).set_index("run_id")
+    assert set(runs.loc[list(found.runs), "method"]) == {
+        *("sft_gold", "sft_rejection", "dpo_on_policy", "dpo_off_policy")
+    }
+    assert set(runs.loc[list(found.runs), "learning_rate"]) == {"1e-5"}
+    assert len(found.runs) == 12
+
+
 def test_in_distribution_data_are_the_main_cause_if_the_rate_does_little() -> None:
     strong = {"sft_gold": 3.0, "dpo_off_policy": 3.0}
     weak = {"1e-6": -0.1, "1e-5": 0.0, "1e-4": 0.1}
