@@ -131,6 +131,8 @@ class Algorithm:
     batch_size: int = 128
 
     def __post_init__(self) -> None:
+        # The attribute of the class is the field's default.
+        _require(self.name == type(self).name, "algorithm.name", "left alone, algorithm=NAME chooses one", self.name)
         _positive("algorithm.lr", self.lr)
         _one_of("algorithm.schedule", self.schedule, ("constant", "linear", "cosine"))
         _at_least("algorithm.warmup_steps", self.warmup_steps, 0)
@@ -143,28 +145,43 @@ class Algorithm:
 
 
 @dataclass(frozen=True)
-class GRPO(Algorithm):
-    """Group relative policy optimisation (arXiv 2402.03300) through TRL's ``GRPOTrainer``."""
+class OnPolicy(Algorithm):
+    """What algorithms share that sample every prompt of a step ``group_size`` times."""
 
-    name: str = "grpo"
     group_size: int = 8
-    beta: float = 0.0  # weight of the k3 KL penalty to the init
-    epsilon: float = 0.2  # clip range of the importance ratio
-    loss: str = "dapo"  # aggregation over tokens: grpo, bnpo, dr_grpo, dapo
+    beta: float = 0.0  # weight of the KL penalty to the init: GRPO's in the loss (k3), RLOO's in the reward (k1)
+    epsilon: float = 0.2  # clip range of the importance ratio: GRPO's of tokens, RLOO's of sequences
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.name == "grpo", "algorithm.name", "left alone, algorithm=NAME chooses one", self.name)
         _at_least("algorithm.group_size", self.group_size, 2)
         _at_least("algorithm.beta", self.beta, 0)
         _positive("algorithm.epsilon", self.epsilon)
-        _one_of("algorithm.loss", self.loss, ("grpo", "bnpo", "dr_grpo", "dapo"))
         _require(
             self.batch_size % self.group_size == 0,
             "algorithm.batch_size",
             f"a multiple of algorithm.group_size ({self.group_size})",
             self.batch_size,
         )
+
+
+@dataclass(frozen=True)
+class GRPO(OnPolicy):
+    """Group relative policy optimisation (arXiv 2402.03300) through TRL's ``GRPOTrainer``."""
+
+    name: str = "grpo"
+    loss: str = "dapo"  # aggregation over tokens: grpo, bnpo, dr_grpo, dapo
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("algorithm.loss", self.loss, ("grpo", "bnpo", "dr_grpo", "dapo"))
+
+
+@dataclass(frozen=True)
+class RLOO(OnPolicy):
+    """REINFORCE leave-one-out (arXiv 2402.14740) through TRL's ``RLOOTrainer``."""
+
+    name: str = "rloo"
 
 
 @dataclass(frozen=True)
@@ -178,28 +195,77 @@ class SFT(Algorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.name == "sft", "algorithm.name", "left alone, algorithm=NAME chooses one", self.name)
         _one_of("algorithm.data", self.data, ("gold", "rejection"))
         _at_least("algorithm.samples_per_prompt", self.samples_per_prompt, 1)
 
 
 @dataclass(frozen=True)
-class DPO(Algorithm):
-    """Direct preference optimisation (arXiv 2305.18290) through TRL's ``DPOTrainer``."""
+class Preference(Algorithm):
+    """What algorithms share that train on preferences."""
 
-    name: str = "dpo"
-    # on_policy: pairs of the init's completions judged by the reward; off_policy: gold against corrupted gold.
+    # on_policy: the init's completions judged by the reward; off_policy: gold against corrupted gold.
     data: str = "on_policy"
-    samples_per_prompt: int = 8  # on_policy only
     beta: float = 0.1
     batch_size: int = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.name == "dpo", "algorithm.name", "left alone, algorithm=NAME chooses one", self.name)
         _one_of("algorithm.data", self.data, ("on_policy", "off_policy"))
-        _at_least("algorithm.samples_per_prompt", self.samples_per_prompt, 2)
         _positive("algorithm.beta", self.beta)
+
+
+@dataclass(frozen=True)
+class Pairs(Preference):
+    """What algorithms share that train on pairs of completions, one preferred."""
+
+    samples_per_prompt: int = 8  # on_policy only
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least("algorithm.samples_per_prompt", self.samples_per_prompt, 2)
+
+
+@dataclass(frozen=True)
+class DPO(Pairs):
+    """Direct preference optimisation (arXiv 2305.18290) through TRL's ``DPOTrainer``."""
+
+    name: str = "dpo"  # beta: weight of log-ratios to the init
+
+
+@dataclass(frozen=True)
+class ORPO(Pairs):
+    """Odds ratio preference optimisation (arXiv 2403.07691) through TRL's ``ORPOTrainer``."""
+
+    name: str = "orpo"  # beta: weight of the odds ratio beside the likelihood
+
+
+@dataclass(frozen=True)
+class SimPO(Pairs):
+    """Simple preference optimisation (arXiv 2405.14734) through TRL's ``CPOTrainer``."""
+
+    name: str = "simpo"
+    beta: float = 2.0  # weight of mean log-probabilities
+    gamma: float = 1.0  # the margin, after the weight
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least("algorithm.gamma", self.gamma, 0)
+
+
+@dataclass(frozen=True)
+class KTO(Preference):
+    """Kahneman-Tversky optimisation (arXiv 2402.01306) through TRL's ``KTOTrainer``; a sequence is one completion."""
+
+    name: str = "kto"  # beta: weight of log-ratios to the init
+    desirable_weight: float = 1.0
+    undesirable_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # The reference point is the mean over a batch of completions after the prompts of others.
+        _at_least("algorithm.batch_size", self.batch_size, 2)
+        _positive("algorithm.desirable_weight", self.desirable_weight)
+        _positive("algorithm.undesirable_weight", self.undesirable_weight)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -356,7 +422,7 @@ class RunConfig:
         )
 
 
-ALGORITHMS: dict[str, type[Algorithm]] = {"grpo": GRPO, "sft": SFT, "dpo": DPO}
+ALGORITHMS: dict[str, type[Algorithm]] = {schema.name: schema for schema in (GRPO, RLOO, SFT, DPO, ORPO, SimPO, KTO)}
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,15 @@ from subnetray.grid.plan import Run
 
 # Seconds on one core of two busy ones: what every run costs, and what a sequence of one step costs (a DPO pair is two).
 _FIXED_S = 2.5
-_SEQUENCE_S = {"grpo": 1.1e-3, "sft": 0.5e-3, "dpo": 1.3e-3}
+_SEQUENCE_S = {
+    "grpo": 1.1e-3,
+    "rloo": 1.1e-3,
+    "sft": 0.5e-3,
+    "dpo": 1.3e-3,
+    "orpo": 1.0e-3,
+    "simpo": 1.0e-3,
+    "kto": 1.3e-3,
+}
 
 
 def cost(config: RunConfig) -> float:

@@ -22,7 +22,7 @@ _NAMES = {
     "reward": "reward",
     "reward_std": "reward_std",
     "frac_reward_zero_std": "zero_advantage_share",
-    "kl": "kl",
+    "kl": "kl",  # to the init: a token's mean; KTO's reference point, which is a completion's
     "entropy": "entropy",
     "clip_ratio/region_mean": "clip_share",
     "completions/mean_length": "completion_length",

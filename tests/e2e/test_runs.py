@@ -18,6 +18,9 @@ from subnetray import rollout
 from subnetray.config import (
     DPO,
     GRPO,
+    KTO,
+    ORPO,
+    RLOO,
     SFT,
     Algorithm,
     ArithmeticTask,
@@ -27,6 +30,7 @@ from subnetray.config import (
     Measurement,
     Rollout,
     RunConfig,
+    SimPO,
 )
 from subnetray.driver import cluster
 from subnetray.job import RunSpec, launch
@@ -139,8 +143,24 @@ def test_greedy_does_not_depend_on_the_seed(tiny: Path, engines: tuple[str, ...]
         _config(SFT(steps=3, batch_size=32, data="rejection")),
         _config(DPO(steps=3, batch_size=16)),
         _config(DPO(steps=3, batch_size=16, data="off_policy", schedule="cosine")),
+        _config(ORPO(steps=3, batch_size=16)),
+        _config(SimPO(steps=3, batch_size=16), precision="bf16"),
+        _config(KTO(steps=3, batch_size=16)),
+        _config(RLOO(steps=3, batch_size=32, beta=0.1)),
     ],
-    ids=["grpo", "grpo_kl_fp32", "grpo_sgd_bf16", "sft", "sft_rejection", "dpo", "dpo_off_policy"],
+    ids=[
+        "grpo",
+        "grpo_kl_fp32",
+        "grpo_sgd_bf16",
+        "sft",
+        "sft_rejection",
+        "dpo",
+        "dpo_off_policy",
+        "orpo",
+        "simpo_bf16",
+        "kto",
+        "rloo",
+    ],
 )
 def test_a_run_writes_what_restores_its_final(
     tiny: Path, engines: tuple[str, ...], tmp_path: Path, config: RunConfig

@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 
 from subnetray.config import (
+    ALGORITHMS,
     DPO,
     GRPO,
+    KTO,
+    ORPO,
+    RLOO,
     SFT,
     Algorithm,
     ArithmeticTask,
@@ -24,6 +28,7 @@ from subnetray.config import (
     PretrainedModel,
     Rollout,
     RunConfig,
+    SimPO,
 )
 from subnetray.grid.identity import run_id
 
@@ -48,7 +53,7 @@ OTHER: dict[tuple[str, str], Any] = {
     ("rollout", "gpu_memory_utilization"): 0.5,
     ("measurement", "tolerances"): (0.0,),
 }
-DATA = {SFT: "rejection", DPO: "off_policy"}
+DATA = {SFT: "rejection"}  # the others have it off_policy
 
 
 def make(algorithm: Algorithm | None = None, **changes: Any) -> RunConfig:
@@ -64,7 +69,7 @@ def make(algorithm: Algorithm | None = None, **changes: Any) -> RunConfig:
 
 
 def fields() -> Iterator[tuple[RunConfig, str, str]]:
-    for algorithm in (GRPO(), SFT(), DPO(batch_size=128)):
+    for algorithm in (GRPO(), RLOO(), SFT(), *(schema(batch_size=128) for schema in (DPO, ORPO, SimPO, KTO))):
         config = make(algorithm)
         parts = ("model", "task", "algorithm", "rollout", "evaluation", "measurement")
         for part in parts if isinstance(algorithm, GRPO) else ("algorithm",):
@@ -77,7 +82,7 @@ def altered(config: RunConfig, part: str, name: str) -> RunConfig:
     section = getattr(config, part)
     value = getattr(section, name)
     if (part, name) == ("algorithm", "data"):
-        other = DATA[type(section)]
+        other = DATA.get(type(section), "off_policy")
     elif (part, name) in OTHER:
         other = OTHER[part, name]
     else:
@@ -98,7 +103,7 @@ def test_what_is_outside_the_sections_counts() -> None:
 
 
 def test_algorithms_with_the_same_settings_differ() -> None:
-    assert len({run_id(make(algorithm), 1) for algorithm in (GRPO(), SFT(), DPO())}) == 3
+    assert len({run_id(make(algorithm), 1) for algorithm in (schema() for schema in ALGORITHMS.values())}) == 7
 
 
 def test_a_directory_counts_by_its_content_not_its_place(tmp_path: Any) -> None:

@@ -1,0 +1,164 @@
+"""Preference data as token ids: pairs, one of two preferred, and single completions, each desirable or not."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+from datasets import Dataset
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from subnetray.algorithms.setting import Example, RunError, Setting, trainer_arguments
+
+_IGNORED = -100  # the label that a loss skips
+_PROMPTS = 1024  # training prompts that on-policy data are drawn from, at most
+
+
+class Tokenized:
+    """Mixin before a trainer of TRL: text sampled as tokens need not encode to the same tokens, so none is encoded."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
+        return dataset
+
+
+class Prepared(list[dict[str, list[int]]]):
+    """Rows for an experimental trainer of TRL, which prepares its data by mapping: nothing is left to do."""
+
+    def map(self, *_: Any, **__: Any) -> Prepared:
+        """Return the rows as they are."""
+        return self
+
+
+class ExactLogprobs:
+    """Mixin before an experimental trainer of TRL: log-probabilities in fp32 from logits of any dtype.
+
+    TRL's stable trainers do so already; in bf16 the rounding is as large as what a small step changes.
+    """
+
+    def get_batch_logps(self, logits: Tensor, labels: Tensor, **kwargs: Any) -> Tensor:
+        """Log-probability of each sequence's completion, (sequences,)."""
+        return super().get_batch_logps(logits.float(), labels, **kwargs)  # type: ignore[misc]
+
+
+def reference(setting: Setting) -> PreTrainedModel:
+    """A second copy of the init, in the policy's dtype."""
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        setting.init, dtype=setting.model.dtype, local_files_only=True
+    )
+    return model.to(setting.model.device)
+
+
+def experimental_parts(setting: Setting) -> dict[str, Any]:
+    """Arguments of an experimental trainer of TRL on pairs, in the order that they are trained on."""
+    if setting.tokenizer.pad_token is None:
+        setting.tokenizer.pad_token = setting.tokenizer.eos_token  # as TRL's stable trainers do
+    pairs = pairs_of(setting)
+    rows = Prepared({**_row("chosen", chosen), **_row("rejected", rejected)} for chosen, rejected in pairs)
+    return {
+        "model": setting.model,
+        "train_dataset": rows,
+        "processing_class": setting.tokenizer,
+        "callbacks": setting.callbacks,
+    }
+
+
+def experimental_arguments(setting: Setting) -> dict[str, Any]:
+    """Arguments that the configs of TRL's experimental trainers on pairs share."""
+    return {
+        **trainer_arguments(setting),
+        "beta": setting.config.algorithm.beta,
+        "max_length": setting.config.rollout.max_model_len,  # unused: nothing is cut
+        "train_sampling_strategy": "sequential",
+        "remove_unused_columns": False,
+    }
+
+
+def _row(name: str, example: Example) -> dict[str, list[int]]:
+    ids = example.prompt + example.completion
+    return {
+        f"{name}_input_ids": ids,
+        f"{name}_attention_mask": [1] * len(ids),
+        f"{name}_labels": [_IGNORED] * len(example.prompt) + example.completion,
+    }
+
+
+def pairs_of(setting: Setting) -> list[tuple[Example, Example]]:
+    """One pair (chosen, rejected) a sequence of the whole run, ``steps`` × ``batch_size`` of them, and logged."""
+    pairs = _made_pairs(setting) if setting.config.algorithm.data == "off_policy" else _sampled_pairs(setting)
+    setting.data.add([example for pair in pairs for example in pair])
+    return pairs
+
+
+def _made_pairs(setting: Setting) -> list[tuple[Example, Example]]:
+    rng = random.Random(setting.config.seed)
+    pairs = []
+    for problem in setting.task.train_prompts(_count(setting), setting.config.seed):
+        prompt = setting.encode(problem.prompt)
+        wrong = setting.task.corrupted(problem, rng)
+        pairs.append(
+            (
+                Example(prompt, setting.encode_completion(problem.gold)),
+                Example(prompt, setting.encode_completion(wrong)),
+            )
+        )
+    return pairs
+
+
+def _sampled_pairs(setting: Setting) -> list[tuple[Example, Example]]:
+    algorithm, seed, count = setting.config.algorithm, setting.config.seed, _count(setting)
+    rng = random.Random(seed)
+    problems = setting.task.train_prompts(min(count, _PROMPTS), seed)
+    drawn = []
+    for group in setting.sample_init(problems, algorithm.samples_per_prompt, "pairs"):
+        best, worst = max(reward for _, reward in group), min(reward for _, reward in group)
+        if best > worst:
+            chosen = rng.choice([example for example, reward in group if reward == best])
+            rejected = rng.choice([example for example, reward in group if reward == worst])
+            drawn.append((chosen, rejected))
+    if not drawn:
+        raise RunError(
+            f"no training prompt of {len(problems)} has both a better and a worse completion among"
+            f" {algorithm.samples_per_prompt} samples of the init: there are no pairs to train on"
+        )
+    return [drawn[index % len(drawn)] for index in range(count)]
+
+
+def labelled_of(setting: Setting) -> list[tuple[Example, bool]]:
+    """One completion a sequence of the whole run and whether it is desirable, ``steps`` × ``batch_size``, and logged.
+
+    Neighbours are of different prompts. The init's completions are desirable where the reward accepts them, and as
+    often as it does; of gold and corrupted gold, every second one is.
+    """
+    labelled = _made_labels(setting) if setting.config.algorithm.data == "off_policy" else _sampled_labels(setting)
+    setting.data.add([example for example, _ in labelled])
+    return labelled
+
+
+def _made_labels(setting: Setting) -> list[tuple[Example, bool]]:
+    rng = random.Random(setting.config.seed)
+    labelled = []
+    for index, problem in enumerate(setting.task.train_prompts(_count(setting), setting.config.seed)):
+        desirable = index % 2 == 0
+        text = problem.gold if desirable else setting.task.corrupted(problem, rng)
+        labelled.append((Example(setting.encode(problem.prompt), setting.encode_completion(text)), desirable))
+    return labelled
+
+
+def _sampled_labels(setting: Setting) -> list[tuple[Example, bool]]:
+    count = _count(setting)
+    problems = setting.task.train_prompts(min(count, _PROMPTS), setting.config.seed)
+    rounds = math.ceil(count / len(problems))
+    groups = setting.sample_init(problems, rounds, "labels")
+    labelled = [(group[turn][0], group[turn][1] > 0) for turn in range(rounds) for group in groups][:count]
+    if len({desirable for _, desirable in labelled}) == 1:
+        raise RunError(
+            f"the reward accepts {'all' if labelled[0][1] else 'none'} of {count} samples of the init on"
+            f" {len(problems)} training prompts: there is nothing to tell apart"
+        )
+    return labelled
+
+
+def _count(setting: Setting) -> int:
+    return int(setting.config.algorithm.steps * setting.config.algorithm.batch_size)

@@ -1,0 +1,79 @@
+"""What GRPO and RLOO share: prompts of the task, rollouts drawn by the sweep's engines, and the task's reward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datasets import Dataset
+
+from subnetray.algorithms.setting import Example, Setting, trainer_arguments
+from subnetray.rollout import Samples
+
+
+class EngineRollouts:
+    """Mixin before a trainer of TRL, which is told after its construction that rollouts come from vLLM.
+
+    That it believes so before would make it start an engine of its own.
+    """
+
+    state: Any  # transformers' TrainerState
+
+    def __init__(self, setting: Setting, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._setting = setting
+        self.use_vllm = True
+        self.vllm_generation = self
+        self._last_loaded_step = -1
+
+    def sync_weights(self) -> None:
+        """Called by TRL before the first rollout of every optimizer step."""
+        self._setting.publish(f"step-{self.state.global_step}")
+
+    def encode(self, prompts: list[str]) -> list[list[int]]:
+        """Token ids of prompts, of which each comes ``group_size`` times."""
+        encoded = {prompt: self._setting.encode(prompt) for prompt in dict.fromkeys(prompts)}
+        return [encoded[prompt] for prompt in prompts]
+
+    def sample(self, prompts: list[list[int]]) -> Samples:
+        """One completion of the current policy for every prompt."""
+        setting = self._setting
+        samples = setting.policy.sample(prompts, setting.sampling(f"step-{self.state.global_step}"))
+        setting.data.add([Example(*pair) for pair in zip(prompts, samples.completions, strict=True)])
+        return samples
+
+
+def trainer_parts(setting: Setting) -> dict[str, Any]:
+    """Arguments of a trainer: the prompts, of which a step takes ``batch_size`` / ``group_size``, and their reward."""
+    algorithm = setting.config.algorithm
+    problems = setting.task.train_prompts(
+        algorithm.steps * algorithm.batch_size // algorithm.group_size, setting.config.seed
+    )
+    by_prompt = {problem.prompt: problem for problem in problems}
+
+    def reward(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
+        return [
+            setting.task.reward(by_prompt[prompt], setting.decode(ids))
+            for prompt, ids in zip(prompts, completion_ids, strict=True)
+        ]
+
+    return {
+        "model": setting.model,
+        "reward_funcs": reward,
+        "train_dataset": Dataset.from_dict({"prompt": [problem.prompt for problem in problems]}),
+        "processing_class": setting.tokenizer,
+        "callbacks": setting.callbacks,
+    }
+
+
+def group_arguments(setting: Setting) -> dict[str, Any]:
+    """Arguments that TRL's configs of GRPO and RLOO share."""
+    algorithm, rollout = setting.config.algorithm, setting.config.rollout
+    return {
+        **trainer_arguments(setting),
+        "num_generations": algorithm.group_size,
+        "max_completion_length": rollout.max_new_tokens,
+        "temperature": rollout.temperature,
+        "beta": algorithm.beta,
+        "epsilon": algorithm.epsilon,
+        "shuffle_dataset": False,
+    }
