@@ -12,7 +12,7 @@ from subnetray.config import ConfigError, Factor, Grid
 RESERVED = frozenset(
     (
         *("run_id", "seed", "status", "error", "model", "task", "algorithm", "precision", "export_dtype", "lr"),
-        *("init_hash", "reward_before", "reward_after", "eval_n", "n", "steps", "sum_lr"),
+        *("init_hash", "final_hash", "reward_before", "reward_after", "eval_n", "n", "steps", "sum_lr"),
         *(
             f"accuracy_{decoding}_{when}{suffix}"
             for decoding in ("greedy", "sampled")
