@@ -1,8 +1,9 @@
 """Overlap between runs: which pairs compare what, and what the nulls leave unexplained.
 
 A pair is labelled by what its two runs differ in. Pairs that differ in the seed alone say how much two runs of one
-cell share; pairs of one seed that differ in one factor say what that factor leaves in common. Pairs share runs, so
-intervals come from the jackknife over seeds: leaving one out drops every pair that it is part of.
+cell share; pairs of one seed that differ in one factor say what that factor leaves in common. Runs of one seed also
+share the order of prompts and the random numbers: pairs that differ in the factor and the seed tell the two apart.
+Pairs share runs, so intervals come from the jackknife over seeds: leaving one out drops every pair that it is part of.
 """
 
 from __future__ import annotations
@@ -85,9 +86,13 @@ def seed_groups(grid: Grid, pairs: pd.DataFrame) -> list[Group]:
     return _sorted(_groups(grid, pairs[pairs["differs"] == SEED], None))
 
 
-def factor_groups(grid: Grid, pairs: pd.DataFrame, factor: str) -> list[Group]:
-    """Pairs of one seed that differ in ``factor`` alone: one group for two levels in one context."""
-    return _sorted(_groups(grid, pairs[pairs["differs"] == factor], factor))
+def factor_groups(grid: Grid, pairs: pd.DataFrame, factor: str, reseeded: bool = False) -> list[Group]:
+    """Pairs of one seed that differ in ``factor`` alone: one group for two levels in one context.
+
+    ``reseeded``: pairs that differ in ``factor`` and the seed instead.
+    """
+    differs = f"{factor}+{SEED}" if reseeded else factor
+    return _sorted(_groups(grid, pairs[pairs["differs"] == differs], factor))
 
 
 def group(grid: Grid, pairs: pd.DataFrame) -> Group:

@@ -23,6 +23,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _GREY, _LIGHT = "#666666", "#DDDDDD"
 _HOLLOW: Any = {"marker": "D", "markersize": 5, "markerfacecolor": "none"}
+_OPEN: Any = {"marker": "o", "markersize": 5, "markerfacecolor": "white"}
 _ROW = 0.19  # inches
 
 _STYLE: Any = {
@@ -65,12 +66,13 @@ class Row:
 
 @dataclass(frozen=True)
 class OverlapRow:
-    """One row of the overlap plot: what is observed, and what the nulls expect."""
+    """One row of the overlap plot: what is observed, what the nulls expect, and what is left with another seed too."""
 
     label: str
     observed: Estimate
     uniform: float
     ulp: float
+    reseeded: float = math.nan
 
 
 def density_by_learning_rate(path: Path, series: Sequence[Series], x_label: str) -> None:
@@ -154,6 +156,7 @@ def overlaps(path: Path, panels: Sequence[Sequence[tuple[str, Sequence[OverlapRo
                     axes.plot(row.uniform, y, "|", color=_GREY, markersize=8, markeredgewidth=1.6, zorder=2)
                     axes.plot(row.ulp, y, "D", color=COLOURS[4], markersize=4.5, zorder=3)
                     _dot(axes, row.observed, y, COLOURS[0])
+                    axes.plot(row.reseeded, y, color=COLOURS[0], zorder=5, **_OPEN)
             # Panels of unlike length keep the same height of a row.
             bottom = max(map(_height, panels)) - 1
             axes.set_ylim(bottom, axes.get_ylim()[1])
@@ -166,6 +169,8 @@ def overlaps(path: Path, panels: Sequence[Sequence[tuple[str, Sequence[OverlapRo
             Line2D([], [], color=COLOURS[4], marker="D", markersize=4.5, linewidth=0, label="ULP-stratified null"),
             Line2D([], [], color=COLOURS[0], marker="o", markersize=5, linewidth=1.4, label="observed, mean, 95 %"),
         ]
+        if any(not math.isnan(row.reseeded) for panel in panels for _, rows in panel for row in rows):
+            handles.append(Line2D([], [], color=COLOURS[0], linewidth=0, label="with another seed too", **_OPEN))
         figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
 
 

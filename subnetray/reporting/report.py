@@ -33,6 +33,7 @@ class Analysis:
     pairs: pd.DataFrame
     by_seed: list[Group]
     by_factor: list[Group]
+    by_both: list[Group]  # another seed and another level of one factor, the others at their baseline
     several: list[Group]  # another seed, data set and method: the paper's third row
     claims: list[Claim]
 
@@ -52,7 +53,7 @@ def write_report(directory: Path) -> Path:
         *_origins_figure(analysis),
         *sections.crossing_tables(analysis.crossed),
         *sections.along(analysis.sweep, analysis.origins),
-        *sections.overlap(analysis.sweep, analysis.by_seed, analysis.by_factor, analysis.several),
+        *sections.overlap(analysis.by_seed, analysis.by_factor, analysis.by_both, analysis.several),
         *_overlap_figure(analysis),
         *sections.nulls(analysis.sweep, analysis.pairs),
         *sections.failures(analysis.sweep),
@@ -84,6 +85,12 @@ def analyse(sweep: Sweep) -> Analysis:
         pairs=pairs,
         by_seed=seed_groups(grid, pairs),
         by_factor=[each for factor in grid.factors for each in factor_groups(grid, pairs, factor)],
+        by_both=[
+            each
+            for factor in grid.factors
+            for each in factor_groups(grid, pairs, factor, reseeded=True)
+            if not each.context
+        ],
         several=[] if third.empty else [group(grid, third)],
         claims=claims(grid, sweep.runs, pairs, _clipped(sweep)),
     )
@@ -111,7 +118,7 @@ def _write_tables(analysis: Analysis) -> None:
         write_atomic(
             directory / "origins.tex", to_latex(sections.origins_table(analysis.sweep.grid, analysis.origins)[0])
         )
-    groups = [*analysis.by_seed, *analysis.by_factor, *analysis.several]
+    groups = [*analysis.by_seed, *analysis.by_factor, *analysis.by_both, *analysis.several]
     if groups:
         write_atomic(directory / "overlap.tex", to_latex(sections.overlap_table(groups)))
 
@@ -135,7 +142,7 @@ def _learning_rate_figure(analysis: Analysis) -> list[Block]:
     return [
         _figure(
             analysis,
-            "density_by_learning_rate",
+            "density",
             lambda path: figures.density_by_learning_rate(path, series, grid.factors[rate].about or rate),
             "Density against learning rate. A dot is a run (one seed); lines join the means.",
         )
@@ -168,8 +175,11 @@ def _origins_figure(analysis: Analysis) -> list[Block]:
 def _overlap_figure(analysis: Analysis) -> list[Block]:
     grid = analysis.sweep.grid
 
+    reseeded = {(*each.differs[:1], each.level_a, each.level_b): each.o1.mean for each in analysis.by_both}
+
     def row(label: str, each: Group) -> figures.OverlapRow:
-        return figures.OverlapRow(label, each.o1, each.uniform.mean, each.ulp.mean)
+        other = reseeded.get((*each.differs, each.level_a, each.level_b), math.nan)
+        return figures.OverlapRow(label, each.o1, each.uniform.mean, each.ulp.mean, other)
 
     by_seed = [("same cell, another seed", [row(each.context or "baseline", each) for each in analysis.by_seed])]
     by_factor = []

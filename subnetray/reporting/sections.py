@@ -182,6 +182,11 @@ def density_path(sweep: Sweep, varied: dict[str, str]) -> list[Estimate]:
     return [t_interval(path[index] for path in paths) for index in range(len(SHARES))]
 
 
+_SAME_SEED = (
+    "Runs of one seed share the order of prompts and the random numbers, which by itself makes their masks more alike."
+)
+
+
 def overlap_table(groups: Sequence[Group], caption: bool = True) -> Table:
     """Groups of pairs with what both nulls expect."""
     header = (
@@ -226,7 +231,7 @@ def overlap_table(groups: Sequence[Group], caption: bool = True) -> Table:
 
 
 def overlap(
-    sweep: Sweep, by_seed: Sequence[Group], by_factor: Sequence[Group], several: Sequence[Group]
+    by_seed: Sequence[Group], by_factor: Sequence[Group], by_both: Sequence[Group], several: Sequence[Group]
 ) -> list[Block]:
     """Overlap between runs beside the paper's."""
     if not by_seed and not by_factor:
@@ -236,6 +241,12 @@ def overlap(
         blocks += [Heading(3, "Same cell, another seed"), overlap_table(by_seed)]
     if by_factor:
         blocks += [Heading(3, "Same seed, another level of one factor"), overlap_table(by_factor, caption=not by_seed)]
+    if by_both:
+        blocks += [
+            Heading(3, "Another seed and another level of one factor"),
+            Paragraph(f"{_SAME_SEED} Here neither is shared. Other factors are at their baseline."),
+            overlap_table(by_both, caption=False),
+        ]
     if several:
         blocks += [Heading(3, "Another seed, data set and method"), overlap_table(several, caption=False)]
     return [*blocks, Heading(3, f"What the paper reports ({paper.PAPER}, Table 4)"), paper_table()]
@@ -272,7 +283,9 @@ def nulls(sweep: Sweep, pairs: pd.DataFrame) -> list[Block]:
     selections = [("seed, at the baseline", at_base)]
     if len(same_cell) > len(at_base):
         selections.append(("seed, all cells", same_cell))
-    selections += [(f"{name}, against its baseline", around_baseline(grid, pairs, name)) for name in grid.factors]
+    for name in grid.factors:
+        selections.append((f"{name}, same seed", around_baseline(grid, pairs, name)))
+        selections.append((f"{name} and seed", around_baseline(grid, pairs, name, SEED)))
     rows = []
     for label, selected in selections:
         if selected.empty:
@@ -307,6 +320,7 @@ def nulls(sweep: Sweep, pairs: pd.DataFrame) -> list[Block]:
     caption = (
         "Explained: how much of the overlap above the uniform null the ULP null expects, which knows only which weights"
         " are small enough for bf16 to show a change. A dash: the overlap is within half a point of the uniform null."
+        f" Factors: a level against the baseline's, the other factors at theirs. {_SAME_SEED}"
     )
     return [Heading(2, "What the nulls leave unexplained"), table(header, rows, caption)]
 
@@ -416,7 +430,23 @@ def _overlap_sentences(grid: Grid, pairs: pd.DataFrame) -> list[str]:
         f" null) gives {fmt.share(each.uniform.mean)} %, an excess of {fmt.points(each.uniform_excess)} points"
         f" (odds ratio {fmt.ratio(each.uniform_odds_ratio)}); which weights are small enough for a change to show (ULP"
         f" null) gives {fmt.share(each.ulp.mean)} %, which leaves"
-        f" **{fmt.points(each.ulp_excess)} points** (Mantel-Haenszel odds ratio {fmt.ratio(each.ulp_odds_ratio)})."
+        f" **{fmt.points(each.ulp_excess)} points** (Mantel-Haenszel odds ratio {fmt.ratio(each.ulp_odds_ratio)}).",
+        *_reseeded_sentence(grid, pairs),
+    ]
+
+
+def _reseeded_sentence(grid: Grid, pairs: pd.DataFrame) -> list[str]:
+    found = {name: around_baseline(grid, pairs, name, SEED) for name in grid.factors}
+    words = [
+        f"{name} {fmt.points(group(grid, selected).ulp_excess)}"
+        for name, selected in found.items()
+        if not selected.empty
+    ]
+    if not words:
+        return []
+    return [
+        "Where a factor's level differs from the baseline's and the seed does too, what is left above the ULP null is,"
+        f" in points: {fmt.listing(words)}."
     ]
 
 

@@ -93,6 +93,26 @@ def test_groups_of_a_factor_are_one_for_two_levels_in_a_context(
     ]
 
 
+def test_groups_of_a_factor_and_the_seed_hold_every_two_seeds_in_both_orders(
+    sweep: tuple[Grid, pd.DataFrame, pd.DataFrame],
+) -> None:
+    grid, _, pairs = sweep
+    groups = factor_groups(grid, pairs, "limit", reseeded=True)
+    assert [(each.differs, each.level_a, each.level_b, each.context) for each in groups] == [
+        (("limit", SEED), "yes", "no", "")
+    ]
+    # Masks of 100 + 10 seed (+ 1 without the limit): o1 is (half the smaller one + both seeds) / the first one.
+    units = [(a, b) for a in range(3) for b in range(3) if a != b]
+    o1 = [(min(100 + 10 * a, 101 + 10 * b) // 2 + a + b) / (100 + 10 * a) for a, b in units]
+    expected = pair_interval(o1, units)
+    assert groups[0].pairs == 6
+    assert groups[0].o1.mean == pytest.approx(expected.mean)
+    assert groups[0].o1.half_width == pytest.approx(expected.half_width)
+    # One seed alone has no such pair.
+    alone = pairs[(pairs["a.seed"] == 0) & (pairs["b.seed"] == 0)]
+    assert factor_groups(grid, alone, "limit", reseeded=True) == []
+
+
 def test_around_the_baseline_one_of_the_two_runs_has_its_level(
     sweep: tuple[Grid, pd.DataFrame, pd.DataFrame],
 ) -> None:

@@ -93,6 +93,16 @@ def test_overlap_tables_and_nulls(text: str) -> None:
     assert seeds[10] == "+30.0 ± 0.0"
     assert seeds[-1] == "2.00 [2.00, 2.00]"
     assert len(table_rows(text, "way", "rl and copy, at rate=fast")) == 1
+    # Masks of 90, 100, 110 and of 290, 300, 310: o1 is 0.8, whatever the seeds; what the ULP null expects is 0.5.
+    (both,) = table_rows(text, "way and seed", "rl and copy")
+    assert both[2:4] == ["6", "80.0 ± 0.0"]
+    assert both[7:9] == ["30.0", "50.0"]
+    assert both[10] == "+30.0 ± 0.0"
+    assert "way +30.0 ± 0.0" in text
+    assert [row[1] for row in table_rows(text, "way, same seed") + table_rows(text, "way and seed", "12")] == [
+        "6",
+        "12",
+    ]
     (left,) = table_rows(text, "seed, at the baseline")
     assert left[1:7] == ["3", "80.0 ± 0.0", "10.7", "50.0", "57", "+30.0 ± 0.0"]
     assert "0.605 / 0.606" in text
@@ -161,7 +171,7 @@ def test_the_page_holds_what_the_markdown_does(directory: Path) -> None:
 
 
 def test_figures_and_tables_are_files_and_the_report_links_them(directory: Path, text: str) -> None:
-    for name in ("density_by_learning_rate", "origins", "overlap"):
+    for name in ("density", "origins", "overlap"):
         assert f"(figures/{name}.png)" in text
         assert (directory / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert r"rate & fast & 3 & 70.0 $\pm$ 2.5" in (directory / "tables" / "origins.tex").read_text()
