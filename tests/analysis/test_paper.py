@@ -6,6 +6,7 @@ import pytest
 
 from subnetray.analysis import paper, roles
 from subnetray.compose import Composer
+from subnetray.config import ALGORITHMS, Factor, Grid
 from subnetray.grid import plan
 
 
@@ -16,6 +17,35 @@ def test_the_uniform_null_of_table_4_follows_from_its_sparsities(row: paper.Repo
     # Both overlaps are the same intersection: o1 (1 - s1) = o2 (1 - s2).
     shared = [overlap * (1 - sparsity) for overlap, sparsity in zip(row.observed, row.sparsity, strict=True)]
     assert shared[0] == pytest.approx(shared[1], abs=1e-3)
+
+
+def test_every_number_is_a_share_of_a_level_that_a_grid_can_have() -> None:
+    for each in paper.REPORTED:
+        assert 0 <= each.sparsity <= 1
+        if each.role == roles.METHOD:
+            algorithm, data = each.kind.split("/")
+            # PPO and PRIME are not trained here; what is must be found by the words that its config uses.
+            assert algorithm in ("ppo", "prime") or data in roles.IN_DISTRIBUTION | roles.OFF_DISTRIBUTION
+            assert algorithm in (*ALGORITHMS, "ppo", "prime")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "data", "sparsities"),
+    [
+        ("orpo", "off_policy", [0.769]),
+        ("kto", "off_policy", [0.960, 0.812]),
+        ("simpo", "off_policy", [0.865]),
+        ("simpo", None, [0.764]),  # on-policy pairs are its default
+        ("rloo", None, []),
+    ],
+)
+def test_numbers_find_algorithms_by_what_a_level_sets(
+    algorithm: str, data: str | None, sparsities: list[float]
+) -> None:
+    overrides = [f"algorithm={algorithm}", *([f"algorithm.data={data}"] if data else [])]
+    grid = Grid(factors={"how": Factor("", "grpo", {"grpo": [], "it": overrides})})
+    found = paper.reported(roles.role(grid, "how"), roles.kind(grid, "how", "it"))
+    assert [each.sparsity for each in found] == sparsities
 
 
 def test_numbers_find_the_rows_of_the_origins_grid() -> None:

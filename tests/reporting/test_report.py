@@ -64,6 +64,8 @@ def test_the_origins_table_holds_means_intervals_and_the_papers_numbers(text: st
     assert copied[7] == "−20.0 ± 2.5"
     assert copied[-1].startswith("6.8 (SFT, Llama-3.1-8B)")
     assert table_rows(text, "limit", "no")[0][-1].startswith("68.8 (GRPO, Qwen2.5-7B-Instruct)")
+    assert "- way: besides, 69.4 % for RAFT++" in text
+    assert "PRIME" not in text.split("## Overlap")[0]  # steps are not varied
 
 
 def test_the_crossing_is_two_tables(text: str) -> None:
