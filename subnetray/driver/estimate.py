@@ -16,9 +16,9 @@ _SEQUENCE_S = {
     "rloo": 1.1e-3,
     "sft": 0.5e-3,
     "dpo": 1.3e-3,
-    "orpo": 1.0e-3,
-    "simpo": 1.0e-3,
-    "kto": 1.3e-3,
+    "orpo": 1.1e-3,
+    "simpo": 1.1e-3,
+    "kto": 1.0e-3,
 }
 
 
