@@ -104,6 +104,8 @@ def assemble(
             left = part.nbytes
             while left:
                 data = spool.read(min(left, _COPY))
+                if not data:
+                    raise OSError(f"cannot write {path}: the spool ends {left} bytes before {part.name!r} does")
                 file.write(data)
                 left -= len(data)
 

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-_INTEGERS: dict[torch.dtype, type[np.int16] | type[np.int32]] = {torch.bfloat16: np.int16, torch.float16: np.int16, torch.float32: np.int32}
-SHAPES = ((), (0,), (1,), (7,), (8,), (3, 5), (2, 3, 4), (33,))
+INTEGERS: dict[torch.dtype, npt.DTypeLike] = {
+    torch.bfloat16: np.int16,
+    torch.float16: np.int16,
+    torch.float32: np.int32,
+    torch.float64: np.int64,
+}
+DTYPES = tuple(INTEGERS)
+SHAPES = ((), (0,), (1,), (7,), (8,), (3, 5), (2, 3, 4), (33,), (2, 0, 3))
 
 
-def _bits(dtype: torch.dtype) -> Any:
-    info = np.iinfo(_INTEGERS[dtype])
-    special = [0, info.min, 1, info.min + 1]  # +0, -0, the smallest denormals
-    return st.one_of(st.sampled_from(special), st.integers(int(info.min), int(info.max)))
+def bits(dtype: torch.dtype) -> Any:
+    """Any integer that holds a number of ``dtype``; often ±0, a smallest denormal, or one beside the largest."""
+    limit = int(np.iinfo(np.dtype(INTEGERS[dtype])).max)
+    infinity = int(torch.tensor(math.inf, dtype=dtype).view(getattr(torch, f"int{8 * dtype.itemsize}")))
+    special = [sign + size for sign in (0, -limit - 1) for size in (0, 1, infinity - 1, infinity, infinity + 1)]
+    return st.one_of(st.sampled_from(special), st.integers(-limit - 1, limit))
 
 
 def from_bits(values: list[int], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """A tensor from the integers that hold it."""
-    return torch.from_numpy(np.array(values, dtype=_INTEGERS[dtype])).view(dtype).reshape(shape)
+    return torch.from_numpy(np.array(values, dtype=INTEGERS[dtype])).view(dtype).reshape(shape)
 
 
 @st.composite
@@ -31,9 +40,9 @@ def pairs(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = DTYPES) -> tuple[di
     init, final = {}, {}
     for index in range(draw(st.integers(1, 3))):
         dtype, shape = draw(st.sampled_from(dtypes)), draw(st.sampled_from(SHAPES))
-        size = int(np.prod(shape))
-        old = draw(st.lists(_bits(dtype), min_size=size, max_size=size))
-        new = [draw(st.one_of(st.just(value), _bits(dtype))) for value in old]
+        size = math.prod(shape)
+        old = draw(st.lists(bits(dtype), min_size=size, max_size=size))
+        new = [draw(st.one_of(st.just(value), bits(dtype))) for value in old]
         init[f"layers.{index}.weight"] = from_bits(old, shape, dtype)
         final[f"layers.{index}.weight"] = from_bits(new, shape, dtype)
     return init, final
@@ -41,5 +50,4 @@ def pairs(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = DTYPES) -> tuple[di
 
 def raw(tensor: Tensor) -> list[int]:
     """The bits of a tensor, for comparing exactly (NaN equals NaN, +0 differs from -0)."""
-    width = {2: torch.int16, 4: torch.int32}[tensor.element_size()]
-    return [int(value) for value in tensor.reshape(-1).contiguous().view(width)]
+    return tensor.reshape(-1).contiguous().view(getattr(torch, f"int{8 * tensor.itemsize}")).tolist()

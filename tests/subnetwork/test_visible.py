@@ -37,9 +37,10 @@ def _reference(init: dict[str, Tensor], final: dict[str, Tensor]) -> tuple[int, 
             moved = _differs(a, b, bits_a, bits_b)
             visible += moved
             nonfinite += not (math.isfinite(a) and math.isfinite(b))
-            # Δ is rounded once to fp32, as documented.
+            # Δ is rounded once to fp32 (fp64 for fp64 weights), as documented.
+            wide = np.float64 if tensor.dtype == torch.float64 else np.float32
             with np.errstate(over="ignore", invalid="ignore"):
-                distance = float(np.abs(np.float32(b) - np.float32(a)))
+                distance = float(np.abs(wide(b) - wide(a)))
             for tau in TOLERANCES:
                 beyond[tau] += moved and not distance <= tau
     return visible, beyond, nonfinite

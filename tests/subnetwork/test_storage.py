@@ -1,0 +1,161 @@
+"""The container of masks and deltas: any damage is found, and nothing partial is left behind."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from subnetray.subnetwork import CorruptFileError, Delta, Mask
+from subnetray.subnetwork.storage import Part, assemble, load, save
+
+TENSORS = {
+    "wide": torch.tensor([1.0, -0.0, math.nan]),
+    "bits": torch.tensor([3, 255], dtype=torch.uint8),
+    "none": torch.zeros(0, dtype=torch.bfloat16),
+}
+
+
+def _write(path: Path, kind: str = "mask") -> bytes:
+    save(path, kind, dict(TENSORS), {"shapes": {"a": [2]}}, {"run_id": "r"})
+    return path.read_bytes()
+
+
+def test_what_was_saved_is_loaded_and_other_tools_can_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    _write(path)
+    tensors, header = load(path, "mask")
+    assert {name: tensor.view(torch.uint8).tolist() for name, tensor in tensors.items() if tensor.numel()} == {
+        name: tensor.view(torch.uint8).tolist() for name, tensor in TENSORS.items() if tensor.numel()
+    }
+    assert (tensors["none"].dtype, tensors["none"].shape) == (torch.bfloat16, (0,))
+    assert header["shapes"] == {"a": [2]}
+    with safe_open(str(path), framework="pt") as file:
+        metadata = file.metadata()
+        assert torch.equal(file.get_tensor("bits"), TENSORS["bits"])
+    assert metadata["run_id"] == "r"
+    description = json.loads(metadata["subnetray"])
+    assert (description["kind"], description["version"]) == ("mask", 1)
+    assert description["checksums"]["bits"] == zlib.crc32(bytes([3, 255]))
+    assert [item.name for item in path.parent.iterdir()] == ["file"]
+
+
+def test_every_flipped_bit_and_every_truncation_is_found_or_harmless(tmp_path: Path) -> None:
+    """A flip within the caller's own metadata changes no tensor; any other must be refused."""
+    path = tmp_path / "file"
+    whole = _write(path)
+    expected = [TENSORS[name].view(torch.uint8).tolist() for name in ("wide", "bits")]
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CorruptFileError, match="file"):
+            load(path, "mask")
+    survived = 0
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        try:
+            tensors, _ = load(path, "mask")
+        except CorruptFileError:
+            continue
+        survived += 1
+        assert [tensors[name].view(torch.uint8).tolist() for name in ("wide", "bits")] == expected
+    assert survived < 40  # of some 400 bytes: names of keys that load() does not read
+
+
+@pytest.mark.parametrize(
+    ("metadata", "text"),
+    [
+        (None, "was not written by subnetray"),
+        ({"subnetray": "{"}, "was not written by subnetray"),
+        ({"subnetray": "[1]"}, "was not written by subnetray"),
+        ({"subnetray": '{"kind":"delta","version":1,"checksums":{}}'}, "is not a subnetray mask file"),
+        ({"subnetray": '{"kind":"mask","version":2,"checksums":{}}'}, "is not a subnetray mask file of version 1"),
+        ({"subnetray": '{"kind":"mask","version":1,"checksums":{}}'}, "does not hold the tensors that its header"),
+        ({"subnetray": '{"kind":"mask","version":1,"checksums":[]}'}, "does not hold the tensors that its header"),
+        ({"subnetray": '{"kind":"mask","version":1,"checksums":{"a":1}}'}, "checksum of 'a' does not match"),
+    ],
+)
+def test_files_of_others_are_refused(tmp_path: Path, metadata: dict[str, str] | None, text: str) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "file", metadata=metadata)
+    with pytest.raises(CorruptFileError, match=text):
+        load(tmp_path / "file", "mask")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    whole = _write(path)
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        save(path / "below", "mask", dict(TENSORS), {}, {})
+    short = Part("a", torch.uint8, 0, 4, 0)
+    with pytest.raises(OSError, match="spool"):
+        assemble(path, "mask", {"s": io.BytesIO(b"12")}, {"s": [short]}, {})
+    assert path.read_bytes() == whole
+    assert [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def test_assembled_files_are_those_that_save_writes(tmp_path: Path) -> None:
+    spools = {"values": io.BytesIO(), "bits": io.BytesIO()}
+    parts: dict[str, list[Part]] = {"values": [], "bits": []}
+    for name, tensor in TENSORS.items():
+        spool = "bits" if name == "bits" else "values"
+        data = tensor.view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+        parts[spool].append(Part(name, tensor.dtype, spools[spool].tell(), len(data), zlib.crc32(data)))
+        spools[spool].write(data)
+    assemble(tmp_path / "file", "mask", dict(spools), parts, {"shapes": {"a": [2]}})
+    tensors, header = load(tmp_path / "file", "mask")
+    assert tensors.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert (tensors[name].dtype, tensors[name].shape) == (tensor.dtype, tensor.shape)
+        assert np.array_equal(tensors[name].float().numpy(), tensor.float().numpy(), equal_nan=True)
+    assert header["shapes"] == {"a": [2]}
+    (length,) = struct.unpack("<Q", (tmp_path / "file").read_bytes()[:8])
+    assert length % 8 == 0
+
+
+def _rewrite(path: Path, tensors: dict[str, torch.Tensor], description: dict[str, object], kind: str) -> None:
+    save(path, kind, tensors, description, {})
+
+
+@pytest.mark.parametrize(
+    ("shapes", "bits", "text"),
+    [
+        ({"a": [9]}, [1], "mask of 'a' must be 2 bytes for its 9 coordinates"),
+        ({"a": [3]}, [9], "bits set beyond its 3 coordinates"),
+        ({"a": [3], "b": [1]}, [1], "a mask for every shape"),
+        ({"a": "x"}, [1], "no readable shapes"),
+        ([3], [1], "no readable shapes"),
+    ],
+)
+def test_a_mask_that_does_not_fit_its_shapes_is_refused(
+    tmp_path: Path, shapes: object, bits: list[int], text: str
+) -> None:
+    _rewrite(tmp_path / "m", {"a": torch.tensor(bits, dtype=torch.uint8)}, {"shapes": shapes}, "mask")
+    with pytest.raises(CorruptFileError, match=text):
+        Mask.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("description", "values", "text"),
+    [
+        ({"init_hash": "x", "final_hash": "y"}, 1, "one value for every coordinate"),
+        ({"init_hash": "x"}, 2, "no final_hash"),
+        ({"init_hash": 3, "final_hash": "y"}, 2, "no init_hash"),
+    ],
+)
+def test_a_delta_that_does_not_fit_its_mask_is_refused(
+    tmp_path: Path, description: dict[str, object], values: int, text: str
+) -> None:
+    tensors = {"mask/a": torch.tensor([3], dtype=torch.uint8), "values/a": torch.zeros(values)}
+    _rewrite(tmp_path / "d", tensors, {"shapes": {"a": [3]}, **description}, "delta")
+    with pytest.raises(CorruptFileError, match=text):
+        Delta.load(tmp_path / "d")
