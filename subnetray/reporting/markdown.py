@@ -19,9 +19,9 @@ def _block(block: Block) -> str:
         case Heading(level, text):
             return f"{'#' * level} {text}"
         case Paragraph(text):
-            return text
+            return _text(text)
         case Bullets(items):
-            return "\n".join(f"- {item}" for item in items)
+            return "\n".join(f"- {_text(item)}" for item in items)
         case Figure(path, caption):
             return f"![{caption}]({path})\n\n*{caption}*"
         case Table():
@@ -33,5 +33,10 @@ def _table(table: Table) -> str:
     return "\n".join(lines) + (f"\n\n*{table.caption}*" if table.caption else "")
 
 
+def _text(text: str) -> str:
+    # What a failed run says may hold tags, as in <class 'int'>, which a viewer of Markdown would swallow.
+    return text.replace("<", "\\<")
+
+
 def _row(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(_text(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -25,12 +25,16 @@ def dots(path: Path, value: float = 0.2) -> None:
     figures.dots(path, [("clip", rows)], math.nan, "reported")
 
 
+def reseeded(path: Path, value: float = 0.2) -> None:
+    figures.overlaps(path, [[("seeds", [figures.OverlapRow("a", ESTIMATE, 0.1, 0.3, value)])]])
+
+
 def overlaps(path: Path, value: float = 0.2) -> None:
     one = [("seeds", [figures.OverlapRow("a", ESTIMATE, value, 0.3)])]
     figures.overlaps(path, [one, [*one, ("more", [figures.OverlapRow("b", ALONE, 0.1, 0.2)] * 3)]])
 
 
-@pytest.mark.parametrize("draw", [by_rate, dots, overlaps])
+@pytest.mark.parametrize("draw", [by_rate, dots, overlaps, reseeded])
 def test_the_same_numbers_give_the_same_bytes_and_others_do_not(tmp_path: Path, draw: Callable[..., None]) -> None:
     for name, value in (("a", 0.2), ("b", 0.2), ("c", 0.8)):
         draw(tmp_path / "figures" / f"{name}.png", value)

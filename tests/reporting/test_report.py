@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from subnetray.config import Factor
-from subnetray.reporting import write_report
+from subnetray.reporting import figures, write_report
 from tests.analysis.tables import Cell, Run, is_baseline, make_grid, make_overlap, make_runs
 from tests.reporting.sweeps import table_rows, write_sweep
 
@@ -109,6 +111,39 @@ def test_overlap_tables_and_nulls(text: str) -> None:
     assert left[1:7] == ["3", "80.0 ± 0.0", "10.7", "50.0", "57", "+30.0 ± 0.0"]
     assert "0.605 / 0.606" in text
     assert "0.593–0.619" in text
+
+
+def test_a_level_with_another_seed_too_is_listed_at_the_baseline_alone(text: str) -> None:
+    section = text.split("### Another seed and another level of one factor")[1].split("###")[0]
+    assert [row[:3] for row in table_rows(section) if " and seed" in row[0]] == [
+        ["rate and seed", "slow and fast", "6"],
+        ["way and seed", "rl and copy", "6"],
+        ["way and seed", "rl and own", "6"],
+        ["way and seed", "copy and own", "6"],
+        ["limit and seed", "yes and no", "6"],
+    ]
+
+
+def test_the_figure_of_overlaps_shows_levels_with_another_seed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fewer_with_another_seed(a: Run, b: Run) -> tuple[int, int, int, float]:
+        return 100, 100, 80 if a["seed"] == b["seed"] else 60, 50.0
+
+    drawn: list[figures.OverlapRow] = []
+
+    def record(path: Path, panels: Sequence[Sequence[tuple[str, Sequence[figures.OverlapRow]]]]) -> None:
+        drawn.extend(row for panel in panels for _, rows in panel for row in rows)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(figures, "overlaps", record)
+    runs = make_runs(GRID, density, accuracy)
+    write_report(write_sweep(tmp_path, GRID, runs, make_overlap(runs, fewer_with_another_seed)))
+    rows = {row.label: (row.observed.mean, row.reseeded) for row in drawn}
+    assert list(rows["rl and copy"]) == pytest.approx([0.8, 0.6])
+    assert rows["baseline"][0] == pytest.approx(0.6)
+    assert math.isnan(rows["baseline"][1])
 
 
 def test_failed_runs_are_named_with_their_reasons_and_do_not_count(tmp_path: Path) -> None:

@@ -27,6 +27,12 @@ def test_markdown_of_every_block() -> None:
     )
 
 
+def test_tags_in_markdown_are_text() -> None:
+    tag = "not <class 'int'>"
+    blocks: list[Block] = [Paragraph(tag), Bullets((tag,)), table((("reason", "l"),), [(tag,)])]
+    assert to_markdown(blocks).count("not \\<class 'int'>") == 3
+
+
 def test_cells_of_a_markdown_table_stay_in_their_row() -> None:
     lines = to_markdown([table([("x", "c")], [("a|b\nc",)])]).splitlines()
     assert lines == ["| x |", "| :---: |", "| a\\|b c |"]
