@@ -8,29 +8,36 @@ independent runs overlap above that null. The *ULP-stratified* null compares lik
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from subnetray.subnetwork.bits import exponents
-from subnetray.subnetwork.mask import Mask, require_same_shapes
+from subnetray.subnetwork.mask import Bits, Mask, require_same_shapes
 from subnetray.subnetwork.visible import require_same_names
 from subnetray.subnetwork.weights import Weights
 
-# Coordinates counted at a time: bounds memory, and keeps counts in fp32 exact (below 2**24).
-_BLOCK = 1 << 20
+# Coordinates counted at a time, a multiple of 8: bounds memory, and what is counted stays in the cache.
+_BLOCK = 1 << 18
+_WORD = 64
 
 Counts = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
+Words = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, eq=False)
 class Strata:
-    """For every tensor, which stratum each coordinate is in (flat, C order): small integers, the same tensor's only."""
+    """For every tensor, which stratum each coordinate is in (flat, C order): integers from 0, the same tensor's only.
 
-    ids: dict[str, npt.NDArray[np.int32]]
+    They are as narrow as the number of strata permits, one byte in almost every case.
+    """
+
+    ids: dict[str, npt.NDArray[np.unsignedinteger[Any]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,28 +67,29 @@ def ulp_strata(init_a: Weights, init_b: Weights | None = None) -> Strata:
 
     Raises ``MismatchError`` when the two have other names or shapes.
     """
-    ids = {}
     if init_b is not None:
         require_same_names(init_a, init_b)
         require_same_shapes(
             {name: tuple(tensor.shape) for name, tensor in init_a.items()},
             {name: tuple(tensor.shape) for name, tensor in init_b.items()},
         )
+    ids = {}
     for name, tensor in init_a.items():
-        code = exponents(tensor).astype(np.int64)
+        code = exponents(tensor).astype(np.uint32)
         if init_b is not None:
-            code = (code << 16) | exponents(init_b[name])
-        ids[name] = np.unique(code, return_inverse=True)[1].reshape(-1).astype(np.int32)
+            other = exponents(init_b[name])
+            code = code * (int(other.max(initial=0)) + 1) + other
+        ids[name] = _numbered(code)
     return Strata(ids)
 
 
 def tensor_strata(mask: Mask) -> Strata:
     """One stratum a tensor, over the coordinates of ``mask``."""
-    return Strata({name: np.zeros(np.prod(shape, dtype=np.int64), np.int32) for name, shape in mask.shapes.items()})
+    return Strata({name: np.zeros(math.prod(shape), np.uint8) for name, shape in mask.shapes.items()})
 
 
 def pair_counts(strata: Strata, rows: Sequence[Mask], columns: Sequence[Mask]) -> PairCounts:
-    """Count all pairs of ``rows`` × ``columns`` block by block: every mask is unpacked once.
+    """Count all pairs of ``rows`` × ``columns`` block by block: every mask is read once, and none is held unpacked.
 
     Raises ``MismatchError`` when a mask has other tensors or shapes than the first.
     """
@@ -90,41 +98,85 @@ def pair_counts(strata: Strata, rows: Sequence[Mask], columns: Sequence[Mask]) -
         require_same_shapes(first.shapes, mask.shapes)
     require_same_names(first.shapes, strata.ids)
     shape = (len(rows), len(columns))
-    k1, k2 = np.zeros(shape[0], np.int64), np.zeros(shape[1], np.int64)
-    k12 = np.zeros(shape, np.int64)
+    k1, k2, k12 = np.zeros(shape[0], np.int64), np.zeros(shape[1], np.int64), np.zeros(shape, np.int64)
     expected, concordant, discordant = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     for name, ids in strata.ids.items():
-        for n_b, k1_b, k2_b, k12_b in _tables(ids, [m.flat(name) for m in rows], [m.flat(name) for m in columns]):
-            k1 += k1_b
-            k2 += k2_b
-            k12 += k12_b
-            one, two = k1_b[:, None], k2_b[None, :]
-            expected += one * two / n_b
-            concordant += k12_b * (n_b - one - two + k12_b) / n_b
-            discordant += (one - k12_b) * (two - k12_b) / n_b
+        left, right = [mask.bits[name] for mask in rows], [mask.bits[name] for mask in columns]
+        n_b, k1_b, k2_b, k12_b = _tables(ids, left, left if rows is columns else right)
+        k1 += k1_b.sum(axis=0)
+        k2 += k2_b.sum(axis=0)
+        k12 += k12_b.sum(axis=0)
+        # In floats: products of two counts of a large tensor do not fit 64 bits.
+        n, both = n_b[:, None, None].astype(np.float64), k12_b.astype(np.float64)
+        one, two = k1_b[:, :, None].astype(np.float64), k2_b[:, None, :].astype(np.float64)
+        expected += (one * two / n).sum(axis=0)
+        concordant += (both * (n - one - two + both) / n).sum(axis=0)
+        discordant += ((one - both) * (two - both) / n).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         odds_ratio = concordant / discordant
     return PairCounts(first.n, k1, k2, k12, expected, odds_ratio)
 
 
+def _numbered(code: npt.NDArray[np.uint32]) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Codes by their rank among those that occur; as ``np.unique`` would, in linear time and little memory."""
+    occurs = np.zeros(int(code.max(initial=0)) + 1, np.bool_)
+    parts = [slice(start, start + _BLOCK) for start in range(0, code.size, _BLOCK)]
+    for part in parts:
+        occurs[code[part]] = True
+    rank = np.cumsum(occurs) - 1
+    narrow = rank.astype(np.min_scalar_type(max(int(rank[-1]), 0)))
+    numbers = np.empty(code.size, narrow.dtype)
+    for part in parts:
+        numbers[part] = narrow[code[part]]
+    return numbers
+
+
 def _tables(
-    ids: npt.NDArray[np.int32], rows: Sequence[npt.NDArray[np.bool_]], columns: Sequence[npt.NDArray[np.bool_]]
-) -> Iterator[tuple[int, Counts, Counts, Counts]]:
-    """(n, k1, k2, k12) of every stratum of one tensor that has coordinates."""
-    strata = int(ids.max(initial=-1)) + 1
-    n = np.bincount(ids, minlength=strata)
+    ids: npt.NDArray[np.unsignedinteger[Any]], rows: Sequence[Bits], columns: Sequence[Bits]
+) -> tuple[Counts, Counts, Counts, Counts]:
+    """(n, k1, k2, k12) of the strata of one tensor, by stratum; ``rows`` and ``columns`` hold packed bits.
+
+    The bits of a block are put in order of strata, each beginning a new word, so that the 2×2 tables of all strata
+    come out of one pass of AND and population count over the words of a pair.
+    """
+    strata = int(ids.max()) + 1 if ids.size else 0
+    n = np.zeros(strata, np.int64)
     k1, k2 = np.zeros((strata, len(rows)), np.int64), np.zeros((strata, len(columns)), np.int64)
     k12 = np.zeros((strata, len(rows), len(columns)), np.int64)
     for start in range(0, ids.size, _BLOCK):
-        block = slice(start, start + _BLOCK)
-        order = np.argsort(ids[block], kind="stable")
-        edges = np.searchsorted(ids[block][order], np.arange(strata + 1))
-        left = np.stack([row[block][order] for row in rows]).astype(np.float32)
-        right = np.stack([column[block][order] for column in columns]).astype(np.float32)
-        for b in range(strata):
-            inside = slice(edges[b], edges[b + 1])
-            k1[b] += left[:, inside].sum(axis=1).astype(np.int64)
-            k2[b] += right[:, inside].sum(axis=1).astype(np.int64)
-            k12[b] += (left[:, inside] @ right[:, inside].T).astype(np.int64)
-    for b in np.flatnonzero(n):
-        yield int(n[b]), k1[b], k2[b], k12[b]
+        block = ids[start : start + _BLOCK]
+        sizes = np.bincount(block)
+        present = np.flatnonzero(sizes)
+        source, begins = _arrangement(block, sizes[present])
+        part = slice(start // 8, (start + block.size + 7) // 8)
+        left = np.stack([_arranged(bits[part], block.size, source) for bits in rows])
+        right = left if rows is columns else np.stack([_arranged(bits[part], block.size, source) for bits in columns])
+        n[present] += sizes[present]
+        k1[present] += _count(left, begins).T
+        k2[present] += _count(right, begins).T
+        for index, words in enumerate(left):
+            k12[present, index] += _count(words & right, begins).T
+    return n, k1, k2, k12
+
+
+def _arrangement(
+    block: npt.NDArray[np.unsignedinteger[Any]], sizes: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Which coordinate each bit of the arranged words holds (``block.size``: none), and each stratum's first word."""
+    words = -(-sizes // _WORD)
+    begins = np.cumsum(words) - words
+    source = np.full(int(words.sum()) * _WORD, block.size, np.intp)
+    shift = begins * _WORD - (np.cumsum(sizes) - sizes)
+    source[np.arange(block.size) + np.repeat(shift, sizes)] = np.argsort(block, kind="stable")
+    return source, begins
+
+
+def _arranged(bits: Bits, n: int, source: npt.NDArray[np.intp]) -> Words:
+    flat = np.zeros(n + 1, np.uint8)
+    flat[:n] = np.unpackbits(bits, count=n, bitorder="little")
+    return np.packbits(flat[source], bitorder="little").view(np.uint64)
+
+
+def _count(words: Words, begins: npt.NDArray[np.intp]) -> npt.NDArray[np.uint32]:
+    """Bits set by stratum, (masks, strata)."""
+    return np.add.reduceat(np.bitwise_count(words), begins, axis=1, dtype=np.uint32)

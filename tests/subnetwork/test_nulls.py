@@ -20,6 +20,7 @@ from subnetray.subnetwork import (
     ulp_strata,
 )
 from subnetray.subnetwork.bits import exponents
+from tests.subnetwork.strategies import pairs
 
 
 def _init(*shape: int, seed: int = 0) -> dict[str, Tensor]:
@@ -46,7 +47,7 @@ def _odds(counts: nulls.PairCounts) -> tuple[float, float]:
     seed=st.integers(0, 10**6),
     rows=st.integers(1, 3),
     columns=st.integers(1, 3),
-    block=st.sampled_from([5, 64, 1 << 20]),
+    block=st.sampled_from([8, 24, 1 << 18]),
 )
 @settings(max_examples=30)
 def test_counts_and_expectations_agree_with_brute_force(seed: int, rows: int, columns: int, block: int) -> None:
@@ -113,6 +114,21 @@ def test_runs_of_two_inits_are_independent_given_both_exponents() -> None:
     uniform, stratified = _odds(counts)
     assert uniform > 1.1
     assert stratified == pytest.approx(1.0, abs=0.03)
+
+
+@given(pair=pairs(), block=st.sampled_from([8, 1 << 18]))
+def test_strata_are_the_pairs_of_exponents_that_occur(
+    pair: tuple[dict[str, Tensor], dict[str, Tensor]], block: int
+) -> None:
+    one, two = pair
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nulls, "_BLOCK", block)
+        single, joint = ulp_strata(one), ulp_strata(one, two)
+    for name in one:
+        a, b = exponents(one[name]).astype(np.int64), exponents(two[name]).astype(np.int64)
+        assert single.ids[name].tolist() == np.unique(a, return_inverse=True)[1].tolist()
+        assert joint.ids[name].tolist() == np.unique(a * 10**4 + b, return_inverse=True)[1].tolist()
+        assert joint.ids[name].dtype == np.uint8
 
 
 def test_identical_masks_are_all_excess_and_one_stratum_is_the_tensor() -> None:
