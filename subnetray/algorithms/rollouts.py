@@ -37,7 +37,7 @@ class EngineRollouts:
     def sample(self, prompts: list[list[int]]) -> Samples:
         """One completion of the current policy for every prompt."""
         setting = self._setting
-        samples = setting.policy.sample(prompts, setting.sampling(f"step-{self.state.global_step}"))
+        samples = setting.policy.sample(prompts, setting.sampling(f"step-{self.state.global_step}", rank=setting.rank))
         setting.data.add([Example(*pair) for pair in zip(prompts, samples.completions, strict=True)])
         return samples
 

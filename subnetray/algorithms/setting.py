@@ -69,13 +69,16 @@ class Setting:
     workers: int = 1
     rank: int = 0
 
-    def sampling(self, purpose: str, temperature: float | None = None) -> Sampling:
-        """How to sample for one purpose; the temperature is the config's unless given."""
+    def sampling(self, purpose: str, temperature: float | None = None, rank: int = 0) -> Sampling:
+        """How to sample for one purpose; the temperature is the config's unless given.
+
+        Without ``rank`` all workers of a run draw the same, as they must for data that the trainer then shares out.
+        """
         rollout = self.config.rollout
         return Sampling(
             temperature=rollout.temperature if temperature is None else temperature,
             max_new_tokens=rollout.max_new_tokens,
-            seed=derive_seed(self.config.seed, purpose, self.rank),
+            seed=derive_seed(self.config.seed, purpose, rank),
         )
 
     def publish(self, version: str) -> None:
