@@ -139,7 +139,7 @@ def _precision(grid: Grid, runs: pd.DataFrame) -> Claim:
     claim = Claim(
         key="sparse_in_bf16_not_in_fp32",
         statement="RL updates are sparse in bf16, and not in fp32.",
-        source=f"{PAPER} section 2 and footnote 5; arXiv 2509.04259",
+        source=f"{PAPER} section 2.2 and footnote 5; arXiv 2509.04259",
         test=(
             f"Sparsity in bf16 exceeds that in fp32 by more than {100 * SPARSITY_MARGIN:.0f} points, paired by seed,"
             f" and sparsity in fp32 is below {100 * DENSE:.0f} %; everything else at the baseline."
@@ -312,7 +312,7 @@ def _overlap(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -
     claim = Claim(
         key=f"seeds_overlap_beyond_{null}",
         statement=f"Masks of different seeds overlap more than {names[null]} expects.",
-        source=f"{PAPER} section 5, Table 4" + ("" if null == "uniform" else ", against a null that it lacks"),
+        source=f"{PAPER} Table 4" + ("" if null == "uniform" else ", against a null that it lacks"),
         test=(
             f"o1 minus its expectation, mean over all pairs that differ in the seed alone and fill less than"
             f" {100 * FULL:.0f} % of the model, exceeds {100 * OVERLAP_MARGIN:.0f} point; jackknife over seeds."
@@ -342,7 +342,7 @@ def _variance(grid: Grid, runs: pd.DataFrame) -> Claim:
     claim = Claim(
         key="learning_rate_explains_more_than_algorithm",
         statement="The learning rate explains more of the variance of density than the algorithm does.",
-        source="arXiv 2609.35259; the confound of arXiv 2505.11711",
+        source=f"{PAPER}, appendix C against Table 1: its SFT and RL checkpoints were trained at other learning rates",
         test=(
             "Two-way analysis of variance of logit density over the crossing of both, seeds as blocks: η² (share of the"
             " variance) of the learning rate minus that of the algorithm is above 0; jackknife over seeds."
