@@ -131,7 +131,7 @@ def test_a_driver_that_is_killed_resumes_to_the_same_bytes(swept: Path, tmp_path
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     # Ray's processes notice that their driver is gone and end by themselves.
-    _, alive = psutil.wait_procs(family, timeout=90)
+    _, alive = psutil.wait_procs(family, timeout=180)
     assert not alive
     left = len(list(out.glob("runs/*/result.json")))
     assert 0 < left < 6
