@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = _config(words)
         seconds, difference = _run(config)
+        if config.out is not None:
+            write_atomic(Path(config.out) / "diff.json", json.dumps(_json(config, difference, seconds), indent=1))
     except ConfigError as error:
         print(f"subnetray: {error}", file=sys.stderr)
         return 2
@@ -71,8 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A full disk or an unreadable file: results are written atomically, nothing partial is left behind.
         print(f"subnetray: {error}", file=sys.stderr)
         return 1
-    if config.out is not None:
-        write_atomic(Path(config.out) / "diff.json", json.dumps(_json(config, difference, seconds), indent=1))
     _show(config, difference, seconds)
     return 0
 

@@ -74,13 +74,13 @@ def compare_checkpoints(
         for each in matches
         if {init.tensors[each.init].dtype, final.tensors[each.final].dtype} != {compared[each]}
     ]
-    renamed = [each.final for each in matches if each.init != each.final]
+    renamed = [each for each in matches if each.init != each.final]
     missing = (
         f"{len(skipped)} tensors or rows were left out"
         if skipped
         else f"{rounded[0]} was rounded"
         if rounded
-        else f"{renamed[0]} has another name in the init"
+        else f"{renamed[0].final} is {renamed[0].init} in the init"
         if renamed
         else None
     )
@@ -88,7 +88,7 @@ def compare_checkpoints(
     results = []
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads))
-        writer = None if out is None else stack.enter_context(_Writer(with_delta=missing is None))
+        writer = None if out is None else stack.enter_context(_Writer(out, with_delta=missing is None))
         for each in matches:
             kind = compared[each]
             changed = nonfinite = 0
@@ -116,19 +116,19 @@ def compare_checkpoints(
                 read += each.n * stored.itemsize
             results.append(
                 TensorComparison(
-                    name=each.init,
+                    name=each.name,
                     shape=each.shape,
                     dtype=str(kind).removeprefix("torch."),
                     n=each.n,
                     changed_bitwise=changed,
                     changed_abs=beyond,
                     nonfinite=nonfinite,
-                    layer=layer_index(each.init),
-                    module=module_kind(each.init),
+                    layer=layer_index(each.name),
+                    module=module_kind(each.name),
                 )
             )
-        if writer is not None and out is not None:
-            writer.save(out)
+        if writer is not None:
+            writer.save()
     return Difference(Comparison(tuple(results), taus), tuple(skipped), read, missing)
 
 
@@ -174,14 +174,16 @@ class _Writer:
     How many values there are is known only at the end, and the formats begin with their sizes.
     """
 
-    def __init__(self, with_delta: bool) -> None:
-        self._with_delta = with_delta
+    def __init__(self, out: Path, with_delta: bool) -> None:
+        self._out, self._with_delta = out, with_delta
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._parts: dict[str, list[Part]] = {"visible": [], "differing": [], "values": []}
         self._init, self._final = hashlib.sha256(), hashlib.sha256()
 
     def __enter__(self) -> _Writer:
-        self._directory = TemporaryDirectory(prefix="subnetray-diff-")
+        # Beside the results: a temporary directory elsewhere may be small, or memory.
+        self._out.mkdir(parents=True, exist_ok=True)
+        self._directory = TemporaryDirectory(prefix=".spool-", dir=self._out)
         self._files: dict[str, BinaryIO] = {
             kind: (Path(self._directory.name) / kind).open("w+b") for kind in self._parts
         }
@@ -198,14 +200,14 @@ class _Writer:
 
     def begin(self, each: Match, dtype: torch.dtype) -> None:
         """A tensor's chunks follow, in order."""
-        self._shapes[each.init] = each.shape
-        names = {"visible": each.init, "differing": f"mask/{each.init}", "values": f"values/{each.init}"}
+        self._shapes[each.name] = each.shape
+        names = {"visible": each.name, "differing": f"mask/{each.name}", "values": f"values/{each.name}"}
         for kind, name in names.items():
             self._parts[kind].append(
                 Part(name, dtype if kind == "values" else torch.uint8, self._files[kind].tell(), 0, 0)
             )
         if self._with_delta:
-            line = json.dumps([each.init, str(dtype), list(each.shape)]).encode() + b"\n"
+            line = json.dumps([each.name, str(dtype), list(each.shape)]).encode() + b"\n"
             for hasher, digest in zip(self._hashers, (self._init, self._final), strict=True):
                 hasher.submit(digest.update, line)
 
@@ -224,16 +226,18 @@ class _Writer:
             for each in done:
                 each.result()
 
-    def save(self, out: Path) -> None:
-        """Write the files, each atomically."""
+    def save(self) -> None:
+        """Write the files, each atomically; a delta of an earlier comparison does not outlive its mask."""
+        delta = self._out / "delta.safetensors"
+        delta.unlink(missing_ok=True)
         description: dict[str, Any] = {"shapes": self._shapes}
-        assemble(out / "mask.safetensors", "mask", self._files, {"visible": self._parts["visible"]}, description)
+        assemble(self._out / "mask.safetensors", "mask", self._files, {"visible": self._parts["visible"]}, description)
         if self._with_delta:
             for hasher in self._hashers:
                 hasher.shutdown()
             hashes = {"init_hash": self._init.hexdigest(), "final_hash": self._final.hexdigest()}
             parts = {"values": self._parts["values"], "differing": self._parts["differing"]}
-            assemble(out / "delta.safetensors", "delta", self._files, parts, hashes | description)
+            assemble(delta, "delta", self._files, parts, hashes | description)
 
     def _append(self, kind: str, array: npt.NDArray[Any]) -> None:
         part = self._parts[kind][-1]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from subnetray.checkpoints.reader import Checkpoint
+from subnetray.checkpoints.reader import EMBEDDING, HEAD, Checkpoint
 from subnetray.config import ConfigError
 
-# What wrappers put before the names of a model's parameters.
-_PREFIXES = ("model.", "module.", "_orig_mod.", "base_model.model.", "transformer.", "language_model.")
-_HEAD, _EMBEDDING = "lm_head.weight", "embed_tokens.weight"
+# What wrappers put before the names of a model's parameters, any number of them one after another.
+_PREFIXES = ("model.", "module.", "_orig_mod.", "base_model.", "transformer.", "language_model.")
 
 
 @dataclass(frozen=True)
 class Match:
-    """Two tensors that are compared over their first ``n`` coordinates (C order); ``shape`` is what they share."""
+    """Two tensors that are compared over their first ``n`` coordinates (C order); ``shape`` is what they share.
 
+    ``name`` is what the comparison is called by: the init's name, or that of a head that only one of them has.
+    """
+
+    name: str
     init: str
     final: str
     shape: tuple[int, ...]
@@ -36,69 +39,74 @@ class Skipped:
 
 
 def match(init: Checkpoint, final: Checkpoint) -> tuple[list[Match], list[Skipped]]:
-    """Pair the tensors of two checkpoints by name, in order of the init's names.
+    """Pair the tensors of two checkpoints by name, in order of the names that the comparison calls them by.
 
-    Names may differ by a wrapper's prefix; a vocabulary may have been resized (shared rows are compared); a head that
+    Names may differ by wrappers' prefixes; a vocabulary may have been resized (shared rows are compared); a head that
     is tied to the embedding counts once. Raises ConfigError for shapes that differ otherwise, or if nothing is shared.
     """
-    names = _names(init.tensors, final.tensors)
-    skipped = []
-    pairs = []
-    for name in sorted(init.tensors):
-        if name not in names:
-            skipped.append(Skipped(name, "only in the init"))
-            continue
-        pairs.append((name, names[name]))
-    skipped += [Skipped(name, "only in the final") for name in sorted(final.tensors.keys() - set(names.values()))]
-    pairs, skipped = _tie(init, final, pairs, skipped)
+    pairs = {old: (old, new) for old, new in _names(init.tensors, final.tensors).items()}
+    tied = _tie(init, final, pairs)
+    olds, news = {old for old, _ in pairs.values()}, {new for _, new in pairs.values()}
+    skipped = [Skipped(name, "tied to the embedding, which counts") for name in sorted(tied)]
+    skipped += [Skipped(name, "only in the init") for name in sorted(init.tensors.keys() - olds - tied)]
+    skipped += [Skipped(name, "only in the final") for name in sorted(final.tensors.keys() - news - tied)]
     matches = []
-    for old, new in pairs:
+    for name, (old, new) in sorted(pairs.items()):
         one, two = init.tensors[old], final.tensors[new]
         for tensor, side in ((one, "init"), (two, "final")):
             if tensor.dtype is None:
                 skipped.append(Skipped(tensor.name, f"stored as {tensor.stored_as} in the {side}"))
                 break
         else:
-            shape, rest = _shared(old, one.shape, two.shape)
+            shape, rest = _shared(name, one.shape, two.shape)
             skipped += rest
-            matches.append(Match(old, new, shape))
+            matches.append(Match(name, old, new, shape))
     if not matches:
         raise ConfigError(f"init and final have no tensor in common: {init.path} and {final.path} are other models")
     return matches, skipped
 
 
 def _names(init: Collection[str], final: Collection[str]) -> dict[str, str]:
-    """Names of the init to those of the final, by the prefix that lets most of them meet."""
-    ways = [{name: name for name in final}]
-    for prefix in _PREFIXES:
-        ways.append({name.removeprefix(prefix): name for name in final})
-        ways.append({prefix + name: name for name in final})
-    best = max(ways, key=lambda way: len(way.keys() & set(init)))
-    return {name: best[name] for name in init if name in best}
+    """Names of the init to those of the final: the same, or the same but for prefixes, where that is unambiguous."""
+    names = {name: name for name in init if name in final}
+    olds = _by_bare_name(name for name in init if name not in names)
+    news = _by_bare_name(name for name in final if name not in names)
+    for bare in olds.keys() & news.keys():
+        if len(olds[bare]) == len(news[bare]) == 1:
+            names[olds[bare][0]] = news[bare][0]
+    return names
 
 
-def _tie(
-    init: Checkpoint, final: Checkpoint, pairs: list[tuple[str, str]], skipped: list[Skipped]
-) -> tuple[list[tuple[str, str]], list[Skipped]]:
+def _by_bare_name(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        bare = name
+        while prefix := next((each for each in _PREFIXES if bare.startswith(each)), None):
+            bare = bare.removeprefix(prefix)
+        found.setdefault(bare, []).append(name)
+    return found
+
+
+def _tie(init: Checkpoint, final: Checkpoint, pairs: dict[str, tuple[str, str]]) -> set[str]:
+    """Settle the output head in ``pairs``; returns the names of heads that are the embedding, counted already."""
     if init.tied and final.tied:
-        heads = {name for pair in pairs for name in pair if name.endswith(_HEAD)}
-        pairs = [pair for pair in pairs if pair[0] not in heads]
-        skipped = [each for each in skipped if not each.name.endswith(_HEAD)]
-        return pairs, skipped + [Skipped(name, "tied to the embedding, which counts") for name in sorted(heads)]
+        heads = {name for side in (init, final) for name in side.tensors if name.endswith(HEAD)}
+        for name in heads:
+            pairs.pop(name, None)
+        return heads
     # A head that one of them has and the other ties to its embedding is compared with that embedding.
     for has, ties in ((final, init), (init, final)):
-        head = next((each for each in skipped if each.name.endswith(_HEAD) and each.name in has.tensors), None)
-        embedding = next((name for name in ties.tensors if name.endswith(_EMBEDDING)), None)
-        if head is not None and embedding is not None and ties.tied:
-            skipped = [each for each in skipped if each is not head]
-            pairs = [*pairs, (embedding, head.name) if has is final else (head.name, embedding)]
-    return pairs, skipped
+        head = next((name for name in has.tensors if name.endswith(HEAD)), None)
+        embedding = next((name for name in ties.tensors if name.endswith(EMBEDDING)), None)
+        if ties.tied and head is not None and embedding is not None and head not in pairs:
+            pairs[head] = (embedding, head) if has is final else (head, embedding)
+    return set()
 
 
 def _shared(name: str, one: tuple[int, ...], two: tuple[int, ...]) -> tuple[tuple[int, ...], list[Skipped]]:
     if one == two:
         return one, []
-    if len(one) == len(two) and one[1:] == two[1:] and (name.endswith(_HEAD) or name.endswith(_EMBEDDING)):
+    if len(one) == len(two) and one[1:] == two[1:] and (name.endswith(HEAD) or name.endswith(EMBEDDING)):
         rows, more = min(one[0], two[0]), max(one[0], two[0])
         side = "init" if one[0] > two[0] else "final"
         return (rows, *one[1:]), [

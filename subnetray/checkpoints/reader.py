@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
+import mmap
 import os
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,9 @@ from subnetray.subnetwork.bits import flat_integers, float_format, from_integers
 
 # safetensors' names of the formats that weights are compared in.
 _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
+# How the names of the output head and of the embedding end.
+HEAD, EMBEDDING = "lm_head.weight", "embed_tokens.weight"
+_LIBC = ctypes.CDLL(None)
 _MAX_HEADER = 100 << 20  # bytes; what the safetensors format allows
 
 
@@ -70,7 +76,10 @@ class Checkpoint:
 
     def _bits(self, tensor: StoredTensor, start: int, stop: int, dtype: torch.dtype) -> npt.NDArray[Any]:
         if tensor.loaded is not None:
-            return flat_integers(tensor.loaded.reshape(-1)[start:stop])
+            mapped = flat_integers(tensor.loaded)[start:stop]
+            bits = mapped.copy()
+            _give_back(mapped)
+            return bits
         integer = np.dtype(str(float_format(dtype).integer).removeprefix("torch."))
         bits = np.empty(stop - start, integer)
         view = bits.view(np.uint8).data
@@ -89,20 +98,33 @@ class Checkpoint:
             return self._handles[file]
 
 
+def _give_back(mapped: npt.NDArray[Any]) -> None:
+    """Take the whole pages of a mapped file out of this process's memory; reading them again maps them again."""
+    first = -(-mapped.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
+    last = (mapped.ctypes.data + mapped.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if last > first:
+        _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
+
+
 def open_checkpoint(path: Path, key: str) -> Checkpoint:
     """The tensors of a safetensors or ``pytorch_model.bin`` directory (sharded or not), or of one such file.
 
     Reads headers only. Raises ConfigError, naming ``key`` and the file, for what is missing, truncated or no weights.
     """
     if path.is_file():
-        return Checkpoint(path, _file_tensors(path, key), tied=_ties(path.parent))
+        tensors = _file_tensors(path, key)
+        return Checkpoint(path, tensors, _ties(path.parent, tensors))
     if not path.is_dir():
         raise ConfigError(f"{key} must be a directory, a file or a Hugging Face id, and {path} is none that exists")
+    # In the order in which transformers looks for them.
     for stem in ("model.safetensors", "pytorch_model.bin"):
-        if (index := path / f"{stem}.index.json").is_file():
-            return Checkpoint(path, _sharded(index, key), tied=_ties(path))
         if (path / stem).is_file():
-            return Checkpoint(path, _file_tensors(path / stem, key), tied=_ties(path))
+            tensors = _file_tensors(path / stem, key)
+        elif (index := path / f"{stem}.index.json").is_file():
+            tensors = _sharded(index, key)
+        else:
+            continue
+        return Checkpoint(path, tensors, _ties(path, tensors))
     raise ConfigError(
         f"{key}: {path} must hold model.safetensors or pytorch_model.bin, or their .index.json, and holds none of them"
     )
@@ -110,18 +132,20 @@ def open_checkpoint(path: Path, key: str) -> Checkpoint:
 
 def _sharded(index: Path, key: str) -> dict[str, StoredTensor]:
     weight_map = _json(index, key).get("weight_map")
-    if not isinstance(weight_map, dict):
+    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise ConfigError(f"{key}: {index} has no weight_map from tensors to files")
     shards = {}
     for shard in sorted(set(weight_map.values())):
-        file = index.parent / str(shard)
+        file = index.parent / shard
         if not file.is_file():
             raise ConfigError(f"{key}: {index.name} names {shard}, and that file is missing in {index.parent}")
         shards[shard] = _file_tensors(file, key)
     for name, shard in weight_map.items():
         if name not in shards[shard]:
             raise ConfigError(f"{key}: {index.name} says that {shard} holds {name}, and it does not")
-    return {name: shards[shard][name] for name, shard in weight_map.items()}
+    # A tensor that the index forgot is loaded by transformers all the same.
+    found = {name: tensor for shard in shards.values() for name, tensor in shard.items()}
+    return found | {name: shards[shard][name] for name, shard in weight_map.items()}
 
 
 def _file_tensors(file: Path, key: str) -> dict[str, StoredTensor]:
@@ -136,24 +160,28 @@ def _safetensors(file: Path, key: str) -> dict[str, StoredTensor]:
             raise ConfigError(f"{key}: {file} is truncated or no safetensors file")
         try:
             header = json.loads(stream.read(length))
-            begin = 8 + length
-            tensors = {
-                name: StoredTensor(
+            tensors, spans, end = {}, {}, 8 + length
+            for name, entry in header.items():
+                if name == "__metadata__":
+                    continue
+                first, last = (8 + length + int(offset) for offset in entry["data_offsets"])
+                spans[name] = last - first
+                tensors[name] = StoredTensor(
                     name=name,
                     shape=tuple(int(extent) for extent in entry["shape"]),
                     dtype=_DTYPES.get(entry["dtype"]),
                     stored_as=entry["dtype"],
                     file=file,
-                    offset=begin + int(entry["data_offsets"][0]),
+                    offset=first,
                 )
-                for name, entry in header.items()
-                if name != "__metadata__"
-            }
-            ends = [begin + int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+                end = max(end, last)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{key}: {file} has no readable safetensors header") from error
-    if max(ends, default=begin) != size:
-        raise ConfigError(f"{key}: {file} has {size} bytes, and its header asks for {max(ends, default=begin)}")
+    for tensor in tensors.values():
+        if tensor.offset < 8 + length or (tensor.dtype and spans[tensor.name] != tensor.n * tensor.dtype.itemsize):
+            raise ConfigError(f"{key}: {file} is damaged: the bytes of {tensor.name} do not fit its shape")
+    if end != size:
+        raise ConfigError(f"{key}: {file} has {size} bytes, and its header asks for {end}")
     return tensors
 
 
@@ -173,18 +201,20 @@ def _pickled(file: Path, key: str) -> dict[str, StoredTensor]:
             dtype=tensor.dtype if tensor.dtype in _DTYPES.values() else None,
             stored_as=str(tensor.dtype).removeprefix("torch."),
             file=file,
-            loaded=tensor,
+            loaded=tensor.contiguous(),
         )
         for name, tensor in loaded.items()
     }
 
 
-def _ties(directory: Path) -> bool:
-    config = directory / "config.json"
+def _ties(directory: Path, tensors: Collection[str]) -> bool:
+    """Whether the head is the embedding: as the config says; if it leaves that to a default, whether none is stored."""
     try:
-        return bool(json.loads(config.read_bytes()).get("tie_word_embeddings", False))
+        config = json.loads((directory / "config.json").read_bytes())
+        said = config.get("tie_word_embeddings")
     except (FileNotFoundError, ValueError, AttributeError):
         return False
+    return bool(said) if said is not None else not any(name.endswith(HEAD) for name in tensors)
 
 
 def _json(path: Path, key: str) -> dict[str, Any]:
