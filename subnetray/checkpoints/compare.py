@@ -139,20 +139,14 @@ def _compare(
     nothing = np.empty(0, np.uint8)
     if not keep:
         return _Chunk(visible.size, beyond, nonfinite, old, new, nothing, nothing, nothing)
-    seen = np.zeros(old.size, np.bool_)
-    seen[visible] = True
-    moved = np.zeros(old.size, np.bool_)
-    moved[positions] = True
-    return _Chunk(
-        visible.size,
-        beyond,
-        nonfinite,
-        old,
-        new,
-        np.packbits(seen, bitorder="little"),
-        np.packbits(moved, bitorder="little"),
-        new[positions],
-    )
+    differing = np.packbits(old != new, bitorder="little")
+    if visible.size == positions.size:
+        seen = differing
+    else:
+        marks = np.zeros(old.size, np.bool_)
+        marks[visible] = True
+        seen = np.packbits(marks, bitorder="little")
+    return _Chunk(visible.size, beyond, nonfinite, old, new, seen, differing, new.take(positions))
 
 
 def _ahead(

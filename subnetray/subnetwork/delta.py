@@ -109,6 +109,10 @@ class Delta:
     def _require_init(self, init: Weights) -> None:
         if (found := weights_hash(init)) != self.init_hash:
             raise DeltaError(f"the delta was made from an init of hash {self.init_hash}, not from this one ({found})")
+        # The hash vouches for the init alone; the bits of values of another format would be taken for this one's.
+        layout = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in init.items()}
+        if layout != {name: (shape, self.values[name].dtype) for name, shape in self.mask.shapes.items()}:
+            raise DeltaError("the delta's tensors do not have the names, shapes and dtypes of the init that it names")
 
 
 def compose(first: Delta, second: Delta) -> Delta:

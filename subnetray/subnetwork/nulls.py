@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from subnetray.subnetwork.bits import exponents
 from subnetray.subnetwork.mask import Bits, Mask, require_same_shapes
-from subnetray.subnetwork.visible import require_same_names
+from subnetray.subnetwork.visible import MismatchError, require_same_names
 from subnetray.subnetwork.weights import Weights
 
 # Coordinates counted at a time, a multiple of 8: bounds memory, and what is counted stays in the cache.
@@ -91,12 +91,18 @@ def tensor_strata(mask: Mask) -> Strata:
 def pair_counts(strata: Strata, rows: Sequence[Mask], columns: Sequence[Mask]) -> PairCounts:
     """Count all pairs of ``rows`` × ``columns`` block by block: every mask is read once, and none is held unpacked.
 
-    Raises ``MismatchError`` when a mask has other tensors or shapes than the first.
+    Raises ``MismatchError`` when a mask has other tensors or shapes than the first, or the strata another size.
     """
     first = rows[0]
     for mask in (*rows, *columns):
         require_same_shapes(first.shapes, mask.shapes)
     require_same_names(first.shapes, strata.ids)
+    for name, ids in strata.ids.items():
+        # Bits and strata of different sizes would still be counted, one against another's coordinates.
+        if ids.size != math.prod(first.shapes[name]):
+            raise MismatchError(
+                f"tensor {name!r} has {ids.size} coordinates in the strata and shape {first.shapes[name]} in the masks"
+            )
     shape = (len(rows), len(columns))
     k1, k2, k12 = np.zeros(shape[0], np.int64), np.zeros(shape[1], np.int64), np.zeros(shape, np.int64)
     expected, concordant, discordant = np.zeros(shape), np.zeros(shape), np.zeros(shape)

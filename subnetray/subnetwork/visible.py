@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from subnetray.subnetwork.bits import flat_integers, float_format, from_integers, integers
+from subnetray.subnetwork.bits import flat_integers, float_format, integers
 from subnetray.subnetwork.weights import Weights, layer_index, module_kind
 
 # Coordinates compared at a time: the temporaries of a chunk stay in the cache, and memory stays bounded.
@@ -168,7 +168,7 @@ def chunk_counts(
     """
     # Distances are computed where bits differ, and there only: updates are sparse, and equality is one fast pass.
     positions = np.flatnonzero(old != new)
-    a, b = old[positions], new[positions]
+    a, b = old.take(positions), new.take(positions)
     largest = np.iinfo(old.dtype).max
     seen = ((a | b) & largest) != 0
     visible = positions
@@ -176,16 +176,28 @@ def chunk_counts(
         visible, a, b = positions[seen], a[seen], b[seen]
     counts = dict.fromkeys(tolerances, 0)
     if visible.size:
-        distance = _distance(from_integers(a, dtype), from_integers(b, dtype))
-        array = distance.numpy()
+        with np.errstate(invalid="ignore", over="ignore"):
+            distance = np.abs(_wide(b, dtype) - _wide(a, dtype))
         for tau in counts:
-            within = array <= array.dtype.type(_round_down(tau, distance.dtype))
+            within = distance <= distance.dtype.type(_round_down(tau, dtype))
             counts[tau] = visible.size - int(np.count_nonzero(within))
     exponent = largest & ~((1 << float_format(dtype).mantissa_bits) - 1)
     nonfinite = 0
     if _reaches(old, exponent) or _reaches(new, exponent):
         nonfinite = int(np.count_nonzero(((old & exponent) == exponent) | ((new & exponent) == exponent)))
     return positions, visible, counts, nonfinite
+
+
+def _wide(bits: npt.NDArray[Any], dtype: torch.dtype) -> npt.NDArray[Any]:
+    """The numbers that ``bits`` of ``dtype`` hold, exactly, in fp32 (fp64 for fp64)."""
+    if dtype == torch.bfloat16:
+        # numpy has no bf16: it is the upper half of fp32.
+        wide = bits.astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
+    if dtype == torch.float16:
+        return bits.view(np.float16).astype(np.float32)
+    return bits.view(np.float64 if dtype == torch.float64 else np.float32)
 
 
 def _reaches(bits: npt.NDArray[Any], exponent: int) -> bool:

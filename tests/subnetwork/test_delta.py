@@ -64,6 +64,15 @@ def test_a_delta_belongs_to_its_init() -> None:
     damaged = dataclasses.replace(delta, values={"a": torch.zeros(4).bfloat16()})
     with pytest.raises(DeltaError, match="its values are damaged"):
         damaged.verify(init)
+    others = (
+        dataclasses.replace(delta, values={"a": torch.full((4,), 2.0).half()}),
+        dataclasses.replace(delta, mask=Mask(delta.mask.bits, {"a": (2, 2)})),
+        dataclasses.replace(delta, mask=Mask({"b": delta.mask.bits["a"]}, {"b": (4,)}), values={"b": final["a"]}),
+    )
+    for unfit in others:
+        for use in (unfit.apply, unfit.invert, unfit.verify):
+            with pytest.raises(DeltaError, match="names, shapes and dtypes"):
+                use(init)
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:

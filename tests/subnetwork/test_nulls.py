@@ -152,3 +152,15 @@ def test_masks_of_other_tensors_are_refused() -> None:
         ulp_strata(init, {"a": init["a"]})
     with pytest.raises(MismatchError):
         ulp_strata(init, {name: tensor[:2] for name, tensor in init.items()})
+    for rows in (3, 5):
+        with pytest.raises(MismatchError, match="coordinates in the strata"):
+            pair_counts(ulp_strata(_init(rows, 4)), [mask], [mask])
+
+
+def test_a_list_against_itself_is_counted_like_two_lists() -> None:
+    init = _init(40, 30)
+    masks = [_run(init, 2e-5, seed) for seed in range(3)]
+    once, twice = pair_counts(ulp_strata(init), masks, masks), pair_counts(ulp_strata(init), masks, list(masks))
+    for field in ("k1", "k2", "k12", "expected", "odds_ratio"):
+        assert np.array_equal(getattr(once, field), getattr(twice, field))
+    assert np.array_equal(once.k12, once.k12.T)

@@ -65,11 +65,11 @@ def test_impossible_counts_are_refused(counts: tuple[int, int, int, int]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("s1", "s2", "o1", "o2", "enrichment", "jaccard", "kappa", "kappa_max", "ratio", "phi", "odds"),
+    ("s1", "s2", "o1", "o2", "enrichment", "jaccard", "by_chance", "kappa", "kappa_max", "ratio", "phi", "odds"),
     [
-        (63.3, 63.3, 60.5, 60.6, 1.65, 0.434, 0.377, 1.0, 0.38, 0.377, 5.2),
-        (63.3, 85.4, 26.7, 67.1, 1.83, 0.236, 0.219, 0.455, 0.48, 0.261, 4.4),
-        (87.1, 77.0, 59.1, 33.2, 2.57, 0.270, 0.311, 0.663, 0.47, 0.331, 6.8),
+        (63.3, 63.3, 60.5, 60.6, 1.65, 0.434, 0.225, 0.377, 1.0, 0.38, 0.377, 5.2),
+        (63.3, 85.4, 26.7, 67.1, 1.83, 0.236, 0.117, 0.219, 0.455, 0.48, 0.261, 4.4),
+        (87.1, 77.0, 59.1, 33.2, 2.57, 0.270, 0.090, 0.311, 0.663, 0.47, 0.331, 6.8),
     ],
     ids=["seed", "data", "seed_data_algorithm"],
 )
@@ -80,6 +80,7 @@ def test_table_4_of_the_paper_from_its_sparsities(
     o2: float,
     enrichment: float,
     jaccard: float,
+    by_chance: float,
     kappa: float,
     kappa_max: float,
     ratio: float,
@@ -97,6 +98,12 @@ def test_table_4_of_the_paper_from_its_sparsities(
     assert found.kappa_ratio == pytest.approx(ratio, abs=0.007)
     assert found.phi == pytest.approx(phi, abs=0.003)
     assert found.odds_ratio == pytest.approx(odds, abs=0.06)
+    # The uniform null: o1 is the other's density, o2 the first's, and nothing is beyond chance.
+    uniform = statistics(OverlapCounts(n, k1, k2, round(k1 * k2 / n)))
+    assert (uniform.o1, uniform.o2) == (pytest.approx(k2 / n, abs=1e-4), pytest.approx(k1 / n, abs=1e-4))
+    assert uniform.jaccard == pytest.approx(by_chance, abs=0.001)
+    assert uniform.kappa == pytest.approx(0, abs=1e-4)
+    assert uniform.odds_ratio == pytest.approx(1, abs=1e-4)
 
 
 def test_agreement_of_two_updates_by_hand() -> None:
