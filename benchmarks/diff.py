@@ -65,10 +65,10 @@ def plain(init: Path, final: Path) -> None:
             torch.isclose(delta, torch.zeros_like(delta), atol=tau).sum()
 
 
-def ours(init: Path, final: Path, out: Path | None = None) -> None:
-    """Counts at all tolerances; with ``out`` the mask and the delta too."""
+def ours(init: Path, final: Path, tolerances: tuple[float, ...] = TOLERANCES, out: Path | None = None) -> None:
+    """Counts bit for bit and at all tolerances; with ``out`` the mask and the delta too."""
     with open_checkpoint(init, "init") as one, open_checkpoint(final, "final") as two:
-        compare_checkpoints(one, two, TOLERANCES, None, len(os.sched_getaffinity(0)), out)
+        compare_checkpoints(one, two, tolerances, None, len(os.sched_getaffinity(0)), out)
 
 
 def main() -> None:
@@ -79,8 +79,9 @@ def main() -> None:
         init, final = make(Path(directory), gib)
         contestants: dict[str, Callable[[], None]] = {
             "read both files": lambda: read(init, final),
-            "subnetray.diff, counts": lambda: ours(init, final),
-            "subnetray.diff, mask and delta": lambda: ours(init, final, Path(directory) / "out"),
+            "subnetray.diff, bit for bit": lambda: ours(init, final, ()),
+            "subnetray.diff, tolerances": lambda: ours(init, final),
+            "subnetray.diff, mask and delta": lambda: ours(init, final, out=Path(directory) / "out"),
             "plain torch": lambda: plain(init, final),
         }
         seconds: dict[str, list[float]] = {name: [] for name in contestants}

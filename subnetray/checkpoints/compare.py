@@ -21,7 +21,13 @@ import torch
 from subnetray.checkpoints.match import Match, Skipped, match
 from subnetray.checkpoints.reader import Checkpoint
 from subnetray.subnetwork.storage import Part, assemble
-from subnetray.subnetwork.visible import Comparison, TensorComparison, chunk_counts
+from subnetray.subnetwork.visible import (
+    Comparison,
+    TensorComparison,
+    chunk_counts,
+    count_nonfinite,
+    count_visible,
+)
 from subnetray.subnetwork.weights import layer_index, module_kind
 
 _CHUNK = 1 << 20  # coordinates at a time: a multiple of 8, so that packed bits of chunks join
@@ -135,8 +141,12 @@ def compare_checkpoints(
 def _compare(
     old: npt.NDArray[Any], new: npt.NDArray[Any], dtype: torch.dtype, taus: tuple[float, ...], keep: bool
 ) -> _Chunk:
-    positions, visible, beyond, nonfinite = chunk_counts(old, new, dtype, taus)
     nothing = np.empty(0, np.uint8)
+    if not keep and not taus:
+        return _Chunk(
+            count_visible(old, new), {}, count_nonfinite(old, new, dtype), old, new, nothing, nothing, nothing
+        )
+    positions, visible, beyond, nonfinite = chunk_counts(old, new, dtype, taus)
     if not keep:
         return _Chunk(visible.size, beyond, nonfinite, old, new, nothing, nothing, nothing)
     differing = np.packbits(old != new, bitorder="little")

@@ -181,11 +181,27 @@ def chunk_counts(
         for tau in counts:
             within = distance <= distance.dtype.type(_round_down(tau, dtype))
             counts[tau] = visible.size - int(np.count_nonzero(within))
-    exponent = largest & ~((1 << float_format(dtype).mantissa_bits) - 1)
-    nonfinite = 0
-    if _reaches(old, exponent) or _reaches(new, exponent):
-        nonfinite = int(np.count_nonzero(((old & exponent) == exponent) | ((new & exponent) == exponent)))
-    return positions, visible, counts, nonfinite
+    return positions, visible, counts, count_nonfinite(old, new, dtype)
+
+
+def count_visible(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> int:
+    """How many positions :func:`chunk_counts` calls visible, several times as fast."""
+    # The sign-only differences are rare, so that the test for ±0 runs on the few chunks that have any.
+    differing = old ^ new
+    count = int(np.count_nonzero(differing))
+    sign = np.iinfo(old.dtype).min
+    sign_only = differing == sign
+    if sign_only.any():
+        count -= int(np.count_nonzero(sign_only & ((old & ~sign) == 0)))
+    return count
+
+
+def count_nonfinite(old: npt.NDArray[Any], new: npt.NDArray[Any], dtype: torch.dtype) -> int:
+    """At how many positions either holds the bits of a NaN or an infinity."""
+    exponent = np.iinfo(old.dtype).max & ~((1 << float_format(dtype).mantissa_bits) - 1)
+    if not (_reaches(old, exponent) or _reaches(new, exponent)):
+        return 0
+    return int(np.count_nonzero(((old & exponent) == exponent) | ((new & exponent) == exponent)))
 
 
 def _wide(bits: npt.NDArray[Any], dtype: torch.dtype) -> npt.NDArray[Any]:
@@ -210,19 +226,11 @@ def _reaches(bits: npt.NDArray[Any], exponent: int) -> bool:
 
 
 def _count_changed_on_host(init: Tensor, final: Tensor) -> int:
-    # numpy's integer kernels count four times as fast as torch's; the sign-only differences are rare, so that
-    # the test for ±0 runs on the few chunks that have any.
+    # numpy's integer kernels count four times as fast as torch's.
     a, b = flat_integers(init), flat_integers(final)
-    sign = np.iinfo(a.dtype).min
-    count = 0
-    for start in range(0, a.size, _CHUNK):
-        chunk = a[start : start + _CHUNK]
-        differing = chunk ^ b[start : start + _CHUNK]
-        count += int(np.count_nonzero(differing))
-        sign_only = differing == sign
-        if sign_only.any():
-            count -= int(np.count_nonzero(sign_only & ((chunk & ~sign) == 0)))
-    return count
+    return sum(
+        count_visible(a[start : start + _CHUNK], b[start : start + _CHUNK]) for start in range(0, a.size, _CHUNK)
+    )
 
 
 def _compare_tensor(name: str, init: Tensor, final: Tensor, tolerances: tuple[float, ...]) -> TensorComparison:

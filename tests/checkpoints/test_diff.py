@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from subnetray.checkpoints import compare as module
+from subnetray.checkpoints import open_checkpoint
 from subnetray.diff import main
 from subnetray.subnetwork import Delta, Mask, compare, weights_hash
 
@@ -93,6 +94,22 @@ def test_counts_mask_and_delta_are_those_of_weights_in_memory(
     assert delta.init_hash == weights_hash(init)
     delta.verify(init)
     assert weights_hash(delta.apply(init)) == weights_hash(final)
+
+
+def test_bit_for_bit_alone_gives_the_same_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init = _weights()
+    final = _moved(init)
+    init["model.norm.weight"][:4] = torch.tensor([0.0, -0.0, 0.0, math.nan])
+    final["model.norm.weight"][:4] = torch.tensor([-0.0, 0.0, 1e-40, math.inf])
+    one, two = _save(tmp_path / "init", init), _save(tmp_path / "final", final)
+    assert main([f"init={one}", f"final={two}", "tolerances=[]"]) == 0
+    said = capsys.readouterr().out
+    expected = compare(init, final, ())
+    assert f"{expected.sparsity_bitwise:.2%}" in said
+    assert "1 coordinates are NaN or infinite" in said
+    with open_checkpoint(one, "init") as a, open_checkpoint(two, "final") as b:
+        found = module.compare_checkpoints(a, b, (), None, threads=2).comparison
+    assert sorted(found.tensors, key=str) == sorted(expected.tensors, key=str)
 
 
 def test_pytorch_files_are_read_without_running_anything(tmp_path: Path) -> None:
