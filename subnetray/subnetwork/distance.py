@@ -37,10 +37,11 @@ def exceeds_ulps(init: Tensor, final: Tensor, ulps: int) -> Tensor:
 
 
 def exceeds_relative(init: Tensor, final: Tensor, share: float) -> Tensor:
-    """Boolean tensor: where |Δ| is more than ``share`` of the larger magnitude, in fp64 (arXiv 2511.08567 takes a share of 1e-3).
+    """Boolean tensor: where |Δ| is more than ``share`` of the larger magnitude, in fp64.
 
-    In bf16 a step between normal numbers is at least 2^-8 of the larger one, so that for them any share below that is
-    visibility bit for bit. Where Δ is not finite, the coordinate counts if its bits changed.
+    A share of 1e-3 is that of arXiv 2511.08567. In bf16 a step between normal numbers is at least 2^-8 of the larger
+    one: among them any share below that is visibility bit for bit. Where Δ is not finite, the coordinate counts if its
+    bits changed.
     """
     a, b = init.detach().double(), final.detach().double()
     distance = (b - a).abs_()
