@@ -2,7 +2,8 @@
 
 Keys: ``init`` and ``final`` (a directory, a file or a Hugging Face id), ``out`` (a directory for ``diff.json``,
 ``mask.safetensors`` and ``delta.safetensors``), ``tolerances`` ([0,1e-8,1e-6,1e-5,1e-4]), ``dtype`` (bfloat16, float16
-or float32; default: as the final is stored), ``threads`` (default: as many as cores). Exit codes: 0 done; 2 bad input.
+or float32; default: as the final is stored), ``threads`` (default: as many as cores). Exit codes: 0 done; 1 a file
+cannot be read or written; 2 bad input.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -185,10 +187,12 @@ def _sparsity(comparison: Comparison) -> dict[str, Any]:
 
 def _show(config: DiffConfig, difference: Difference, seconds: float) -> None:
     comparison, console = difference.comparison, Console()
-    table = Table(title=f"{config.init} -> {config.final}: unchanged weights", title_justify="left")
-    table.add_column("module")
-    for column in ("weights", "bit for bit", *(f"|Δ| ≤ {tau:g}" for tau in comparison.tolerances)):
-        table.add_column(column, justify="right")
+    # Titles so short that the default tolerances fit 80 columns.
+    title = f"{config.init} -> {config.final}: unchanged weights, bit for bit and up to |Δ|"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("module", no_wrap=True)
+    for column in ("weights", "bitwise", *(f"≤ {tau:g}" for tau in comparison.tolerances)):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, part in [*comparison.by_module().items(), ("all", comparison)]:
         if name == "all":
             table.add_section()

@@ -1,0 +1,129 @@
+"""Ranks: matrices of known singular values, torch's own, and what shuffling must and must not change."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from subnetray.subnetwork.rank import rank, shuffled
+
+
+def _with_values(values: list[float], rows: int, columns: int, seed: int) -> Tensor:
+    """A matrix of these singular values (and zeros)."""
+    generator = torch.Generator().manual_seed(seed)
+    left, right = (
+        torch.linalg.qr(torch.randn(size, len(values), generator=generator, dtype=torch.float64))[0]
+        for size in (rows, columns)
+    )
+    return left @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ right.T
+
+
+@given(
+    rows=st.integers(1, 12),
+    columns=st.integers(1, 12),
+    seed=st.integers(0, 10**6),
+    scale=st.sampled_from([1e-30, 1e-6, 1.0, 1e30]),
+    data=st.data(),
+)
+def test_ranks_are_those_of_the_singular_values(
+    rows: int, columns: int, seed: int, scale: float, data: st.DataObject
+) -> None:
+    # Far from the border of what counts as 0, max(rows, columns)·eps.
+    values = sorted(
+        data.draw(st.lists(st.floats(0.01, 1.0), min_size=1, max_size=min(rows, columns))),
+        reverse=True,
+    )
+    delta = scale * _with_values(values, rows, columns, seed)
+    found = rank([delta], delta.shape)
+    squares = np.square(values)
+    shares = np.array(values) / sum(values)
+    assert found.full == min(rows, columns)
+    assert found.numerical == len(values) == int(torch.linalg.matrix_rank(delta.float()))
+    assert found.stable == pytest.approx(squares.sum() / squares[0])
+    assert found.entropy == pytest.approx(math.exp(-(shares * np.log(shares)).sum()), rel=1e-6)
+    shortfall = squares.sum() - np.cumsum(squares)
+    # At the border itself rounding may go either way.
+    borders = {int(np.count_nonzero(shortfall > (0.01 + slack) * squares.sum())) + 1 for slack in (-1e-9, 1e-9)}
+    assert found.energy_99 in borders
+
+
+@given(
+    rows=st.integers(1, 40), columns=st.integers(1, 40), density=st.sampled_from([0.02, 0.2]), seed=st.integers(0, 999)
+)
+def test_numerical_rank_of_a_sparse_update_is_that_of_torch(rows: int, columns: int, density: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    delta = torch.randn(rows, columns, generator=generator) * (torch.rand(rows, columns, generator=generator) < density)
+    assert rank([delta], delta.shape).numerical == int(torch.linalg.matrix_rank(delta))
+
+
+@given(rows=st.integers(2, 30), columns=st.integers(2, 30), size=st.integers(1, 9), seed=st.integers(0, 999))
+def test_blocks_make_the_same_matrix(rows: int, columns: int, size: int, seed: int) -> None:
+    delta = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    whole = rank([delta], delta.shape)
+    parts = delta.split(size, dim=0 if rows >= columns else 1)
+    found = rank(reversed(parts), delta.shape)
+    turned = rank([delta.T], (columns, rows))
+    for other in (found, turned):
+        assert (other.full, other.numerical, other.energy_99) == (whole.full, whole.numerical, whole.energy_99)
+        assert other.stable == pytest.approx(whole.stable)
+        assert other.entropy == pytest.approx(whole.entropy)
+
+
+def test_small_singular_values_count_down_to_the_tolerance_and_not_below() -> None:
+    tolerance = 64 * float(np.finfo(np.float32).eps)
+    for factor, counts in ((2.0, 2), (0.5, 1)):
+        delta = _with_values([1.0, factor * tolerance], 64, 16, seed=0)
+        assert rank([delta], delta.shape).numerical == counts
+
+
+def test_zeros_and_no_entries_have_no_rank() -> None:
+    for shape in ((3, 2), (0, 4)):
+        found = rank([torch.zeros(shape)], shape)
+        assert (found.full, found.numerical, found.energy_99) == (min(shape), 0, 0)
+        assert math.isnan(found.stable)
+        assert math.isnan(found.entropy)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e200])
+def test_what_cannot_be_squared_has_no_rank(value: float) -> None:
+    with pytest.raises(ValueError, match="has no rank"):
+        rank([torch.tensor([[value, 1.0], [0.0, 1.0]], dtype=torch.float64)], (2, 2))
+
+
+@pytest.mark.parametrize(("matrix", "full", "ranks"), [(torch.eye(5), 5, 5), (torch.ones(6, 4), 4, 1)])
+def test_identity_and_a_rank_one_update_by_hand(matrix: Tensor, full: int, ranks: int) -> None:
+    found = rank([matrix], matrix.shape)
+    assert (found.full, found.numerical, found.energy_99) == (full, ranks, ranks)
+    assert found.stable == pytest.approx(ranks)
+    assert found.entropy == pytest.approx(ranks)
+
+
+def test_shuffling_keeps_the_values_of_a_block_and_follows_its_seed() -> None:
+    blocks = [torch.arange(12.0).reshape(3, 4), -torch.ones(2, 4)]
+    found = list(shuffled(blocks, seed=1))
+    assert [block.shape for block in found] == [block.shape for block in blocks]
+    assert all(
+        torch.equal(one.flatten().sort().values, two.flatten().sort().values)
+        for one, two in zip(blocks, found, strict=True)
+    )
+    assert not torch.equal(found[0], blocks[0])
+    assert torch.equal(found[0], next(shuffled(blocks, seed=1)))
+    assert not torch.equal(found[0], next(shuffled(blocks, seed=2)))
+
+
+def test_a_random_mask_is_full_rank_and_so_says_nothing_but_a_low_rank_update_does() -> None:
+    """The trap of the paper's table 2: at 5 % density structure or none, numerical rank is nearly full."""
+    generator = torch.Generator().manual_seed(0)
+    sparse = torch.randn(256, 256, generator=generator) * (torch.rand(256, 256, generator=generator) < 0.05)
+    measured, null = rank([sparse], sparse.shape), rank(shuffled([sparse], 0), sparse.shape)
+    assert measured.numerical > 0.99 * 256
+    assert measured.stable == pytest.approx(null.stable, rel=0.2)
+    low = _with_values([1.0] * 8, 256, 256, seed=1)
+    assert rank([low], low.shape).energy_99 == 8
+    assert rank(shuffled([low], 0), low.shape).energy_99 > 150
