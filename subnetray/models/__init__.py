@@ -9,6 +9,7 @@ from typing import Any
 from subnetray.config import EmbeddedModel, PretrainedModel
 from subnetray.models import embedded, pretrained
 from subnetray.models.cache import default_cache
+from subnetray.models.pretrained import locate_weights
 
 
 def check(config: EmbeddedModel | PretrainedModel) -> None:
@@ -37,4 +38,4 @@ def prepare(config: EmbeddedModel | PretrainedModel, cache_dir: Path, log: Calla
     return pretrained.prepare(config, log)
 
 
-__all__ = ["check", "default_cache", "model_key", "prepare"]
+__all__ = ["check", "default_cache", "locate_weights", "model_key", "prepare"]

@@ -1,4 +1,7 @@
-"""A model that others trained: a local directory, or an id on the Hugging Face hub. Safetensors only."""
+"""A model that others trained: a local directory, or an id on the Hugging Face hub.
+
+What is trained must be whole: config, tokenizer, safetensors. What is only compared may be pickled weights alone.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "merges.txt", "vocab.txt", "tokenizer.model"]
 # The same weights again in other layouts, as Llama and Mistral repositories carry them.
 _DUPLICATES = ["original/*", "consolidated*", "onnx/*"]
+# To compare weights: their files, the config that says how they are stored, and the index of shards. In this order.
+_WEIGHTS = (["*.json", "*.safetensors"], ["*.json", "pytorch_model*.bin"])
 _PICKLED = ("*.bin", "*.pt", "*.pth")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
@@ -46,9 +51,30 @@ def prepare(config: PretrainedModel, log: Callable[[str], None]) -> Path:
     directory = _local(config)
     if directory is None:
         log(f"fetching {config.path} from the Hugging Face hub, unless it is on this machine already")
-        directory = _download(config)
+        directory = _download(config.path, config.revision, _PATTERNS, "model.path")
         validate(directory)
     return directory
+
+
+def locate_weights(text: str, key: str, log: Callable[[str], None]) -> Path:
+    """Return the file or directory that ``text`` names, or where the hub's snapshot of that id lies.
+
+    Of a repository on the hub only the weights are fetched, and pickled ones only if there are no others. Raises
+    ``ConfigError`` naming ``key``; what the files hold is not looked at.
+    """
+    path = Path(text).expanduser()
+    if path.exists():
+        return path
+    if not _HUB_ID.fullmatch(text):
+        raise ConfigError(
+            f"{key} must be a local directory or file, or a Hugging Face id such as Qwen/Qwen2.5-0.5B, not {text!r}"
+        )
+    log(f"fetching {text} from the Hugging Face hub, unless it is on this machine already")
+    for patterns in _WEIGHTS:
+        path = _download(text, None, patterns, key)
+        if any(path.glob(patterns[-1])):
+            return path
+    raise ConfigError(f"{key}: {text} on the Hugging Face hub has no weights ({' or '.join(p[-1] for p in _WEIGHTS)})")
 
 
 def validate(directory: Path) -> None:
@@ -112,25 +138,23 @@ def _local(config: PretrainedModel) -> Path | None:
     )
 
 
-def _download(config: PretrainedModel) -> Path:
+def _download(repository: str, revision: str | None, patterns: list[str], key: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError
 
-    what = config.path if config.revision is None else f"{config.path} at revision {config.revision}"
+    what = repository if revision is None else f"{repository} at revision {revision}"
     try:
         return Path(
-            snapshot_download(
-                config.path, revision=config.revision, allow_patterns=_PATTERNS, ignore_patterns=_DUPLICATES
-            )
+            snapshot_download(repository, revision=revision, allow_patterns=patterns, ignore_patterns=_DUPLICATES)
         )
     except GatedRepoError as error:
         raise ConfigError(
-            f"model.path: {what} is gated: accept its licence on the Hugging Face hub and set HF_TOKEN"
+            f"{key}: {what} is gated: accept its licence on the Hugging Face hub and set HF_TOKEN"
         ) from error
     except (OSError, HFValidationError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
-            f"model.path: {what} is no local directory and could not be fetched from the Hugging Face hub "
+            f"{key}: {what} is no local directory and could not be fetched from the Hugging Face hub "
             f"({reason.rstrip('.')})"
         ) from error
 

@@ -115,3 +115,74 @@ def test_a_fingerprint_of_large_weights_sees_a_trained_tensor(tmp_path: Path) ->
         save_file({"a": weights + fill}, directory / "model.safetensors")
         prints.append(fingerprint(directory))
     assert prints[0] != prints[1]
+
+
+def hub(cache: Path, name: str, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository as it lies in the hub's cache, on a machine without network: the snapshot is made of links."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository, commit = cache / f"models--{name.replace('/', '--')}", "0" * 40
+    snapshot = repository / "snapshots" / commit
+    for folder in (snapshot, repository / "refs", repository / "blobs"):
+        folder.mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    for index, (file, content) in enumerate(files.items()):
+        (repository / "blobs" / str(index)).write_bytes(content)
+        (snapshot / file).symlink_to(f"../../blobs/{index}")
+    return snapshot
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin", "pytorch_model-00001-of-00002.bin"])
+def test_weights_alone_are_enough_to_compare_them(tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = hub(tmp_path / "hub", "org/name", {"config.json": b"{}", file: b"..."}, monkeypatch)
+    said: list[str] = []
+    assert models.locate_weights("org/name", "init", said.append) == snapshot
+    assert said == ["fetching org/name from the Hugging Face hub, unless it is on this machine already"]
+    assert models.locate_weights(str(snapshot / file), "init", said.append) == snapshot / file
+
+
+def test_pickled_weights_are_fetched_only_if_there_are_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+    from huggingface_hub.utils._paths import filter_repo_objects
+
+    remote = [
+        "config.json",
+        "pytorch_model.bin",
+        "model.safetensors",
+        "optimizer.bin",
+        "original/a.safetensors",
+        "x.py",
+    ]
+
+    def download(_: str, revision: str | None, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+        assert revision is None
+        for name in filter_repo_objects(remote, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns):
+            (tmp_path / name).touch()
+        return str(tmp_path)
+
+    def fetched() -> list[str]:
+        models.locate_weights("org/name", "final", lambda _: None)
+        return sorted(path.name for path in tmp_path.iterdir())
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert fetched() == ["config.json", "model.safetensors"]
+    (tmp_path / "model.safetensors").unlink()
+    remote.remove("model.safetensors")
+    assert fetched() == ["config.json", "pytorch_model.bin"]
+    (tmp_path / "pytorch_model.bin").unlink()
+    remote.remove("pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"^final: org/name on the Hugging Face hub has no weights"):
+        fetched()
+
+
+def test_an_id_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub(tmp_path / "hub", "org/name", {}, monkeypatch)
+    with pytest.raises(ConfigError, match=r"^init: org/other is no local directory and could not be fetched") as caught:
+        models.locate_weights("org/other", "init", lambda _: None)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"^init must be a local directory or file, or a Hugging Face id"):
+        models.locate_weights("no/such/file", "init", lambda _: None)
