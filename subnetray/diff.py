@@ -2,8 +2,8 @@
 
 Keys: ``init`` and ``final`` (a directory, a file or a Hugging Face id), ``out`` (a directory for ``diff.json``,
 ``mask.safetensors`` and ``delta.safetensors``), ``tolerances`` ([0,1e-8,1e-6,1e-5,1e-4]), ``dtype`` (bfloat16, float16
-or float32; default: as the final is stored), ``threads`` (default: as many as cores). Exit codes: 0 done; 1 a file
-cannot be read or written; 2 bad input.
+or float32; default: as the final is stored, and bfloat16 for FP8 with scales), ``threads`` (default: as many as cores).
+Exit codes: 0 done; 1 a file cannot be read or written; 2 bad input.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from subnetray.checkpoints import Difference, compare_checkpoints, open_checkpoint
+from subnetray.checkpoints.description import describe
 from subnetray.checkpoints.match import match
 from subnetray.compose import parse
-from subnetray.config import ConfigError, PretrainedModel
+from subnetray.config import ConfigError
 from subnetray.files import write_atomic
-from subnetray.models import prepare
-from subnetray.models.cache import default_cache
-from subnetray.subnetwork.visible import Comparison
+from subnetray.models import locate_weights
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -67,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = _config(words)
         seconds, difference = _run(config)
         if config.out is not None:
-            write_atomic(Path(config.out) / "diff.json", json.dumps(_json(config, difference, seconds), indent=1))
+            content = describe(config.init, config.final, difference, seconds)
+            write_atomic(Path(config.out) / "diff.json", json.dumps(content, indent=1))
     except ConfigError as error:
         print(f"subnetray: {error}", file=sys.stderr)
         return 2
@@ -109,8 +109,8 @@ def _run(config: DiffConfig) -> tuple[float, Difference]:
     # The threads are ours: torch's own within each of them would only get in their way.
     torch.set_num_threads(1)
     with ExitStack() as stack:
-        init = stack.enter_context(open_checkpoint(_locate(config.init, "init"), "init"))
-        final = stack.enter_context(open_checkpoint(_locate(config.final, "final"), "final"))
+        init = stack.enter_context(open_checkpoint(locate_weights(config.init, "init", _say), "init"))
+        final = stack.enter_context(open_checkpoint(locate_weights(config.final, "final", _say), "final"))
         total = sum(each.n for each in match(init, final)[0])
         bar = stack.enter_context(
             Progress(
@@ -130,59 +130,8 @@ def _run(config: DiffConfig) -> tuple[float, Difference]:
     return time.perf_counter() - began, difference
 
 
-def _locate(text: str, key: str) -> Path:
-    path = Path(text).expanduser()
-    if path.exists():
-        return path
-    try:
-        return prepare(PretrainedModel(name=key, path=text), default_cache(), lambda line: print(line, file=sys.stderr))
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("model.path", key)) from error
-
-
-def _json(config: DiffConfig, difference: Difference, seconds: float) -> dict[str, Any]:
-    comparison = difference.comparison
-
-    def part(each: Comparison) -> dict[str, Any]:
-        return {
-            "n": each.n,
-            "changed_bitwise": each.changed_bitwise,
-            "sparsity": _sparsity(each),
-        }
-
-    return {
-        "init": config.init,
-        "final": config.final,
-        "n": comparison.n,
-        "nonfinite": comparison.nonfinite,
-        "sparsity": _sparsity(comparison),
-        "by_layer": {str(layer): part(each) for layer, each in comparison.by_layer().items()},
-        "by_module": {kind: part(each) for kind, each in comparison.by_module().items()},
-        "tensors": [
-            {
-                "name": tensor.name,
-                "shape": list(tensor.shape),
-                "dtype": tensor.dtype,
-                "n": tensor.n,
-                "changed_bitwise": tensor.changed_bitwise,
-                **{f"changed_{tau:g}": count for tau, count in tensor.changed_abs.items()},
-                "nonfinite": tensor.nonfinite,
-                "layer": tensor.layer,
-                "module": tensor.module,
-            }
-            for tensor in comparison.tensors
-        ],
-        "skipped": [{"name": each.name, "reason": each.reason} for each in difference.skipped],
-        "no_delta": difference.delta,
-        "seconds": seconds,
-        "bytes_read": difference.bytes_read,
-    }
-
-
-def _sparsity(comparison: Comparison) -> dict[str, Any]:
-    absolute = {f"{tau:g}": None if math.isnan(dense) else 1 - dense for tau, dense in comparison.density_abs.items()}
-    bitwise = comparison.sparsity_bitwise
-    return {"bitwise": None if math.isnan(bitwise) else bitwise, "abs": absolute}
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _show(config: DiffConfig, difference: Difference, seconds: float) -> None:

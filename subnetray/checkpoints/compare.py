@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from subnetray.checkpoints.match import Match, Skipped, match
+from subnetray.checkpoints.match import Match, Skipped, match, why_no_delta
 from subnetray.checkpoints.reader import Checkpoint
 from subnetray.subnetwork.storage import Part, assemble
 from subnetray.subnetwork.visible import (
@@ -38,12 +38,16 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Difference:
-    """What :func:`compare_checkpoints` found. ``delta`` says why no delta was written, or is None if one was."""
+    """What :func:`compare_checkpoints` found. ``delta`` says why no delta was written, or is None if one was.
+
+    ``renamed`` holds, by the name in the comparison, what the final calls a tensor where that is another name.
+    """
 
     comparison: Comparison
     skipped: tuple[Skipped, ...]
     bytes_read: int
     delta: str | None
+    renamed: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -75,21 +79,7 @@ def compare_checkpoints(
     matches, skipped = match(init, final)
     taus = tuple(float(tau) for tau in tolerances)
     compared = {each: dtype or final.tensors[each.final].dtype or torch.float32 for each in matches}
-    rounded = [
-        each.final
-        for each in matches
-        if {init.tensors[each.init].dtype, final.tensors[each.final].dtype} != {compared[each]}
-    ]
-    renamed = [each for each in matches if each.init != each.final]
-    missing = (
-        f"{len(skipped)} tensors or rows were left out"
-        if skipped
-        else f"{rounded[0]} was rounded"
-        if rounded
-        else f"{renamed[0].final} is {renamed[0].init} in the init"
-        if renamed
-        else None
-    )
+    missing = why_no_delta(init, final, matches, skipped, compared)
     read = 0
     results = []
     with ExitStack() as stack:
@@ -117,9 +107,7 @@ def compare_checkpoints(
                     writer.add(chunk)
                 progress(chunk.init.size)
             for side, name in ((init, each.init), (final, each.final)):
-                stored = side.tensors[name].dtype
-                assert stored is not None
-                read += each.n * stored.itemsize
+                read += each.n * side.tensors[name].itemsize
             results.append(
                 TensorComparison(
                     name=each.name,
@@ -135,7 +123,8 @@ def compare_checkpoints(
             )
         if writer is not None:
             writer.save()
-    return Difference(Comparison(tuple(results), taus), tuple(skipped), read, missing)
+    renamed = {each.name: each.final for each in matches if each.name != each.final}
+    return Difference(Comparison(tuple(results), taus), tuple(skipped), read, missing, renamed)
 
 
 def _compare(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import torch
 
 from subnetray.checkpoints.reader import EMBEDDING, HEAD, Checkpoint
 from subnetray.config import ConfigError
@@ -64,6 +66,30 @@ def match(init: Checkpoint, final: Checkpoint) -> tuple[list[Match], list[Skippe
     if not matches:
         raise ConfigError(f"init and final have no tensor in common: {init.path} and {final.path} are other models")
     return matches, skipped
+
+
+def why_no_delta(
+    init: Checkpoint,
+    final: Checkpoint,
+    matches: Sequence[Match],
+    skipped: Sequence[Skipped],
+    dtypes: Mapping[Match, torch.dtype],
+) -> str | None:
+    """Why the tensors as compared, in ``dtypes``, are not enough to turn the init's files into the final's weights.
+
+    None if they are. A delta has the init's names: that the final calls a tensor otherwise is no obstacle.
+    """
+    if skipped:
+        return f"{len(skipped)} tensors or rows were left out"
+    for each in matches:
+        for side, tensor in (("init", init.tensors[each.init]), ("final", final.tensors[each.final])):
+            if tensor.scales is not None:
+                return f"{tensor.name} is {tensor.stored_as} in the {side}: it was dequantised and rounded"
+            if tensor.dtype != dtypes[each]:
+                return f"{tensor.name} was rounded from {tensor.stored_as} in the {side}"
+        if each.name != each.init:
+            return f"{each.final} is {each.init} in the init, which is tied to it there"
+    return None
 
 
 def _names(init: Collection[str], final: Collection[str]) -> dict[str, str]:

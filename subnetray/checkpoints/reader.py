@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import json
-import math
 import mmap
 import os
 import threading
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from subnetray.checkpoints.quantised import blocks_across, dequantise, is_code, scale_rows, with_scales
+from subnetray.checkpoints.stored import StoredTensor
 from subnetray.config import ConfigError
 from subnetray.subnetwork.bits import flat_integers, float_format, from_integers
 
@@ -27,24 +27,6 @@ _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "
 HEAD, EMBEDDING = "lm_head.weight", "embed_tokens.weight"
 _LIBC = ctypes.CDLL(None)
 _MAX_HEADER = 100 << 20  # bytes; what the safetensors format allows
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """One tensor of a checkpoint; ``dtype`` is None where it is stored in a format that weights are not compared in."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: torch.dtype | None
-    stored_as: str
-    file: Path
-    offset: int = 0  # of its first byte in a safetensors file
-    loaded: Tensor | None = field(default=None, compare=False)  # from a file of another kind, mapped into memory
-
-    @property
-    def n(self) -> int:
-        """Coordinates."""
-        return math.prod(self.shape)
 
 
 class Checkpoint:
@@ -71,16 +53,33 @@ class Checkpoint:
         """Coordinates ``start`` to ``stop`` (C order) rounded to ``dtype``, as the integers that hold them."""
         tensor = self.tensors[name]
         assert tensor.dtype is not None
+        if tensor.scales is not None:
+            return flat_integers(torch.from_numpy(self._dequantised(tensor, start, stop)).to(dtype))
         bits = self._bits(tensor, start, stop, tensor.dtype)
         return bits if dtype == tensor.dtype else flat_integers(from_integers(bits, tensor.dtype).to(dtype))
 
+    def _dequantised(self, tensor: StoredTensor, start: int, stop: int) -> npt.NDArray[np.float32]:
+        if stop == start:
+            return np.empty(0, np.float32)
+        assert tensor.scales is not None
+        scale = tensor.scales.tensor
+        assert scale.dtype is not None
+        first, last = scale_rows(tensor, start, stop)
+        across = blocks_across(tensor)
+        bits = self._bits(scale, first * across, last * across, scale.dtype)
+        factors: npt.NDArray[np.float32] = from_integers(bits, scale.dtype).float().numpy()
+        return dequantise(self._bits(tensor, start, stop, torch.uint8), factors, tensor, start)
+
     def _bits(self, tensor: StoredTensor, start: int, stop: int, dtype: torch.dtype) -> npt.NDArray[Any]:
+        """The bits of what is stored as ``dtype``: 8-bit codes as uint8, all else as :func:`flat_integers` has it."""
+        coded = dtype == torch.uint8
         if tensor.loaded is not None:
-            mapped = flat_integers(tensor.loaded)[start:stop]
+            loaded = tensor.loaded.view(torch.uint8).flatten().numpy() if coded else flat_integers(tensor.loaded)
+            mapped = loaded[start:stop]
             bits = mapped.copy()
             _give_back(mapped)
             return bits
-        integer = np.dtype(str(float_format(dtype).integer).removeprefix("torch."))
+        integer = np.dtype(np.uint8 if coded else str(float_format(dtype).integer).removeprefix("torch."))
         bits = np.empty(stop - start, integer)
         view = bits.view(np.uint8).data
         done = 0
@@ -112,8 +111,7 @@ def open_checkpoint(path: Path, key: str) -> Checkpoint:
     Reads headers only. Raises ConfigError, naming ``key`` and the file, for what is missing, truncated or no weights.
     """
     if path.is_file():
-        tensors = _file_tensors(path, key)
-        return Checkpoint(path, tensors, _ties(path.parent, tensors))
+        return _checkpoint(path, _file_tensors(path, key), path.parent)
     if not path.is_dir():
         raise ConfigError(f"{key} must be a directory, a file or a Hugging Face id, and {path} is none that exists")
     # In the order in which transformers looks for them.
@@ -124,10 +122,20 @@ def open_checkpoint(path: Path, key: str) -> Checkpoint:
             tensors = _sharded(index, key)
         else:
             continue
-        return Checkpoint(path, tensors, _ties(path, tensors))
+        return _checkpoint(path, tensors, path)
     raise ConfigError(
         f"{key}: {path} must hold model.safetensors or pytorch_model.bin, or their .index.json, and holds none of them"
     )
+
+
+def _checkpoint(path: Path, tensors: dict[str, StoredTensor], directory: Path) -> Checkpoint:
+    try:
+        config = json.loads((directory / "config.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        config = None
+    if not isinstance(config, dict):
+        return Checkpoint(path, with_scales(tensors, {}), tied=False)
+    return Checkpoint(path, with_scales(tensors, config), _ties(config, tensors))
 
 
 def _sharded(index: Path, key: str) -> dict[str, StoredTensor]:
@@ -178,7 +186,8 @@ def _safetensors(file: Path, key: str) -> dict[str, StoredTensor]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{key}: {file} has no readable safetensors header") from error
     for tensor in tensors.values():
-        if tensor.offset < 8 + length or (tensor.dtype and spans[tensor.name] != tensor.n * tensor.dtype.itemsize):
+        width = 1 if is_code(tensor.stored_as) else tensor.dtype.itemsize if tensor.dtype else None
+        if tensor.offset < 8 + length or (width and spans[tensor.name] != tensor.n * width):
             raise ConfigError(f"{key}: {file} is damaged: the bytes of {tensor.name} do not fit its shape")
     if end != size:
         raise ConfigError(f"{key}: {file} has {size} bytes, and its header asks for {end}")
@@ -207,13 +216,9 @@ def _pickled(file: Path, key: str) -> dict[str, StoredTensor]:
     }
 
 
-def _ties(directory: Path, tensors: Collection[str]) -> bool:
+def _ties(config: Mapping[str, Any], tensors: Collection[str]) -> bool:
     """Whether the head is the embedding: as the config says; if it leaves that to a default, whether none is stored."""
-    try:
-        config = json.loads((directory / "config.json").read_bytes())
-        said = config.get("tie_word_embeddings")
-    except (FileNotFoundError, ValueError, AttributeError):
-        return False
+    said = config.get("tie_word_embeddings")
     return bool(said) if said is not None else not any(name.endswith(HEAD) for name in tensors)
 
 

@@ -153,19 +153,23 @@ def test_mixed_dtypes_are_compared_in_the_dtype_asked_for(tmp_path: Path) -> Non
 @pytest.mark.parametrize("back", [False, True])
 def test_a_wrapper_prefix_is_no_difference(tmp_path: Path, rename: Callable[[str], str], back: bool) -> None:
     init, final = _weights(), _moved(_weights())
-    renamed = {rename(name): tensor for name, tensor in (init if back else final).items()}
-    one, two = (
-        _save(tmp_path / "init", renamed if back else init),
-        _save(tmp_path / "final", final if back else renamed),
-    )
-    found = _diff(one, two, tmp_path / "out")
-    assert found["skipped"] == []
+    names = {name: rename(name) for name in init}
     if back:
-        init = {rename(name): tensor for name, tensor in init.items()}
-        final = {rename(name): tensor for name, tensor in final.items()}
+        init = {names[name]: tensor for name, tensor in init.items()}
+        names = {new: old for old, new in names.items()}
+    renamed = {names[name]: tensor for name, tensor in zip(names, final.values(), strict=True)}
+    found = _diff(_save(tmp_path / "init", init), _save(tmp_path / "final", renamed), tmp_path / "out")
+    final = dict(zip(init, final.values(), strict=True))
+    assert found["skipped"] == []
     _check(found, init, final)
     assert Mask.load(tmp_path / "out" / "mask.safetensors") == Mask.between(init, final)
-    assert "in the init" in found["no_delta"]
+    # The delta has the init's names, and the final's are said.
+    assert found["renamed"] == {old: new for old, new in names.items() if old != new}
+    assert found["renamed"]
+    delta = Delta.load(tmp_path / "out" / "delta.safetensors")
+    delta.verify(init)
+    restored = {names[name]: tensor for name, tensor in delta.apply(init).items()}
+    assert weights_hash(restored) == weights_hash(renamed)
 
 
 def test_names_that_two_prefixes_could_mean_are_not_guessed(tmp_path: Path) -> None:
@@ -222,6 +226,11 @@ def test_a_head_that_was_untied_is_compared_with_the_embedding_it_came_from(
     mask = Mask.load(tmp_path / "out" / "mask.safetensors")
     assert mask == Mask.between(tied, untied)
     assert mask.flat("lm_head.weight").sum() == 16
+    # The final's head can be had from the init's files only if they hold a head.
+    assert (found["no_delta"] is None) == back
+    if back:
+        restored = Delta.load(tmp_path / "out" / "delta.safetensors").apply(untied)
+        assert weights_hash(restored) == weights_hash(tied)
 
 
 def test_formats_that_are_no_weights_are_reported(tmp_path: Path) -> None:
@@ -301,7 +310,7 @@ def test_nan_and_identity_are_findings(tmp_path: Path, capsys: pytest.CaptureFix
     ("words", "text"),
     [
         (["init={one}"], "final= must name"),
-        (["init={one}", "final={none}"], "final must be a local directory or a Hugging Face id"),
+        (["init={one}", "final={none}"], "final must be a local directory or file, or a Hugging Face id"),
         (["init={one}", "final={empty}"], "must hold model.safetensors"),
         (["init={one}", "final={two}", "dtype=int8"], "dtype must be one of bfloat16"),
         (["init={one}", "final={two}", "tolerances=[-1]"], "tolerances must be a list of numbers >= 0"),

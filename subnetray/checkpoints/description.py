@@ -1,0 +1,56 @@
+"""What ``diff.json`` says of a comparison."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from subnetray.checkpoints.compare import Difference
+from subnetray.subnetwork.visible import Comparison
+
+
+def describe(init: str, final: str, difference: Difference, seconds: float) -> dict[str, Any]:
+    """The content of ``diff.json``; ``init`` and ``final`` as the user named them."""
+    comparison = difference.comparison
+
+    def part(each: Comparison) -> dict[str, Any]:
+        return {
+            "n": each.n,
+            "changed_bitwise": each.changed_bitwise,
+            "sparsity": _sparsity(each),
+        }
+
+    return {
+        "init": init,
+        "final": final,
+        "n": comparison.n,
+        "nonfinite": comparison.nonfinite,
+        "sparsity": _sparsity(comparison),
+        "by_layer": {str(layer): part(each) for layer, each in comparison.by_layer().items()},
+        "by_module": {kind: part(each) for kind, each in comparison.by_module().items()},
+        "tensors": [
+            {
+                "name": tensor.name,
+                "shape": list(tensor.shape),
+                "dtype": tensor.dtype,
+                "n": tensor.n,
+                "changed_bitwise": tensor.changed_bitwise,
+                **{f"changed_{tau:g}": count for tau, count in tensor.changed_abs.items()},
+                "nonfinite": tensor.nonfinite,
+                "layer": tensor.layer,
+                "module": tensor.module,
+            }
+            for tensor in comparison.tensors
+        ],
+        "renamed": difference.renamed,
+        "skipped": [{"name": each.name, "reason": each.reason} for each in difference.skipped],
+        "no_delta": difference.delta,
+        "seconds": seconds,
+        "bytes_read": difference.bytes_read,
+    }
+
+
+def _sparsity(comparison: Comparison) -> dict[str, Any]:
+    absolute = {f"{tau:g}": None if math.isnan(dense) else 1 - dense for tau, dense in comparison.density_abs.items()}
+    bitwise = comparison.sparsity_bitwise
+    return {"bitwise": None if math.isnan(bitwise) else bitwise, "abs": absolute}

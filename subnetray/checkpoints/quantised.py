@@ -1,0 +1,126 @@
+"""Weights stored as 8-bit floats and scales: code × scale in fp32, then rounded to the dtype that is compared.
+
+That is what DeepSeek-V3's own conversion and transformers do (``X`` with ``X_scale_inv``, one fp32 factor a block of
+``quantization_config.weight_block_size`` in config.json), and compressed-tensors with ``X`` and ``X_scale`` (one factor
+a tensor or an output channel). Both names hold what a code is multiplied by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from subnetray.checkpoints.stored import Scales, StoredTensor
+
+# Names in safetensors, and torch's own, of the formats that codes are stored in.
+_CODES = {
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "float8_e4m3fn": torch.float8_e4m3fn,
+    "float8_e5m2": torch.float8_e5m2,
+}
+# The value of each of the 256 codes.
+_VALUES = {name: torch.arange(256, dtype=torch.uint8).view(kind).float().numpy() for name, kind in _CODES.items()}
+_SUFFIXES = ("_scale_inv", "_scale")
+# What quantised models compute in, and what converters write.
+_EXPORT = torch.bfloat16
+
+
+def is_code(stored_as: str) -> bool:
+    """Whether a format is one of 8-bit floats, which are weights only together with scales."""
+    return stored_as in _CODES
+
+
+def with_scales(tensors: Mapping[str, StoredTensor], config: Mapping[str, Any]) -> dict[str, StoredTensor]:
+    """``tensors``, those of 8-bit floats with their scales, which are no tensors of their own any more.
+
+    ``config`` is the content of config.json. A tensor whose scales are missing or do not fit it has no dtype, and
+    says why in ``stored_as``.
+    """
+    found = dict(tensors)
+    for name, tensor in tensors.items():
+        if not is_code(tensor.stored_as):
+            continue
+        scale = next((tensors[name + suffix] for suffix in _SUFFIXES if name + suffix in tensors), None)
+        if scale is None:
+            found[name] = replace(tensor, stored_as=f"{tensor.stored_as} without scales")
+            continue
+        del found[scale.name]
+        block = _block(tensor.shape, scale, config)
+        if isinstance(block, str):
+            found[name] = replace(tensor, stored_as=f"{tensor.stored_as} with {scale.name} {block}")
+        else:
+            found[name] = replace(tensor, dtype=_EXPORT, scales=Scales(scale, *block))
+    return found
+
+
+def _block(shape: tuple[int, ...], scale: StoredTensor, config: Mapping[str, Any]) -> tuple[int, int] | str:
+    """Rows and columns that a factor holds for, or what is wrong with the factors."""
+    if scale.dtype is None:
+        return f"stored as {scale.stored_as}"
+    rows, columns = (1, 1, *shape)[-2:]
+    if scale.shape in ((), (1,)):
+        return rows, columns
+    quantisation = config.get("quantization_config")
+    block = quantisation.get("weight_block_size") if isinstance(quantisation, dict) else None
+    if block is None:
+        if scale.n == 1:
+            return rows, columns
+        if len(shape) >= 2 and scale.shape == (*shape[:-1], 1):
+            return 1, columns
+        return f"of shape {scale.shape}, and config.json has no quantization_config.weight_block_size"
+    if not (isinstance(block, list) and len(block) == 2 and all(isinstance(b, int) and b > 0 for b in block)):
+        return f"of blocks that config.json gives as {block!r}"
+    expected = (*shape[:-2], -(-rows // block[0]), -(-columns // block[1]))
+    if len(shape) < 2 or scale.shape != expected:
+        return f"of shape {scale.shape}, not {expected} as blocks of {block[0]} × {block[1]} ask for"
+    return block[0], block[1]
+
+
+def scale_rows(tensor: StoredTensor, start: int, stop: int) -> tuple[int, int]:
+    """The rows of blocks (of all matrices, one after another) that coordinates ``start`` to ``stop`` lie in."""
+    first, last = _block_rows(tensor, np.array([start, stop - 1]) // _columns(tensor))
+    return int(first), int(last) + 1
+
+
+def dequantise(
+    codes: npt.NDArray[np.uint8], scales: npt.NDArray[np.float32], tensor: StoredTensor, start: int
+) -> npt.NDArray[np.float32]:
+    """The fp32 values of the codes from coordinate ``start`` on.
+
+    ``scales`` are the factors, flat, of the rows of blocks that :func:`scale_rows` names for them.
+    """
+    assert tensor.scales is not None
+    columns = _columns(tensor)
+    first, last = start // columns, (start + codes.size - 1) // columns
+    rows = _block_rows(tensor, np.arange(first, last + 1))
+    factors = scales.reshape(-1, blocks_across(tensor))[rows - rows[0]]
+    spread = factors.repeat(tensor.scales.columns, axis=1)[:, :columns].reshape(-1)
+    begin = start - first * columns
+    values: npt.NDArray[np.float32] = _VALUES[tensor.stored_as].take(codes)
+    values *= spread[begin : begin + codes.size]
+    return values
+
+
+def blocks_across(tensor: StoredTensor) -> int:
+    """Factors a row of blocks."""
+    assert tensor.scales is not None
+    return -(-_columns(tensor) // tensor.scales.columns)
+
+
+def _columns(tensor: StoredTensor) -> int:
+    return tensor.shape[-1] if tensor.shape else 1
+
+
+def _block_rows(tensor: StoredTensor, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """The rows of blocks that rows lie in, both counted over all matrices of a tensor, one after another."""
+    assert tensor.scales is not None
+    if tensor.scales.tensor.n == 1:
+        return np.zeros_like(rows)
+    height = tensor.shape[-2]
+    return rows // height * -(-height // tensor.scales.rows) + rows % height // tensor.scales.rows
