@@ -1,9 +1,10 @@
 """``python -m subnetray.diff init=DIR final=DIR``: what changed between two checkpoints, exactly, whatever their size.
 
 Keys: ``init`` and ``final`` (a directory, a file or a Hugging Face id), ``out`` (a directory for ``diff.json``,
-``mask.safetensors`` and ``delta.safetensors``), ``tolerances`` ([0,1e-8,1e-6,1e-5,1e-4]), ``dtype`` (bfloat16, float16
-or float32; default: as the final is stored, and bfloat16 for FP8 with scales), ``threads`` (default: as many as cores).
-Exit codes: 0 done; 1 a file cannot be read or written; 2 bad input.
+``mask.safetensors``, ``delta.safetensors`` and a heat map of layers and modules), ``tolerances``
+([0,1e-8,1e-6,1e-5,1e-4]), ``dtype`` (bfloat16, float16 or float32; default: as the final is stored, bfloat16 for FP8
+with scales), ``threads`` (default: as many as cores). Exit codes: 0 done; 1 a file cannot be read or written; 2 bad
+input.
 """
 
 from __future__ import annotations
@@ -68,6 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if config.out is not None:
             content = describe(config.init, config.final, difference, seconds)
             write_atomic(Path(config.out) / "diff.json", json.dumps(content, indent=1))
+            # Here: it takes a second to import, which counts alone need not wait for.
+            from subnetray.reporting.heatmap import write_heat_map
+
+            write_heat_map(Path(config.out), content)
     except ConfigError as error:
         print(f"subnetray: {error}", file=sys.stderr)
         return 2
@@ -155,7 +160,8 @@ def _show(config: DiffConfig, difference: Difference, seconds: float) -> None:
     for each in difference.skipped:
         console.print(f"not compared: {each.name}: {each.reason}")
     if config.out is not None:
-        files = "diff.json, mask.safetensors" + ("" if difference.delta else ", delta.safetensors")
+        files = "diff.json, heatmap.html, heatmap.png, mask.safetensors"
+        files += "" if difference.delta else ", delta.safetensors"
         console.print(f"written to {config.out}: {files}")
         if difference.delta:
             console.print(f"no delta: {difference.delta}")

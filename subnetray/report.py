@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         directory = _directory(options.overrides)
         _check_packages()
-        from subnetray.reporting import write_report
+        from subnetray.reporting.report import write_report
 
         print(f"the report is {write_report(directory)}")
         return 0

@@ -106,7 +106,7 @@ def _run_all(
     from subnetray.driver.observer import Observer
     from subnetray.driver.pairs import Pairs
     from subnetray.driver.trial import trial
-    from subnetray.reporting import write_report
+    from subnetray.reporting.report import write_report
 
     plan = ledger.plan
     at_once = machine.runs_at_once(sweep, engines) if sweep.cluster.address is None else sweep.cluster.max_concurrent

@@ -1,7 +1,4 @@
-"""Tables and figures of a sweep, from its files."""
+"""Tables and figures of a sweep, or of a comparison, from its files.
 
-from __future__ import annotations
-
-from subnetray.reporting.report import write_report
-
-__all__ = ["write_report"]
+Importing the package imports nothing: a heat map needs no pandas.
+"""

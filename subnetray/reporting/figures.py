@@ -7,17 +7,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from subnetray.analysis.intervals import Estimate
 from subnetray.files import atomic_path
+
+if TYPE_CHECKING:
+    from subnetray.analysis.intervals import Estimate
+    from subnetray.reporting.heatmap import HeatMap
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -25,6 +31,9 @@ _GREY, _LIGHT = "#666666", "#DDDDDD"
 _HOLLOW: Any = {"marker": "D", "markersize": 5, "markerfacecolor": "none"}
 _OPEN: Any = {"marker": "o", "markersize": 5, "markerfacecolor": "white"}
 _ROW = 0.19  # inches
+_COLUMN = 0.52  # inches
+# From white to dark blue: told apart by lightness alone, on paper and by colour-blind readers too.
+_HEAT = matplotlib.colormaps["Blues"]
 
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -172,6 +181,43 @@ def overlaps(path: Path, panels: Sequence[Sequence[tuple[str, Sequence[OverlapRo
         if any(not math.isnan(row.reseeded) for panel in panels for _, rows in panel for row in rows):
             handles.append(Line2D([], [], color=COLOURS[0], linewidth=0, label="with another seed too", **_OPEN))
         figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+
+
+def heat_map(path: Path, found: HeatMap) -> None:
+    """Density by layer and module: a cell each, its percentage in it; what is outside of the layers is a wide cell."""
+    # Of tensors without coordinates an empty frame is left.
+    widths, heights = len(found.columns), max(1, len(found.rows))
+    with _figure(path, 1.6 + _COLUMN * widths, 0.75 + _ROW * heights) as figure:
+        axes = figure.add_subplot()
+        for y, row in enumerate(found.rows):
+            for name, cell in row.cells.items():
+                x, width = (0, widths) if row.wide else (found.columns.index(name), 1)
+                colour, ink = heat_colour(cell.density, found.top)
+                axes.add_patch(Rectangle((x, y), width, 1, facecolor=colour, edgecolor="white", linewidth=1))
+                axes.text(x + width / 2, y + 0.53, cell.text, color=ink, fontsize=7, ha="center", va="center")
+        axes.set_xlim(0, widths)
+        axes.set_ylim(heights, 0)
+        axes.set_xticks([x + 0.5 for x in range(widths)], found.columns)
+        axes.set_yticks([y + 0.5 for y in range(len(found.rows))], [row.label for row in found.rows])
+        axes.tick_params(length=0, labeltop=True, labelbottom=False, labelsize=8)
+        axes.spines[:].set_visible(False)
+        # As high as the rows of a small model allow, and no higher than reads well.
+        bar = figure.colorbar(
+            ScalarMappable(Normalize(0, found.top), _HEAT), ax=axes, pad=0.02, aspect=20, shrink=min(1, 16 / heights)
+        )
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+        bar.ax.tick_params(labelsize=8)
+        bar.outline.set_visible(False)
+        bar.set_label("changed weights", fontsize=8)
+
+
+def heat_colour(density: float, top: float) -> tuple[str, str]:
+    """The colour of a cell, on a scale from 0 to ``top``, and that of text on it."""
+    red, green, blue, _ = _HEAT(density / top)
+    # Relative luminance as WCAG 2 weighs it; above the threshold black has the higher contrast.
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return to_hex((red, green, blue)), "black" if luminance > 0.179 else "white"
 
 
 _Drawn = TypeVar("_Drawn", Row, OverlapRow)

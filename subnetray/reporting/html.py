@@ -31,11 +31,16 @@ th.r { white-space: normal; }
 
 def to_html(blocks: Iterable[Block], title: str, read: Callable[[str], bytes]) -> str:
     """The blocks as one HTML file; ``read`` gives the bytes of a figure's path."""
-    body = "\n".join(_block(block, read) for block in blocks)
+    return page(title, "\n".join(_block(block, read) for block in blocks))
+
+
+def page(title: str, body: str, css: str = "") -> str:
+    """A whole page around ``body``, which is HTML already; ``css`` is added to that of all pages."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{_CSS}\n</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{html.escape(title)}</title>\n<style>\n{_CSS}\n{css}</style>\n</head>\n"
+        f"<body>\n{body}\n</body>\n</html>\n"
     )
 
 

@@ -17,6 +17,7 @@ from subnetray.analysis.pairs import SEED, Group, around_baseline, factor_groups
 from subnetray.files import write_atomic
 from subnetray.reporting import figures, sections
 from subnetray.reporting.document import Block, Figure
+from subnetray.reporting.heatmap import heat_map
 from subnetray.reporting.html import to_html
 from subnetray.reporting.latex import to_latex
 from subnetray.reporting.markdown import to_markdown
@@ -51,6 +52,7 @@ def write_report(directory: Path) -> Path:
         *_learning_rate_figure(analysis),
         *sections.origins(analysis.sweep, analysis.origins),
         *_origins_figure(analysis),
+        *_heat_map(analysis),
         *sections.crossing_tables(analysis.crossed),
         *sections.along(analysis.sweep, analysis.origins),
         *sections.overlap(analysis.by_seed, analysis.by_factor, analysis.by_both, analysis.several),
@@ -168,6 +170,23 @@ def _origins_figure(analysis: Analysis) -> list[Block]:
             "origins",
             lambda path: figures.dots(path, list(groups.items()), baseline, "reported, 7B to 671B"),
             "Density at every level of every factor, the others at their baseline. Hollow: 1 − the reported sparsity.",
+        )
+    ]
+
+
+def _heat_map(analysis: Analysis) -> list[Block]:
+    """Where in the model the baseline's updates are, its seeds pooled."""
+    sweep = analysis.sweep
+    tensors = [each for run_id in runs_of(sweep.grid, sweep.runs, {})["run_id"] for each in sweep.tensors(run_id)]
+    if not tensors:
+        return []
+    found = heat_map(tensors)
+    return [
+        _figure(
+            analysis,
+            "layers",
+            lambda path: figures.heat_map(path, found),
+            "Density by layer and module, in %: the baseline, mean over its seeds.",
         )
     ]
 

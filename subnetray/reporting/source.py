@@ -39,6 +39,11 @@ class Sweep:
         path = self.directory / "runs" / run_id / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
+    def tensors(self, run_id: str) -> list[dict[str, Any]]:
+        """What a run says of each of its tensors; empty if its result does not."""
+        path = self.directory / "runs" / run_id / "result.json"
+        return json.loads(path.read_text()).get("tensors", []) if path.is_file() else []
+
 
 def read(directory: Path) -> Sweep:
     """Read a sweep's tables. Raises ConfigError, one sentence, for a directory that is no sweep."""

@@ -268,7 +268,7 @@ def test_results_are_those_of_the_last_comparison(tmp_path: Path, monkeypatch: p
     init = _weights()
     one, two = _save(tmp_path / "init", init), _save(tmp_path / "final", _moved(init))
     _diff(one, two, tmp_path / "out")
-    kept = ["delta.safetensors", "diff.json", "mask.safetensors"]
+    kept = ["delta.safetensors", "diff.json", "heatmap.html", "heatmap.png", "mask.safetensors"]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == kept
     assert "rounded" in _diff(one, two, tmp_path / "out", "dtype=float16")["no_delta"]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == kept[1:]

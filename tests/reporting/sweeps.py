@@ -13,7 +13,10 @@ from subnetray.config import Grid
 
 
 def write_sweep(directory: Path, grid: Grid, runs: pd.DataFrame | None, overlap: pd.DataFrame | None = None) -> Path:
-    """Write ``sweep.yaml``, the tables that are given, and a run's density along its 10 steps (linear in the step)."""
+    """Write ``sweep.yaml``, the tables that are given, and a run's density along its 10 steps (linear in the step).
+
+    All that changed in a run is in its one layer.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     content = {"version": 1, "grid": dataclasses.asdict(grid), "overrides": []}
     (directory / "sweep.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
@@ -28,6 +31,11 @@ def write_sweep(directory: Path, grid: Grid, runs: pd.DataFrame | None, overlap:
             path.parent.mkdir(parents=True)
             lines = [{"step": step, "density": density * step / 10, "grad_norm": step / 4} for step in range(1, 11)]
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            tensors = [
+                {"layer": None, "module": "embedding", "n": 1000, "changed_bitwise": 0},
+                {"layer": 0, "module": "q", "n": 1000, "changed_bitwise": round(1000 * density)},
+            ]
+            (path.parent / "result.json").write_text(json.dumps({"tensors": tensors}))
     return directory
 
 

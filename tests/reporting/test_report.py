@@ -6,12 +6,15 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from subnetray.config import Factor
-from subnetray.reporting import figures, write_report
+from subnetray.reporting import figures
+from subnetray.reporting.heatmap import heat_map
+from subnetray.reporting.report import write_report
 from tests.analysis.tables import Cell, Run, is_baseline, make_grid, make_overlap, make_runs
 from tests.reporting.sweeps import table_rows, write_sweep
 
@@ -68,6 +71,17 @@ def test_the_origins_table_holds_means_intervals_and_the_papers_numbers(text: st
     assert table_rows(text, "limit", "no")[0][-1].startswith("68.8 (GRPO, Qwen2.5-7B-Instruct)")
     assert "- way: besides, 69.4 % for RAFT++" in text
     assert "PRIME" not in text.split("## Overlap")[0]  # steps are not varied
+
+
+def test_the_heat_map_is_of_the_seeds_of_the_baseline(directory: Path, text: str, tmp_path: Path) -> None:
+    assert "](figures/layers.png)" in text
+    # 90, 100 and 110 of 1,000 in its three seeds.
+    pooled: list[dict[str, Any]] = [
+        {"layer": None, "module": "embedding", "n": 3000, "changed_bitwise": 0},
+        {"layer": 0, "module": "q", "n": 3000, "changed_bitwise": 300},
+    ]
+    figures.heat_map(tmp_path / "expected.png", heat_map(pooled))
+    assert (directory / "figures" / "layers.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
 
 
 def test_the_crossing_is_two_tables(text: str) -> None:
@@ -166,7 +180,7 @@ def test_a_running_sweep_is_reported_as_far_as_it_is(tmp_path: Path) -> None:
     text = write_report(directory).read_text()
     assert "1 of 18 runs are done, 0 failed, 17 have no result yet" in text
     assert "visibly changes **9.0 %** of the weights (1 seed)" in text
-    assert not (directory / "figures").exists()
+    assert [path.name for path in (directory / "figures").iterdir()] == ["layers.png"]
 
 
 def test_a_grid_without_factors_that_the_literature_knows(tmp_path: Path) -> None:
@@ -202,7 +216,7 @@ def test_claims_are_on_top_and_in_a_file_with_the_runs_they_rest_on(directory: P
 
 def test_the_page_holds_what_the_markdown_does(directory: Path) -> None:
     page = (directory / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
     assert '<td>fast</td><td class="r">3</td><td class="r">70.0 ± 2.5</td>' in page
     assert page.count("<table>") == sum(line.startswith("| :") for line in (directory / "report.md").open())
 
