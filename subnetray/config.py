@@ -322,7 +322,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is counted along the run: visible density every ``every`` optimizer steps and at the end."""
+    """What is counted: the update's dynamics every ``every`` optimizer steps and at the end, then its tolerances.
+
+    Steps are counted from one measured step to the next: what is cancelled in between is not seen.
+    """
 
     every: int = 1
     tolerances: tuple[float, ...] = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)

@@ -138,6 +138,23 @@ _EVALUATION = [
 ]
 
 
+# Columns by where result.json has them.
+_VIEWS = {
+    "density_fp16": ("density", "float16"),
+    "density_fp32": ("density", "float32"),
+    **{f"energy_{percent}": ("energy", percent) for percent in ("50", "90", "99")},
+    "participation": ("participation",),
+    "reachable": ("reachable",),
+}
+_DYNAMICS = {
+    "density_step": ("density_step",),
+    "density_ever": ("density_ever",),
+    **{name: ("counts", name) for name in ("cancelled_of_n", "cancelled_of_ever")},
+    **{f"{name}_at_snapshots": ("at_snapshots", name) for name in ("cancelled_of_n", "cancelled_of_ever")},
+    **{name: (name,) for name in ("coherence", "coherence_held", "growth", "growth_held")},
+}
+
+
 def runs_schema(plan: Plan) -> pa.Schema:
     """Columns of ``runs.parquet``: identity, factors, config, result."""
     text, real, whole = pa.string(), pa.float64(), pa.int64()
@@ -153,6 +170,7 @@ def runs_schema(plan: Plan) -> pa.Schema:
         ("eval_n", whole),
         ("density_bitwise", real),
         *((f"density_{tau:g}", real) for tau in tolerances),
+        *((name, real) for name in (*_VIEWS, *_DYNAMICS)),
         ("n", whole),
         ("steps", whole),
         ("sum_lr", real),
@@ -193,6 +211,8 @@ def row(run: Run, result: dict[str, Any]) -> dict[str, Any]:
         "final_hash": result["final_hash"],
         "density_bitwise": result["density"]["bitwise"],
         **{f"density_{tau}": density for tau, density in result["density"]["abs"].items()},
+        **{name: _at(result["views"], path) for name, path in _VIEWS.items()},
+        **{name: _at(result["dynamics"], path) for name, path in _DYNAMICS.items()},
         "n": result["n"],
         "steps": result["steps"],
         "sum_lr": result["sum_lr"],
@@ -200,3 +220,9 @@ def row(run: Run, result: dict[str, Any]) -> dict[str, Any]:
         "data_tokens": result["data"]["tokens"],
         "seconds": result["seconds"]["total"],
     }
+
+
+def _at(values: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        values = values[key]
+    return values

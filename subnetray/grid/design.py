@@ -20,6 +20,9 @@ RESERVED = frozenset(
             for suffix in ("", "_se")
         ),
         *("data_nll", "data_tokens", "seconds"),
+        *("energy_50", "energy_90", "energy_99", "participation", "reachable"),
+        *(f"cancelled_of_{of}{when}" for of in ("n", "ever") for when in ("", "_at_snapshots")),
+        *("coherence", "coherence_held", "growth", "growth_held"),
     )
 )
 

@@ -1,4 +1,4 @@
-"""What is written down while a run trains: one line a step, with the visible density since the init."""
+"""What is written down while a run trains: one line a step, with what the step did to the weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from subnetray.algorithms.setting import RunError
-from subnetray.subnetwork.visible import count_changed
+from subnetray.subnetwork.dynamics import SNAPSHOTS, Dynamics, Step
 from subnetray.subnetwork.weights import Weights, named_weights
 
 # The names of the metrics, the same for all algorithms, by what TRL and transformers call them.
@@ -39,17 +39,26 @@ _NAMES = {
 
 
 class Recorder(TrainerCallback):
-    """Appends to ``path`` after every optimizer step, and ends a run whose loss or gradient is not finite."""
+    """Appends to ``path`` after every optimizer step, and ends a run whose loss, gradient or weights are not finite.
 
-    def __init__(
-        self, path: Path, model: torch.nn.Module, init: Weights, export: torch.dtype, every: int, write: bool
-    ) -> None:
-        self._path, self._model, self._init, self._export, self._every = path, model, init, export, every
-        self._write = write
-        self._density: float | None = None
-        self._n = sum(tensor.numel() for tensor in init.values())
+    The dynamics of ``model`` are measured every ``every`` steps and after the last one, from ``init``, its weights in
+    the dtype of export. The snapshots among them are as many as the paper's checkpoints, evenly spaced, where
+    there are that many. ``write``: whether this worker is the one that measures and writes.
+    """
+
+    def __init__(self, path: Path, model: torch.nn.Module, init: Weights, every: int, write: bool) -> None:
+        self._path, self._model, self._every, self._write = path, model, every, write
+        self._dynamics = Dynamics(init, named_weights(model)) if write else None
+        self._measured: Step | None = None
+        self._snapshots = 0
         self.steps = 0
         self.sum_lr = 0.0
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """What has been measured; of the worker that writes."""
+        assert self._dynamics is not None
+        return self._dynamics
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         if self._write:
@@ -57,9 +66,15 @@ class Recorder(TrainerCallback):
             self._path.write_bytes(b"")
 
     def on_step_end(self, _: TrainingArguments, state: TrainerState, __: TrainerControl, **___: Any) -> None:
-        self._density = None
-        if state.global_step % self._every == 0 or state.global_step == state.max_steps:
-            self._density = count_changed(self._init, named_weights(self._model, self._export)) / self._n
+        self._measured = None
+        step, last = state.global_step, state.max_steps
+        if self._dynamics is None or (step % self._every and step != last):
+            return
+        due = SNAPSHOTS * step // last
+        self._measured = self._dynamics.measure(step, named_weights(self._model), snapshot=due > self._snapshots)
+        self._snapshots = due
+        if not math.isfinite(self._measured.update_norm):
+            raise RunError(f"weights are NaN or infinite at step {step}")
 
     def on_log(
         self,
@@ -77,8 +92,8 @@ class Recorder(TrainerCallback):
                 raise RunError(f"{name} is {values[name]} at step {state.global_step}")
         self.steps = state.global_step
         self.sum_lr += values["lr"]
-        if self._density is not None:
-            values["density"] = self._density
+        if self._measured is not None:
+            values |= self._measured.to_dict()
         if self._write:
             with self._path.open("a") as file:
                 file.write(json.dumps({"step": state.global_step, **values}) + "\n")

@@ -29,8 +29,9 @@ from subnetray.job.recorder import Recorder
 from subnetray.job.spec import RunSpec
 from subnetray.subnetwork.delta import Delta
 from subnetray.subnetwork.mask import Mask
+from subnetray.subnetwork.views import views
 from subnetray.subnetwork.visible import Comparison, compare
-from subnetray.subnetwork.weights import named_weights
+from subnetray.subnetwork.weights import Weights, named_weights
 
 # Weights are kept and exported in these dtypes: (while training, exported).
 DTYPES = {
@@ -83,7 +84,7 @@ def run(values: dict[str, Any]) -> None:
         init = _export(model, export)
         policy = rollout.Policy(rollout.connect(spec.engines), spec.run_id, config.rollout.timeout_s)
     with tempfile.TemporaryDirectory(prefix="subnetray-") as scratch:
-        recorder = Recorder(spec.metrics, model, init, export, config.measurement.every, write=rank == 0)
+        recorder = Recorder(spec.metrics, model, init, config.measurement.every, write=rank == 0)
         setting = Setting(
             config=config,
             init=spec.init,
@@ -121,6 +122,12 @@ def run(values: dict[str, Any]) -> None:
             raise RunError(f"{comparison.nonfinite} weights are NaN or infinite after step {recorder.steps}")
         delta = Delta.between(init, final)
         mask = Mask.between(init, final)
+        dynamics = recorder.dynamics.summary().to_dict() | {"every": config.measurement.every}
+        # SGD has no bound on a step in terms of the learning rate.
+        reach = recorder.sum_lr if config.algorithm.optimizer == "adamw" else None
+        held_init = init if held == export else _held(spec, held)
+        seen = views(held_init, named_weights(model), reach, export)
+        del held_init
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(init[name])
@@ -145,6 +152,8 @@ def run(values: dict[str, Any]) -> None:
         "evaluation": {"before": _scores(before), "after": _scores(after)},
         "data": {"nll": nll, "examples": setting.data.seen, "tokens": setting.data.tokens},
         "seconds": {phase: round(value, 4) for phase, value in seconds.items()},
+        "dynamics": dynamics,
+        "views": seen.to_dict(),
         **summary(comparison),
     }
     write_atomic(spec.result, json.dumps(result, indent=1))
@@ -194,6 +203,11 @@ def _device(spec: RunSpec) -> torch.device:
 def _export(model: torch.nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
     """A copy of the weights in the export dtype, which later steps of the optimizer leave alone."""
     return {name: tensor.clone() for name, tensor in named_weights(model, dtype).items()}
+
+
+def _held(spec: RunSpec, dtype: torch.dtype) -> Weights:
+    """The init as training held it, once more from disk: no copy of it is kept while the run trains."""
+    return named_weights(AutoModelForCausalLM.from_pretrained(spec.init, dtype=dtype, local_files_only=True))
 
 
 def _scores(scores: dict[str, Score]) -> dict[str, Any]:

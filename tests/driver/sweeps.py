@@ -26,7 +26,7 @@ def make_plan(*overrides: str) -> Plan:
 def make_result(run: Run, **changes: Any) -> dict[str, Any]:
     """What a finished run writes."""
     score = {"reward": 0.5, "accuracy": 0.5, "accuracy_se": 0.1, "n": 64}
-    result = {
+    result: dict[str, Any] = {
         "run_id": run.run_id,
         "status": "done",
         "error": None,
@@ -45,6 +45,22 @@ def make_result(run: Run, **changes: Any) -> dict[str, Any]:
         "density": {
             "bitwise": 0.25,
             "abs": {f"{tau:g}": 0.25 for tau in run.config.measurement.tolerances},
+        },
+    }
+    counts: dict[str, Any] = {"cancelled_of_n": 0.0625, "cancelled_of_ever": 0.2}
+    result |= {
+        "views": {
+            "density": {"bfloat16": 0.25, "float16": 0.5, "float32": 1.0},
+            "energy": {"50": 0.01, "90": 0.1, "99": 0.5},
+            "participation": 0.3,
+            "reachable": 0.75,
+        },
+        "dynamics": {
+            "counts": counts,
+            "at_snapshots": {name: value / 2 for name, value in counts.items()},
+            "density_step": 0.03125,
+            "density_ever": 0.3125,
+            **{"coherence": 0.5, "coherence_held": 0.375, "growth": 0.9, "growth_held": None},
         },
     }
     return result | changes

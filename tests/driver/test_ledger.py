@@ -30,6 +30,10 @@ def test_runs_parquet_has_every_factor_and_result_as_a_column(tmp_path: Path) ->
     assert (done["accuracy_greedy_before"], done["accuracy_greedy_after"]) == (0.5, 0.75)
     assert (done["reward_before"], done["reward_after"]) == (0.5, 0.625)
     assert (done["density_bitwise"], done["density_1e-05"], done["n"]) == (0.25, 0.25, 100)
+    assert (done["density_fp16"], done["density_fp32"], done["energy_90"], done["reachable"]) == (0.5, 1.0, 0.1, 0.75)
+    assert (done["density_step"], done["density_ever"]) == (0.03125, 0.3125)
+    assert (done["cancelled_of_n"], done["cancelled_of_ever_at_snapshots"]) == (0.0625, 0.1)
+    assert (done["coherence_held"], done["growth_held"]) == (0.375, None)
     assert failed["error"] == "RunError: loss is nan at step 3"
     assert failed["density_bitwise"] is None
     assert set(done) == set(runs_schema(plan).names)

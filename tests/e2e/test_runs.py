@@ -178,6 +178,16 @@ def test_a_run_writes_what_restores_its_final(
     assert sum(part["changed_bitwise"] for part in result["by_module"].values()) == mask.k
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert lines[-1]["density"] == mask.density
+    counts = result["dynamics"]["counts"]
+    assert (counts["n"], counts["effective"]) == (mask.n, mask.k)
+    assert counts["ever"] == counts["effective"] + counts["cancelled"] == round(lines[-1]["density_ever"] * mask.n)
+    assert result["dynamics"]["moves"] == sum(round(line["density_step"] * mask.n) for line in lines)
+    assert result["dynamics"]["at_snapshots"] == counts  # of three steps each is one
+    assert 0 < result["dynamics"]["coherence_held"] <= 1
+    # Of weights held in the dtype of export, or exactly representable in it at the init, the export's view is a mask.
+    assert result["views"]["density"]["float32" if config.precision == "fp32" else "bfloat16"] == mask.density
+    assert mask.density <= result["views"]["density"]["float32"]
+    assert (result["views"]["reachable"] is None) == (config.algorithm.optimizer == "sgd")
     assert all(line["grad_norm"] > 0 for line in lines)
     assert result["steps"] == 3
     assert 0 < result["data"]["nll"] < 5
