@@ -82,8 +82,8 @@ def energy_masks(init: Weights, final: Weights, shares: Sequence[float]) -> dict
         magnitudes.append(delta[positions[name]])
     flat = np.concatenate(magnitudes) if magnitudes else np.empty(0)
     order = np.argsort(-flat, kind="stable")
-    # Relative to the largest, squares neither overflow nor vanish together.
-    energy = np.cumsum(np.square(flat[order] / flat.max(initial=0.0)) if flat.size else flat)
+    # Brought near 1, squares neither overflow nor vanish together; a power of two rounds nothing.
+    energy = np.cumsum(np.square(np.ldexp(flat[order], -np.frexp(flat.max(initial=0.0))[1])))
     masks = {}
     for share in shares:
         count = int(np.searchsorted(energy, share * energy[-1])) + 1 if flat.size else 0

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -101,6 +101,7 @@ def test_what_can_be_reached_in_bf16_but_not_stays_in_fp32() -> None:
     assert not reachable(near, 0.0, torch.bfloat16).any()
 
 
+@example(seed=285803, share=0.5, dtype=torch.bfloat16)  # two of energy 9 are half of 36: only without rounding
 @given(seed=st.integers(0, 10**6), share=st.sampled_from([0.1, 0.5, 0.9, 0.99, 1.0]), dtype=st.sampled_from(DTYPES))
 def test_no_smaller_set_holds_the_energy(seed: int, share: float, dtype: torch.dtype) -> None:
     rng = np.random.default_rng(seed)
