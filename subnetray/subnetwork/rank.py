@@ -14,6 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from subnetray.subnetwork.spectrum import (
+    Reals,
+    bound_rest,
+    range_basis,
+    singular_values,
+    squared_norm,
+    transposed_times,
+)
+
 _FP32 = float(np.finfo(np.float32).eps)
 _FP64 = float(np.finfo(np.float64).eps)
 
@@ -39,26 +48,65 @@ class Rank:
     energy_99: int
 
 
-def rank(blocks: Iterable[Tensor], shape: Sequence[int]) -> Rank:
-    """Ranks of the matrix of ``shape`` (rows, columns) that ``blocks`` make: of all its rows or of all its columns.
+@dataclass(frozen=True)
+class RankBounds:
+    """What ``directions`` random directions tell of the ranks of a matrix too large for all of its singular values.
 
-    Blocks are whole along the shorter side (rows, of a square one) and follow one another along the other, in any
-    order; ``[matrix]`` will do. Memory: two fp64 squares of the shorter side, and a block. σ² are eigenvalues of the
-    Gram matrix in fp64, so that σ below 2e-8·√full·σ1 cannot be told from 0: far below what ``numerical`` counts.
-
-    Raises ``ValueError`` where an entry is not finite, or too large to be squared in fp64.
+    ``captured`` is the share of Σσ² that the directions hold. ``numerical``, ``stable`` and ``energy_99`` (as in
+    :class:`Rank`) are (lowest, highest); the true ranks are within them with probability 1 - 1e-10.
     """
-    rows, columns = shape
-    tall = rows >= columns
+
+    full: int
+    directions: int
+    captured: float
+    numerical: tuple[int, int]
+    stable: tuple[float, float]
+    energy_99: tuple[int, int]
+
+
+def rank(blocks: Iterable[Tensor], shape: Sequence[int]) -> Rank:
+    """Ranks of the matrix of ``shape`` (rows, columns) that ``blocks`` make, from all its singular values.
+
+    Blocks, memory and errors as in :func:`subnetray.subnetwork.spectrum.singular_values`, whose precision is far below
+    what ``numerical`` counts.
+    """
+    return _rank(np.square(singular_values(blocks, shape)), max(shape))
+
+
+def rank_bounds(matrix: Tensor, directions: int) -> RankBounds:
+    """Bounds on the ranks of a matrix of any size, from a randomised subspace and a bound on what it leaves.
+
+    The subspace holds B = QQᵀA with σi(B) ≤ σi(A), and A = B + R with ‖R‖ ≤ r gives σi(A)² ≤ σi(B)² + r². Memory:
+    3 × ``directions`` × (rows + columns) fp64 numbers. Raises ``ValueError`` as :func:`rank` does.
+    """
+    rows, columns = matrix.shape
     full = min(rows, columns)
-    gram = torch.zeros(full, full, dtype=torch.float64)
-    for block in blocks:
-        wide = block.double() if tall else block.double().T
-        gram.addmm_(wide.T, wide)
-    if not gram.isfinite().all():
-        raise ValueError("a matrix with entries that are not finite, or too large to be squared in fp64, has no rank")
-    squares = np.maximum(torch.linalg.eigvalsh(gram).numpy()[::-1], 0.0)
-    return _rank(squares, max(rows, columns))
+    total = squared_norm(matrix)
+    basis = range_basis(matrix, min(directions, full))
+    inside = transposed_times(matrix, basis)
+    if total == 0:
+        return RankBounds(full, basis.shape[1], math.nan, (0, 0), (math.nan, math.nan), (0, 0))
+    low = torch.linalg.svdvals(inside).square().numpy()
+    rest = bound_rest(matrix, basis) ** 2
+    high = low + rest
+    tolerance = (max(rows, columns) * _FP32) ** 2
+    # Beyond the directions every σ² is at most ``rest``, and together they are what the directions do not hold.
+    at_least = np.cumsum(high)
+    missing = 0.99 * total - at_least[-1]
+    fewest = int(np.searchsorted(at_least, 0.99 * total)) + 1 if missing <= 0 else low.size + math.ceil(missing / rest)
+    held = np.cumsum(low)
+    most = int(np.searchsorted(held, 0.99 * total)) + 1 if held[-1] >= 0.99 * total else full
+    return RankBounds(
+        full=full,
+        directions=low.size,
+        captured=min(1.0, float(held[-1]) / total),
+        numerical=(
+            int(np.count_nonzero(low > tolerance * high[0])),
+            int(np.count_nonzero(high > tolerance * low[0])) if rest <= tolerance * low[0] else full,
+        ),
+        stable=(total / float(high[0]), total / float(low[0])),
+        energy_99=(min(fewest, most), most),
+    )
 
 
 def shuffled(blocks: Iterable[Tensor], seed: int) -> Iterator[Tensor]:
@@ -68,7 +116,7 @@ def shuffled(blocks: Iterable[Tensor], seed: int) -> Iterator[Tensor]:
         yield block.reshape(-1)[torch.from_numpy(rng.permutation(block.numel()))].reshape(block.shape)
 
 
-def _rank(squares: np.ndarray[tuple[int], np.dtype[np.float64]], longer: int) -> Rank:
+def _rank(squares: Reals, longer: int) -> Rank:
     largest = float(squares[0]) if squares.size else 0.0
     if largest == 0:
         return Rank(squares.size, 0, math.nan, math.nan, 0)

@@ -11,17 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from subnetray.subnetwork.rank import rank, shuffled
-
-
-def _with_values(values: list[float], rows: int, columns: int, seed: int) -> Tensor:
-    """A matrix of these singular values (and zeros)."""
-    generator = torch.Generator().manual_seed(seed)
-    left, right = (
-        torch.linalg.qr(torch.randn(size, len(values), generator=generator, dtype=torch.float64))[0]
-        for size in (rows, columns)
-    )
-    return left @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ right.T
+from subnetray.subnetwork import rank, rank_bounds, shuffled
+from tests.subnetwork.matrices import random_mask, with_values
 
 
 @given(
@@ -39,7 +30,7 @@ def test_ranks_are_those_of_the_singular_values(
         data.draw(st.lists(st.floats(0.01, 1.0), min_size=1, max_size=min(rows, columns))),
         reverse=True,
     )
-    delta = scale * _with_values(values, rows, columns, seed)
+    delta = scale * with_values(values, rows, columns, seed)
     found = rank([delta], delta.shape)
     squares = np.square(values)
     shares = np.array(values) / sum(values)
@@ -78,7 +69,7 @@ def test_blocks_make_the_same_matrix(rows: int, columns: int, size: int, seed: i
 def test_small_singular_values_count_down_to_the_tolerance_and_not_below() -> None:
     tolerance = 64 * float(np.finfo(np.float32).eps)
     for factor, counts in ((2.0, 2), (0.5, 1)):
-        delta = _with_values([1.0, factor * tolerance], 64, 16, seed=0)
+        delta = with_values([1.0, factor * tolerance], 64, 16, seed=0)
         assert rank([delta], delta.shape).numerical == counts
 
 
@@ -124,6 +115,53 @@ def test_a_random_mask_is_full_rank_and_so_says_nothing_but_a_low_rank_update_do
     measured, null = rank([sparse], sparse.shape), rank(shuffled([sparse], 0), sparse.shape)
     assert measured.numerical > 0.99 * 256
     assert measured.stable == pytest.approx(null.stable, rel=0.2)
-    low = _with_values([1.0] * 8, 256, 256, seed=1)
+    low = with_values([1.0] * 8, 256, 256, seed=1)
     assert rank([low], low.shape).energy_99 == 8
     assert rank(shuffled([low], 0), low.shape).energy_99 > 150
+
+
+@given(
+    rows=st.integers(1, 40),
+    columns=st.integers(1, 40),
+    decay=st.sampled_from([0.01, 0.5, 0.9, 1.0]),
+    directions=st.integers(1, 50),
+    scale=st.sampled_from([1e-20, 1.0, 1e20]),
+    seed=st.integers(0, 10**6),
+)
+def test_bounds_hold_the_exact_ranks(
+    rows: int, columns: int, decay: float, directions: int, scale: float, seed: int
+) -> None:
+    delta = scale * with_values([decay**i for i in range(min(rows, columns))], rows, columns, seed)
+    exact, found = rank([delta], delta.shape), rank_bounds(delta, directions)
+    assert (found.full, found.directions) == (exact.full, min(directions, exact.full))
+    for name in ("numerical", "energy_99"):
+        low, high = getattr(found, name)
+        assert low <= getattr(exact, name) <= high
+    assert found.stable[0] * (1 - 1e-9) <= exact.stable <= found.stable[1] * (1 + 1e-9)
+    best = np.square(np.linalg.svd(delta.numpy() / scale, compute_uv=False))
+    assert found.captured <= best[:directions].sum() / best.sum() + 1e-9
+    if directions >= exact.full:
+        assert found.energy_99[0] == found.energy_99[1]
+        assert found.captured == pytest.approx(1)
+
+
+def test_bounds_of_a_planted_update_are_its_ranks_and_those_of_a_random_mask_are_wide() -> None:
+    low = with_values([3.0, 2.0, 1.0, 1.0], 300, 200, seed=0)
+    exact, found = rank([low], low.shape), rank_bounds(low, 16)
+    assert found.numerical == (4, 4)
+    assert found.energy_99 == (exact.energy_99, exact.energy_99)
+    assert found.stable == pytest.approx((exact.stable, exact.stable))
+    scattered = random_mask(300, 200, 0.05, seed=0).double()
+    found = rank_bounds(scattered, 16)
+    assert found.numerical == (16, 200)
+    assert found.energy_99[0] > 16
+    assert found.energy_99[1] == 200
+    assert found.captured < 0.5
+
+
+def test_bounds_of_what_has_no_rank() -> None:
+    found = rank_bounds(torch.zeros(5, 3), 2)
+    assert (found.numerical, found.energy_99) == ((0, 0), (0, 0))
+    assert math.isnan(found.captured)
+    with pytest.raises(ValueError, match="has no rank"):
+        rank_bounds(torch.tensor([[math.inf, 1.0]]), 1)
