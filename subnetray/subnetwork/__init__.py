@@ -6,9 +6,26 @@ Tensors in, dataclasses out; nothing here imports Ray, TRL, vLLM, W&B or transfo
 from __future__ import annotations
 
 from subnetray.subnetwork.delta import Delta, DeltaError, compose
+from subnetray.subnetwork.distance import energy_masks, exceeds_relative, exceeds_ulps, reachable
+from subnetray.subnetwork.energy import Concentration, concentration
+from subnetray.subnetwork.geometry import (
+    Enrichment,
+    Geometry,
+    Profile,
+    SpectralDrift,
+    enrichment,
+    matrix_geometry,
+    principal_weights,
+    profile,
+    profile_correlation,
+    small_weights,
+    spectral_drift,
+)
 from subnetray.subnetwork.mask import Mask
 from subnetray.subnetwork.nulls import PairCounts, Strata, pair_counts, tensor_strata, ulp_strata
 from subnetray.subnetwork.overlap import Agreement, Overlap, OverlapCounts, agreement, statistics
+from subnetray.subnetwork.rank import Rank, RankBounds, rank, rank_bounds, shuffled
+from subnetray.subnetwork.spectrum import Spectrum, decompose, principal_angles, singular_values
 from subnetray.subnetwork.storage import CorruptFileError
 from subnetray.subnetwork.visible import Comparison, MismatchError, compare, count_changed
 from subnetray.subnetwork.weights import Weights, named_weights, weights_hash
@@ -16,22 +33,48 @@ from subnetray.subnetwork.weights import Weights, named_weights, weights_hash
 __all__ = [
     "Agreement",
     "Comparison",
+    "Concentration",
     "CorruptFileError",
     "Delta",
     "DeltaError",
+    "Enrichment",
+    "Geometry",
     "Mask",
     "MismatchError",
     "Overlap",
     "OverlapCounts",
     "PairCounts",
+    "Profile",
+    "Rank",
+    "RankBounds",
+    "SpectralDrift",
+    "Spectrum",
     "Strata",
     "Weights",
     "agreement",
     "compare",
     "compose",
+    "concentration",
     "count_changed",
+    "decompose",
+    "energy_masks",
+    "enrichment",
+    "exceeds_relative",
+    "exceeds_ulps",
+    "matrix_geometry",
     "named_weights",
     "pair_counts",
+    "principal_angles",
+    "principal_weights",
+    "profile",
+    "profile_correlation",
+    "rank",
+    "rank_bounds",
+    "reachable",
+    "shuffled",
+    "singular_values",
+    "small_weights",
+    "spectral_drift",
     "statistics",
     "tensor_strata",
     "ulp_strata",
