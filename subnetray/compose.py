@@ -7,6 +7,7 @@ working-directory and logging side effects out.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,13 +27,18 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, KeyValidation
 from yaml import YAMLError
 
 from subnetray import config as schema
-from subnetray.config import ConfigError, RunConfig, SweepConfig
+from subnetray.config import ConfigError, PairsConfig, RunConfig, SweepConfig
 
 GROUPS = ("algorithm", "cluster", "grid", "model", "rollout", "task", "tracking")
 
 _SECTIONS = ("model", "task", "algorithm", "rollout", "evaluation", "measurement")
 RUN_KEYS = (*_SECTIONS, "precision", "seed")
-_ROOT_KEYS = frozenset((*RUN_KEYS, "grid", "cluster", "tracking", "out", "cache", "dry_run", "resume"))
+# The files in conf/ that a command line starts from, and their keys: a sweep of runs, or a comparison of pairs.
+_SWEEP, _PAIRS = "config", "checkpoints"
+_ROOT_KEYS = {
+    _SWEEP: frozenset((*RUN_KEYS, "grid", "cluster", "tracking", "out", "cache", "dry_run", "resume")),
+    _PAIRS: frozenset(each.name for each in dataclasses.fields(PairsConfig)),
+}
 
 # OmegaConf's names of the types of values, in words.
 _TYPES = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false", "String": "text"}
@@ -110,6 +116,17 @@ class Composer:
                 resume=str(node.resume),
             )
 
+    def pairs(self, overrides: Sequence[str]) -> PairsConfig | None:
+        """The whole config of a command line whose grid is one of pairs of checkpoints; None if it is not.
+
+        Raises ConfigError with one sentence.
+        """
+        with self._one_sentence():
+            grid = [str(each.input_line) for each in parse(overrides) if each.key_or_group == "grid"]
+            if not grid or "pairs" not in (self._compose(grid, _PAIRS).get("grid") or {}):
+                return None
+            return _pairs(self._compose(overrides, _PAIRS))
+
     def runs(self, overrides: Sequence[Sequence[str]]) -> Iterator[RunConfig]:
         """One run config for each list of overrides. Raises ConfigError with one sentence."""
         for each in overrides:
@@ -130,7 +147,7 @@ class Composer:
         names = {item.name for folder in folders if folder.is_dir() for item in folder.iterdir()}
         return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
-    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+    def _compose(self, overrides: Sequence[str], root: str = _SWEEP) -> DictConfig:
         parsed = parse(overrides)
         for override in parsed:
             self._check(override)
@@ -138,20 +155,20 @@ class Composer:
         # as Hydra sets them, on a copy of what the choices compose to.
         values = [override for override in parsed if _is_value(override)]
         choices = tuple(str(override.input_line) for override in parsed if not _is_value(override))
-        if choices not in self._composed:
-            self._composed[choices] = self._compose_choices(choices)
-        node = copy.deepcopy(self._composed[choices])
+        if (root, *choices) not in self._composed:
+            self._composed[root, *choices] = self._compose_choices(root, choices)
+        node = copy.deepcopy(self._composed[root, *choices])
         for override in values:
             OmegaConf.update(node, override.key_or_group, override.value(), merge=True)
         return node
 
-    def _compose_choices(self, choices: Sequence[str]) -> DictConfig:
+    def _compose_choices(self, root: str, choices: Sequence[str]) -> DictConfig:
         GlobalHydra.instance().clear()
         with hydra.initialize_config_module("subnetray.conf", version_base="1.3"):
-            node = hydra.compose("config", overrides=[*self._search, *choices])
+            node = hydra.compose(root, overrides=[*self._search, *choices])
         for key in map(str, node):
-            if key not in _ROOT_KEYS:
-                raise ConfigError(f"there is no config key {key}: choose one of {', '.join(sorted(_ROOT_KEYS))}")
+            if key not in _ROOT_KEYS[root]:
+                raise ConfigError(f"there is no config key {key}: choose one of {', '.join(sorted(_ROOT_KEYS[root]))}")
         return node
 
     def _check(self, override: Override) -> None:
@@ -263,6 +280,18 @@ def _grid(node: DictConfig) -> schema.Grid | None:
             raise ConfigError(f"grid.factors.{name!s} must be a table of about, baseline and levels, not {factor!r}")
         holder.grid.factors[name] = _structured(schema.Factor)
     return _typed(OmegaConf.merge(holder, {"grid": node.grid}).grid)
+
+
+def _pairs(node: DictConfig) -> PairsConfig:
+    # As for the factors of a grid: the nodes of frozen dataclasses, made writable one by one.
+    whole = _structured(PairsConfig)
+    whole.grid = _structured(schema.PairGrid)
+    pairs = OmegaConf.select(node, "grid.pairs")
+    for name, pair in pairs.items() if isinstance(pairs, DictConfig) else ():
+        if not isinstance(pair, DictConfig):
+            raise ConfigError(f"grid.pairs.{name!s} must be a table of init and final, not {pair!r}")
+        whole.grid.pairs[name] = _structured(schema.CheckpointPair)
+    return _typed(OmegaConf.merge(whole, node))
 
 
 def _keys(node: DictConfig, prefix: str) -> Iterator[str]:

@@ -23,12 +23,12 @@ from typing import Any
 import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from subnetray.checkpoints import Difference, compare_checkpoints, open_checkpoint
 from subnetray.checkpoints.description import describe
 from subnetray.checkpoints.match import match
+from subnetray.checkpoints.progress import progress_bar
 from subnetray.compose import parse
 from subnetray.config import ConfigError
 from subnetray.files import write_atomic
@@ -117,21 +117,9 @@ def _run(config: DiffConfig) -> tuple[float, Difference]:
         init = stack.enter_context(open_checkpoint(locate_weights(config.init, "init", _say), "init"))
         final = stack.enter_context(open_checkpoint(locate_weights(config.final, "final", _say), "final"))
         total = sum(each.n for each in match(init, final)[0])
-        bar = stack.enter_context(
-            Progress(
-                TextColumn("comparing"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f} %"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-        )
-        task = bar.add_task("", total=total)
+        progress = stack.enter_context(progress_bar("comparing", total))
         out = None if config.out is None else Path(config.out)
-        difference = compare_checkpoints(
-            init, final, config.tolerances, dtype, threads, out, lambda n: bar.advance(task, n)
-        )
+        difference = compare_checkpoints(init, final, config.tolerances, dtype, threads, out, progress)
     return time.perf_counter() - began, difference
 
 

@@ -1,5 +1,7 @@
 """``python -m subnetray.sweep +grid=NAME``: run every cell of a grid, measure it, and write the answer.
 
+A grid of pairs (``+grid=checkpoints``) compares checkpoints that exist instead.
+
 Exit codes: 0 all runs are done; 1 some failed (the rest are done and reported); 2 bad input, found before work began.
 """
 
@@ -11,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from subnetray.compose import Composer
-from subnetray.config import ConfigError, SweepConfig
+from subnetray.config import ConfigError, PairsConfig, SweepConfig
 from subnetray.driver import estimate, machine
 from subnetray.driver.execute import directory_of, execute, pending
 from subnetray.driver.ledger import Ledger
@@ -27,7 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, such as +grid=origins")
     options = parser.parse_intermixed_args(arguments)
     try:
-        sweep, planned = plan(Composer(options.config_dir), options.overrides)
+        composer = Composer(options.config_dir)
+        if (pairs := composer.pairs(options.overrides)) is not None:
+            return _compare(pairs)
+        sweep, planned = plan(composer, options.overrides)
         if sweep.dry_run:
             _show(sweep, planned)
             return 0
@@ -37,6 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _compare(config: PairsConfig) -> int:
+    """A grid of pairs of checkpoints: compare them instead of running anything."""
+    # Here, as planning a sweep needs no torch.
+    from subnetray.driver import comparisons
+
+    if config.dry_run:
+        comparisons.show(config, _say)
+        return 0
+    try:
+        return 1 if comparisons.execute(config, _say) else 0
+    except OSError as error:
+        # The report could not be written; what is finished is whole, and the same command goes on from there.
+        print(f"subnetray: {error}", file=sys.stderr)
+        return 1
 
 
 def _show(sweep: SweepConfig, planned: Plan) -> None:

@@ -56,7 +56,9 @@ def test_every_file_of_a_group_can_be_chosen(composer: Composer, group: str) -> 
 
 def test_every_grid_can_be_chosen(composer: Composer) -> None:
     for name in composer.choices("grid"):
-        grid = composer.sweep([f"+grid={name}"]).grid
+        pairs = composer.pairs([f"+grid={name}"])
+        grid = composer.sweep([f"+grid={name}"]).grid if pairs is None else pairs.grid
+        assert (name == "checkpoints") == (pairs is not None)
         assert grid is not None
         assert grid.name == name
 
@@ -156,7 +158,7 @@ def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentenc
         ("task=nope", "task=nope is unknown: choose one of arithmetic, multiplication"),
         ("cluster=nope", "cluster=nope is unknown: choose one of gpu, laptop"),
         ("tracking=nope", "tracking=nope is unknown: choose one of disabled, offline, online"),
-        ("+grid=nope", "grid=nope is unknown: choose one of origins, smoke"),
+        ("+grid=nope", "grid=nope is unknown: choose one of checkpoints, origins, smoke"),
         ("grid=origins", "grid=origins must be written +grid=origins"),
         ("grid.seeds=[0]", "grid needs a grid: name one with +grid=NAME"),
         ("+grid=origins grid.seeds=3", "grid.seeds must be a list, as in grid.seeds=[0]"),

@@ -2,7 +2,8 @@
 
 That is what DeepSeek-V3's own conversion and transformers do (``X`` with ``X_scale_inv``, one fp32 factor a block of
 ``quantization_config.weight_block_size`` in config.json), and compressed-tensors with ``X`` and ``X_scale`` (one factor
-a tensor or an output channel). Both names hold what a code is multiplied by.
+a tensor or an output channel). Both names hold what a code is multiplied by. A block whose scale changed is changed
+throughout, whatever its codes.
 """
 
 from __future__ import annotations

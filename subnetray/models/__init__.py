@@ -9,7 +9,7 @@ from typing import Any
 from subnetray.config import EmbeddedModel, PretrainedModel
 from subnetray.models import embedded, pretrained
 from subnetray.models.cache import default_cache
-from subnetray.models.pretrained import locate_weights
+from subnetray.models.pretrained import locate_weights, weights_fingerprint
 
 
 def check(config: EmbeddedModel | PretrainedModel) -> None:
@@ -38,4 +38,4 @@ def prepare(config: EmbeddedModel | PretrainedModel, cache_dir: Path, log: Calla
     return pretrained.prepare(config, log)
 
 
-__all__ = ["check", "default_cache", "locate_weights", "model_key", "prepare"]
+__all__ = ["check", "default_cache", "locate_weights", "model_key", "prepare", "weights_fingerprint"]

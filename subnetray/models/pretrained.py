@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,12 @@ def prepare(config: PretrainedModel, log: Callable[[str], None]) -> Path:
     return directory
 
 
-def locate_weights(text: str, key: str, log: Callable[[str], None]) -> Path:
+def locate_weights(text: str, key: str, log: Callable[[str], None], fetch: bool = True) -> Path:
     """Return the file or directory that ``text`` names, or where the hub's snapshot of that id lies.
 
-    Of a repository on the hub only the weights are fetched, and pickled ones only if there are no others. Raises
-    ``ConfigError`` naming ``key``; what the files hold is not looked at.
+    Of a repository on the hub only the weights are fetched (or, without ``fetch``, looked for on this machine), and
+    pickled ones only if there are no others. Raises ``ConfigError`` naming ``key``; what the files hold is not looked
+    at.
     """
     path = Path(text).expanduser()
     if path.exists():
@@ -69,9 +70,10 @@ def locate_weights(text: str, key: str, log: Callable[[str], None]) -> Path:
         raise ConfigError(
             f"{key} must be a local directory or file, or a Hugging Face id such as Qwen/Qwen2.5-0.5B, not {text!r}"
         )
-    log(f"fetching {text} from the Hugging Face hub, unless it is on this machine already")
+    if fetch:
+        log(f"fetching {text} from the Hugging Face hub, unless it is on this machine already")
     for patterns in _WEIGHTS:
-        path = _download(text, None, patterns, key)
+        path = _download(text, None, patterns, key, fetch)
         if any(path.glob(patterns[-1])):
             return path
     raise ConfigError(f"{key}: {text} on the Hugging Face hub has no weights ({' or '.join(p[-1] for p in _WEIGHTS)})")
@@ -105,8 +107,18 @@ def fingerprint(directory: Path) -> str:
     Of a weights file above 1 MiB it covers the size, the header and 256 evenly spaced blocks of 4 KiB: enough to
     tell two trained models apart in milliseconds, not a guard against forgery.
     """
+    return _fingerprint({path for pattern in _PATTERNS for path in directory.glob(pattern)})
+
+
+def weights_fingerprint(path: Path) -> str:
+    """What :func:`fingerprint` is to a model, of weights alone: a file's, or those of a directory with its config."""
+    names = ("config.json", "*.safetensors", "*.index.json", "pytorch_model*.bin")
+    return _fingerprint({path} if path.is_file() else {file for name in names for file in path.glob(name)})
+
+
+def _fingerprint(files: Iterable[Path]) -> str:
     total = hashlib.sha256()
-    for path in sorted({path for pattern in _PATTERNS for path in directory.glob(pattern)}):
+    for path in sorted(files):
         total.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         total.update(_digest(path))
     return total.hexdigest()
@@ -114,12 +126,13 @@ def fingerprint(directory: Path) -> str:
 
 def _digest(path: Path) -> bytes:
     size = path.stat().st_size
-    if path.suffix != ".safetensors" or size <= _BLOCK * _BLOCKS:
+    if path.suffix not in (".safetensors", ".bin") or size <= _BLOCK * _BLOCKS:
         return hashlib.sha256(path.read_bytes()).digest()
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-        digest.update(file.read(min(header, size)))
+        if path.suffix == ".safetensors":
+            header = int.from_bytes(file.read(8), "little")
+            digest.update(file.read(min(header, size)))
         for block in range(_BLOCKS):
             file.seek(block * (size - _BLOCK) // (_BLOCKS - 1))
             digest.update(file.read(_BLOCK))
@@ -138,14 +151,20 @@ def _local(config: PretrainedModel) -> Path | None:
     )
 
 
-def _download(repository: str, revision: str | None, patterns: list[str], key: str) -> Path:
+def _download(repository: str, revision: str | None, patterns: list[str], key: str, fetch: bool = True) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError
 
     what = repository if revision is None else f"{repository} at revision {revision}"
     try:
         return Path(
-            snapshot_download(repository, revision=revision, allow_patterns=patterns, ignore_patterns=_DUPLICATES)
+            snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=patterns,
+                ignore_patterns=_DUPLICATES,
+                local_files_only=not fetch,
+            )
         )
     except GatedRepoError as error:
         raise ConfigError(

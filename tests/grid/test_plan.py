@@ -125,9 +125,11 @@ def test_a_mistake_is_found_before_any_run(composer: Composer, overrides: list[s
 
 
 def test_a_grid_must_be_named(composer: Composer) -> None:
-    with pytest.raises(ConfigError, match=r"^no grid is named: write \+grid=NAME with one of origins, smoke$"):
+    with pytest.raises(
+        ConfigError, match=r"^no grid is named: write \+grid=NAME with one of checkpoints, origins, smoke$"
+    ):
         plan(composer, [])
-    with pytest.raises(ConfigError, match=r"^grid=nope is unknown: choose one of origins, smoke$"):
+    with pytest.raises(ConfigError, match=r"^grid=nope is unknown: choose one of checkpoints, origins, smoke$"):
         plan(composer, ["+grid=nope"])
 
 
@@ -142,7 +144,7 @@ def test_the_grids_of_a_user_s_own_directory(tmp_path: Path) -> None:
     (tmp_path / "grid").mkdir()
     (tmp_path / "grid" / "mine.yaml").write_text("# @package grid\ndefaults: [smoke, _self_]\nname: mine\nseeds: [4]\n")
     composer = Composer(tmp_path)
-    assert composer.choices("grid") == ["mine", "origins", "smoke"]
+    assert composer.choices("grid") == ["checkpoints", "mine", "origins", "smoke"]
     sweep, planned = plan(composer, ["+grid=mine"])
     assert sweep.grid is not None
     assert sweep.grid.name == "mine"

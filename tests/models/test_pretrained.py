@@ -158,8 +158,10 @@ def test_pickled_weights_are_fetched_only_if_there_are_no_others(
         "x.py",
     ]
 
-    def download(_: str, revision: str | None, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
-        assert revision is None
+    def download(
+        _: str, revision: str | None, allow_patterns: list[str], ignore_patterns: list[str], local_files_only: bool
+    ) -> str:
+        assert (revision, local_files_only) == (None, False)
         for name in filter_repo_objects(remote, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns):
             (tmp_path / name).touch()
         return str(tmp_path)
@@ -186,3 +188,14 @@ def test_an_id_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: py
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match=r"^init must be a local directory or file, or a Hugging Face id"):
         models.locate_weights("no/such/file", "init", lambda _: None)
+
+
+def test_a_fingerprint_of_weights_is_of_no_other_file(tmp_path: Path) -> None:
+    one = write(tmp_path / "one")
+    before = models.weights_fingerprint(one)
+    (one / "tokenizer.json").write_text('{"version": 1}')
+    assert models.weights_fingerprint(one) == before != models.weights_fingerprint(write(tmp_path / "two", 1.0))
+    (one / "config.json").write_text('{"model_type": "llama"}')
+    assert models.weights_fingerprint(one) != before
+    file = one / "model.safetensors"
+    assert models.weights_fingerprint(file) != models.weights_fingerprint(tmp_path / "two" / "model.safetensors")
