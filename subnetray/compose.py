@@ -66,6 +66,7 @@ def _register() -> None:
     for group, name, node in (
         ("model", "schema_embedded", schema.EmbeddedModel),
         ("model", "schema_pretrained", schema.PretrainedModel),
+        ("model", "schema_smollm2", schema.SmolLM2Model),
         ("task", "schema_arithmetic", schema.ArithmeticTask),
         ("algorithm", "schema_grpo", schema.GRPO),
         ("algorithm", "schema_sft", schema.SFT),

