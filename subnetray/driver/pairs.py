@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,15 @@ import torch
 from safetensors.torch import load_file
 
 from subnetray.subnetwork.mask import Mask
-from subnetray.subnetwork.nulls import Strata, pair_counts, ulp_strata
-from subnetray.subnetwork.overlap import OverlapCounts, odds_ratio, statistics
+from subnetray.subnetwork.nulls import PairCounts, pair_counts
+from subnetray.subnetwork.overlap import OverlapCounts, statistics
+from subnetray.subnetwork.strata import Arranged, Strata, ulp_strata
 from subnetray.subnetwork.weights import Weights
 
 _WHOLE = ("n", "k1", "k2", "k12")
 _REAL = (
-    *("o1", "o2", "jaccard", "kappa"),
-    *(f"{null}_{value}" for null in ("uniform", "ulp") for value in ("expected", "excess", "odds_ratio")),
+    *("o1", "o2", "overlap_coefficient", "jaccard", "dice", "kappa", "kappa_max", "phi", "enrichment"),
+    *(f"{null}_{value}" for null in ("uniform", "tensor", "ulp") for value in ("expected", "excess", "odds_ratio")),
 )
 SCHEMA = pa.schema(
     [("run_a", pa.string()), ("run_b", pa.string()), ("same_init", pa.bool_())]
@@ -26,64 +30,64 @@ SCHEMA = pa.schema(
     + [(name, pa.float64()) for name in _REAL]
 )
 
-# Masks are kept in memory up to this many bytes in all, and read again beyond it.
+# Arranged masks are kept in memory up to this many bytes in all, and read and arranged again beyond it.
 _CACHE_BYTES = 1 << 30
+# Runs that a new one is counted with at a time: bounds what is read again.
+_TOGETHER = 64
+
+
+@dataclass(frozen=True)
+class _Run:
+    run_id: str
+    mask: Path
+    init: Path
+    shapes: Mapping[str, tuple[int, ...]]
 
 
 class Pairs:
-    """Compares each run that is added with all that were before."""
+    """Compares each run that is added with all that were before, for which it arranges the mask of the new one only."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
-        self._runs: list[tuple[str, Path, Path]] = []  # run id, its mask's file, its init's directory
-        self._masks: dict[Path, Mask] = {}
+        self._runs: list[_Run] = []
         self._strata: dict[tuple[Path, Path], Strata] = {}
+        self._arranged: dict[tuple[Path, Path, Path], Arranged] = {}  # by mask and the inits of its strata
 
     def add(self, run_id: str, mask: Path, init: Path) -> None:
         """Add a finished run: the file of its mask, and the directory of the init that it started from."""
-        new = self._mask(mask)
+        bits = Mask.load(mask)
+        new = _Run(run_id, mask, init, bits.shapes)
         # Runs on the same two inits share strata; each group is counted in one pass.
-        groups: dict[Path, list[tuple[str, Path]]] = {}
-        for other_id, other_mask, other_init in self._runs:
-            groups.setdefault(other_init, []).append((other_id, other_mask))
+        groups: dict[Path, list[_Run]] = {}
+        for other in self._runs:
+            if other.shapes == new.shapes:
+                groups.setdefault(other.init, []).append(other)
         for other_init, others in groups.items():
-            for start in range(0, len(others), 64):
-                part = others[start : start + 64]
-                masks = [self._mask(path) for _, path in part]
-                comparable = [(other, m) for (other, _), m in zip(part, masks, strict=True) if m.shapes == new.shapes]
-                if not comparable:
-                    continue
-                counts = pair_counts(self._strata_of(other_init, init, new), [m for _, m in comparable], [new])
-                for index, (other_id, _) in enumerate(comparable):
-                    self.rows.append(
-                        _row(
-                            other_id,
-                            run_id,
-                            OverlapCounts(
-                                counts.n, int(counts.k1[index]), int(counts.k2[0]), int(counts.k12[index, 0])
-                            ),
-                            expected=float(counts.expected[index, 0]),
-                            mantel_haenszel=float(counts.odds_ratio[index, 0]),
-                            same_init=other_init == init,
-                        )
-                    )
-        self._runs.append((run_id, mask, init))
+            # Strata of two inits are the same in either order of the two.
+            inits = min(init, other_init), max(init, other_init)
+            column = self._arrange(new, inits, bits)
+            for start in range(0, len(others), _TOGETHER):
+                part = others[start : start + _TOGETHER]
+                counts = pair_counts([self._arrange(other, inits) for other in part], [column])
+                for index, other in enumerate(part):
+                    same = {"run_a": other.run_id, "run_b": run_id, "same_init": other_init == init}
+                    self.rows.append(same | _columns(counts, index))
+        self._runs.append(new)
 
-    def _mask(self, path: Path) -> Mask:
-        if (known := self._masks.get(path)) is not None:
+    def _arrange(self, run: _Run, inits: tuple[Path, Path], mask: Mask | None = None) -> Arranged:
+        key = (run.mask, *inits)
+        if (known := self._arranged.get(key)) is not None:
             return known
-        mask = Mask.load(path)
-        held = sum(bits.nbytes for kept in self._masks.values() for bits in kept.bits.values())
-        if held + mask.n // 8 <= _CACHE_BYTES:
-            self._masks[path] = mask
-        return mask
-
-    def _strata_of(self, first: Path, second: Path, like: Mask) -> Strata:
-        key = (first, second)
-        if key not in self._strata:
-            a = load_weights(first, like)
-            self._strata[key] = ulp_strata(a) if first == second else ulp_strata(a, load_weights(second, like))
-        return self._strata[key]
+        mask = mask or Mask.load(run.mask)
+        if inits not in self._strata:
+            first, second = inits
+            weights = load_weights(first, mask)
+            self._strata[inits] = ulp_strata(weights, None if first == second else load_weights(second, mask))
+        arranged = self._strata[inits].arrange(mask)
+        held = sum(kept.words.nbytes for kept in self._arranged.values())
+        if held + arranged.words.nbytes <= _CACHE_BYTES:
+            self._arranged[key] = arranged
+        return arranged
 
 
 def load_weights(directory: Path, like: Mask) -> Weights:
@@ -96,25 +100,12 @@ def load_weights(directory: Path, like: Mask) -> Weights:
     return {name: stored[name].to(torch.bfloat16) for name in like.shapes}
 
 
-def _row(
-    run_a: str, run_b: str, counts: OverlapCounts, expected: float, mantel_haenszel: float, same_init: bool
-) -> dict[str, Any]:
-    n, k1, k2, k12 = counts.n, counts.k1, counts.k2, counts.k12
-    overlap = statistics(counts)
-    uniform = k1 * k2 / n
-    return {
-        "run_a": run_a,
-        "run_b": run_b,
-        "same_init": same_init,
-        **{"n": n, "k1": k1, "k2": k2, "k12": k12},
-        "o1": overlap.o1,
-        "o2": overlap.o2,
-        "jaccard": overlap.jaccard,
-        "kappa": overlap.kappa,
-        "uniform_expected": uniform,
-        "uniform_excess": k12 - uniform,
-        "uniform_odds_ratio": odds_ratio(k12 * (n - k1 - k2 + k12), (k1 - k12) * (k2 - k12)),
-        "ulp_expected": expected,
-        "ulp_excess": k12 - expected,
-        "ulp_odds_ratio": mantel_haenszel,
-    }
+def _columns(counts: PairCounts, row: int) -> dict[str, Any]:
+    """The counts of one pair (of the only column) by the names of the table's columns."""
+    table = OverlapCounts(counts.n, int(counts.k1[row]), int(counts.k2[0]), int(counts.k12[row, 0]))
+    values = dataclasses.asdict(table) | dataclasses.asdict(statistics(table))
+    for name, null in (("uniform", counts.uniform), ("tensor", counts.tensor), ("ulp", counts.stratified)):
+        values[f"{name}_expected"] = float(null.expected[row, 0])
+        values[f"{name}_excess"] = float(null.excess[row, 0])
+        values[f"{name}_odds_ratio"] = float(null.odds_ratio[row, 0])
+    return {name: values[name] for name in (*_WHOLE, *_REAL)}

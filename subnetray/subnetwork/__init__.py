@@ -22,16 +22,18 @@ from subnetray.subnetwork.geometry import (
     spectral_drift,
 )
 from subnetray.subnetwork.mask import Mask
-from subnetray.subnetwork.nulls import PairCounts, Strata, pair_counts, tensor_strata, ulp_strata
+from subnetray.subnetwork.nulls import Null, PairCounts, pair_counts
 from subnetray.subnetwork.overlap import Agreement, Overlap, OverlapCounts, agreement, statistics
 from subnetray.subnetwork.rank import Rank, RankBounds, rank, rank_bounds, shuffled
 from subnetray.subnetwork.spectrum import Spectrum, decompose, principal_angles, singular_values
 from subnetray.subnetwork.storage import CorruptFileError
+from subnetray.subnetwork.strata import Arranged, Strata, strata_of, tensor_strata, ulp_ids, ulp_strata
 from subnetray.subnetwork.visible import Comparison, MismatchError, compare, count_changed
 from subnetray.subnetwork.weights import Weights, named_weights, weights_hash
 
 __all__ = [
     "Agreement",
+    "Arranged",
     "Comparison",
     "Concentration",
     "CorruptFileError",
@@ -41,6 +43,7 @@ __all__ = [
     "Geometry",
     "Mask",
     "MismatchError",
+    "Null",
     "Overlap",
     "OverlapCounts",
     "PairCounts",
@@ -76,7 +79,9 @@ __all__ = [
     "small_weights",
     "spectral_drift",
     "statistics",
+    "strata_of",
     "tensor_strata",
+    "ulp_ids",
     "ulp_strata",
     "weights_hash",
 ]

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from subnetray.subnetwork.bits import flat_integers
 from subnetray.subnetwork.mask import Mask
-from subnetray.subnetwork.nulls import Strata, pair_counts, ulp_strata
+from subnetray.subnetwork.nulls import pair_counts
 from subnetray.subnetwork.overlap import OverlapCounts
 from subnetray.subnetwork.spectrum import Spectrum, decompose, principal_angles, squared_norm
+from subnetray.subnetwork.strata import strata_of, ulp_ids
 from subnetray.subnetwork.visible import changed, require_same_layout
 
 # Shares of a matrix that count as principal or as small: LIFT's, and half of it.
@@ -142,7 +143,7 @@ def matrix_geometry(init: Tensor, final: Tensor, k: int | None = None, shares: t
     before = decompose(init, k)
     drift = spectral_drift(before, decompose(final, k), math.sqrt(squared_norm(final, less=init)))
     mask = changed(init, final)
-    ids = ulp_strata({"": init}).ids[""]
+    ids = ulp_ids(init)
     principal, principal_within_ulp, small = {}, {}, {}
     for share in shares:
         target = principal_weights(before, share)
@@ -164,7 +165,7 @@ def matrix_geometry(init: Tensor, final: Tensor, k: int | None = None, shares: t
 def profile(mask: Tensor, axis: int, strata: Ids | None = None) -> Profile:
     """Profile of a boolean matrix over its rows (``axis`` 0) or its columns (1).
 
-    ``strata`` (flat, C order, as :func:`ulp_strata` numbers them) is what lines are expected by; None: one stratum.
+    ``strata`` (flat, C order, as :func:`ulp_ids` numbers them) is what lines are expected by; None: one stratum.
     """
     rows, columns = mask.shape
     lines, length = (rows, columns) if axis == 0 else (columns, rows)
@@ -203,10 +204,13 @@ def profile_correlation(a: Profile, b: Profile) -> float:
 def enrichment(mask: Tensor, target: Tensor, strata: Ids | None = None) -> Enrichment:
     """Enrichment of a boolean matrix in another; ``strata`` as in :func:`profile`."""
     ids = np.zeros(mask.numel(), np.uint8) if strata is None else strata
-    found = pair_counts(Strata({"": ids}), [Mask.from_bools({"": mask})], [Mask.from_bools({"": target})])
+    order = strata_of({"": ids}, {"": tuple(mask.shape)})
+    one, two = (order.arrange(Mask.from_bools({"": bools})) for bools in (mask, target))
+    found = pair_counts([one], [two])
     counts = OverlapCounts(found.n, int(found.k1[0]), int(found.k2[0]), int(found.k12[0, 0]))
-    expected = float(found.expected[0, 0])
-    return Enrichment(counts, expected, counts.k12 / expected if expected else math.nan, float(found.odds_ratio[0, 0]))
+    null = found.stratified
+    expected = float(null.expected[0, 0])
+    return Enrichment(counts, expected, counts.k12 / expected if expected else math.nan, float(null.odds_ratio[0, 0]))
 
 
 def small_weights(matrix: Tensor, share: float) -> Tensor:

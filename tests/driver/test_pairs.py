@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from subnetray.driver.pairs import SCHEMA, Pairs
+from subnetray.subnetwork import OverlapCounts, statistics
 from subnetray.subnetwork.bits import exponents
 from tests.driver.sweeps import random_masks, write_init
 
@@ -44,6 +45,13 @@ def test_every_pair_once_with_counts_and_nulls(tmp_path: Path) -> None:
         assert row["ulp_expected"] == pytest.approx(expected)
         assert row["ulp_excess"] == pytest.approx(row["k12"] - expected)
         assert row["ulp_odds_ratio"] == pytest.approx(concordant / discordant)
+        tensor = sum(one.flat(name).sum() * two.flat(name).sum() / init[name].numel() for name in init)
+        assert row["tensor_expected"] == pytest.approx(tensor)
+        assert row["tensor_excess"] == pytest.approx(row["k12"] - tensor)
+        found = statistics(OverlapCounts(one.n, one.k, two.k, (one & two).k))
+        for name in ("overlap_coefficient", "jaccard", "dice", "kappa", "kappa_max", "phi", "enrichment"):
+            assert row[name] == getattr(found, name)
+        assert row["uniform_odds_ratio"] == pytest.approx(found.odds_ratio)
         assert row["same_init"]
 
 
