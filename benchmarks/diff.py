@@ -21,9 +21,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from subnetray.checkpoints import compare_checkpoints, open_checkpoint
+from subnetray.subnetwork.chunk import Thresholds
 
 ROUNDS = 3
 TOLERANCES = (0.0, 1e-8, 1e-6, 1e-5, 1e-4)
+DEFAULT = Thresholds(TOLERANCES, (2, 4))  # what the command counts unless told otherwise
 
 
 def make(directory: Path, gib: float) -> list[Path]:
@@ -65,10 +67,10 @@ def plain(init: Path, final: Path) -> None:
             torch.isclose(delta, torch.zeros_like(delta), atol=tau).sum()
 
 
-def ours(init: Path, final: Path, tolerances: tuple[float, ...] = TOLERANCES, out: Path | None = None) -> None:
+def ours(init: Path, final: Path, thresholds: Thresholds = DEFAULT, out: Path | None = None) -> None:
     """Counts bit for bit and at all tolerances; with ``out`` the mask and the delta too."""
     with open_checkpoint(init, "init") as one, open_checkpoint(final, "final") as two:
-        compare_checkpoints(one, two, tolerances, None, len(os.sched_getaffinity(0)), out)
+        compare_checkpoints(one, two, thresholds, None, len(os.sched_getaffinity(0)), out)
 
 
 def main() -> None:
@@ -79,7 +81,7 @@ def main() -> None:
         init, final = make(Path(directory), gib)
         contestants: dict[str, Callable[[], None]] = {
             "read both files": lambda: read(init, final),
-            "subnetray.diff, bit for bit": lambda: ours(init, final, ()),
+            "subnetray.diff, bit for bit": lambda: ours(init, final, Thresholds()),
             "subnetray.diff, tolerances": lambda: ours(init, final),
             "subnetray.diff, mask and delta": lambda: ours(init, final, out=Path(directory) / "out"),
             "plain torch": lambda: plain(init, final),

@@ -1,8 +1,9 @@
 """``python -m subnetray.diff init=DIR final=DIR``: what changed between two checkpoints, exactly, whatever their size.
 
 Keys: ``init`` and ``final`` (a directory, a file or a Hugging Face id), ``out`` (a directory for ``diff.json``,
-``mask.safetensors``, ``delta.safetensors`` and a heat map of layers and modules), ``tolerances``
-([0,1e-8,1e-6,1e-5,1e-4]), ``dtype`` (bfloat16, float16 or float32; default: as the final is stored, bfloat16 for FP8
+``mask.safetensors``, ``delta.safetensors`` and a heat map of layers and modules), ``tolerances`` (|Δ| beyond;
+[0,1e-8,1e-6,1e-5,1e-4]), ``ulps`` (representable values apart, at least; [2,4]), ``relative`` (|Δ| beyond this share
+of the larger weight; []), ``dtype`` (bfloat16, float16 or float32; default: as the final is stored, bfloat16 for FP8
 with scales), ``threads`` (default: as many as cores). Exit codes: 0 done; 1 a file cannot be read or written; 2 bad
 input.
 """
@@ -33,6 +34,7 @@ from subnetray.compose import parse
 from subnetray.config import ConfigError
 from subnetray.files import write_atomic
 from subnetray.models import locate_weights
+from subnetray.subnetwork.chunk import Thresholds
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -45,16 +47,25 @@ class DiffConfig:
     final: str
     out: str | None = None
     tolerances: tuple[float, ...] = (0.0, 1e-8, 1e-6, 1e-5, 1e-4)
+    ulps: tuple[int, ...] = (2, 4)
+    relative: tuple[float, ...] = ()
     dtype: str | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in _DTYPES:
             raise ConfigError(f"dtype must be one of {', '.join(_DTYPES)}, not {self.dtype!r}")
-        if not all(math.isfinite(tau) and tau >= 0 for tau in self.tolerances):
-            raise ConfigError(f"tolerances must be a list of numbers >= 0, not {list(self.tolerances)}")
+        for key, levels in (("tolerances", self.tolerances), ("relative", self.relative)):
+            if not all(math.isfinite(level) and level >= 0 for level in levels):
+                raise ConfigError(f"{key} must be a list of numbers >= 0, not {list(levels)}")
+        if not all(level >= 1 for level in self.ulps):
+            raise ConfigError(f"ulps must be a list of whole numbers >= 1, not {list(self.ulps)}")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads must be a whole number >= 1, not {self.threads}")
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return Thresholds(self.tolerances, self.ulps, self.relative)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,10 +102,14 @@ def _config(words: Sequence[str]) -> DiffConfig:
         value: Any = override.value()
         if key not in DiffConfig.__dataclass_fields__:
             raise ConfigError(f"there is no key {key}: choose from {', '.join(DiffConfig.__dataclass_fields__)}")
-        if key == "tolerances":
-            if not isinstance(value, list) or not all(isinstance(tau, (int, float)) for tau in value):
-                raise ConfigError(f"tolerances must be a list of numbers >= 0, not {value!r}")
-            value = tuple(float(tau) for tau in value)
+        if key in ("tolerances", "relative"):
+            if not isinstance(value, list) or not all(isinstance(level, (int, float)) for level in value):
+                raise ConfigError(f"{key} must be a list of numbers >= 0, not {value!r}")
+            value = tuple(float(level) for level in value)
+        elif key == "ulps":
+            if not isinstance(value, list) or not all(type(level) is int for level in value):
+                raise ConfigError(f"ulps must be a list of whole numbers >= 1, not {value!r}")
+            value = tuple(value)
         elif key == "threads":
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ConfigError(f"threads must be a whole number >= 1, not {value!r}")
@@ -119,7 +134,7 @@ def _run(config: DiffConfig) -> tuple[float, Difference]:
         total = sum(each.n for each in match(init, final)[0])
         progress = stack.enter_context(progress_bar("comparing", total))
         out = None if config.out is None else Path(config.out)
-        difference = compare_checkpoints(init, final, config.tolerances, dtype, threads, out, progress)
+        difference = compare_checkpoints(init, final, config.thresholds, dtype, threads, out, progress)
     return time.perf_counter() - began, difference
 
 
@@ -129,16 +144,23 @@ def _say(line: str) -> None:
 
 def _show(config: DiffConfig, difference: Difference, seconds: float) -> None:
     comparison, console = difference.comparison, Console()
-    # Titles so short that the default tolerances fit 80 columns.
-    title = f"{config.init} -> {config.final}: unchanged weights, bit for bit and up to |Δ|"
+    # Columns so narrow that the default thresholds fit 80 columns.
+    title = f"{config.init} -> {config.final}: unchanged weights, bit for bit, up to |Δ|, and within ULPs"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("module", no_wrap=True)
-    for column in ("weights", "bitwise", *(f"≤ {tau:g}" for tau in comparison.tolerances)):
+    thresholds = config.thresholds
+    # Beyond 0 is bit for bit; 1e-4 is shorter than 0.0001.
+    taus = [tau for tau in thresholds.absolute if tau > 0]
+    columns = [f"≤{tau:.0e}".replace("e-0", "e-") for tau in taus]
+    columns += [f"<{k}ulp" for k in thresholds.ulps] + [f"≤{eta:g}·w" for eta in thresholds.relative]
+    for column in ("weights", "bitwise", *columns):
         table.add_column(column, justify="right", no_wrap=True)
     for name, part in [*comparison.by_module().items(), ("all", comparison)]:
         if name == "all":
             table.add_section()
-        values = [part.sparsity_bitwise, *(1 - dense for dense in part.density_abs.values())]
+        densities = [part.density_abs[tau] for tau in taus]
+        densities += [*part.density_ulps.values(), *part.density_relative.values()]
+        values = [part.sparsity_bitwise, *(1 - density for density in densities)]
         table.add_row(name, f"{part.n:,}", *("–" if math.isnan(value) else f"{value:.2%}" for value in values))
     console.print(table)
     if comparison.changed_bitwise == 0:

@@ -1,18 +1,15 @@
-"""Comparing two checkpoints chunk by chunk: memory is bounded whatever their size, and all cores work."""
+"""Comparing two checkpoints part by part: memory is bounded whatever their size, and all cores work."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zlib
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,18 +17,16 @@ import torch
 
 from subnetray.checkpoints.match import Match, Skipped, match, why_no_delta
 from subnetray.checkpoints.reader import Checkpoint
-from subnetray.subnetwork.storage import Part, assemble
-from subnetray.subnetwork.visible import (
-    Comparison,
-    TensorComparison,
-    chunk_counts,
-    count_nonfinite,
-    count_visible,
-)
-from subnetray.subnetwork.weights import layer_index, module_kind
+from subnetray.subnetwork.chunk import Counts, Thresholds, count, scan
+from subnetray.subnetwork.hashing import BLOCK, block_hash, combined_hash, joined_hash
+from subnetray.subnetwork.mask import pack
+from subnetray.subnetwork.storage import Writer, stream
+from subnetray.subnetwork.visible import Comparison, TensorComparison
 
-_CHUNK = 1 << 20  # coordinates at a time: a multiple of 8, so that packed bits of chunks join
-_AHEAD = 3  # chunks in work a thread, so that none waits for the one that writes
+# A thread takes several blocks at a time: what it does for each part then weighs little. A multiple of 8 coordinates,
+# so that packed bits of parts join.
+_PART = 8 * BLOCK
+_AHEAD = 3  # parts in work a thread, so that none waits for the one that writes
 
 Progress = Callable[[int], None]
 
@@ -50,22 +45,23 @@ class Difference:
     renamed: dict[str, str]
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    changed: int
-    beyond: dict[float, int]
-    nonfinite: int
-    init: npt.NDArray[Any]
-    final: npt.NDArray[Any]
-    visible: npt.NDArray[np.uint8]
-    differing: npt.NDArray[np.uint8]
-    values: npt.NDArray[Any]
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some blocks of a tensor: counts, and what the files need of them."""
+
+    n: int
+    counts: Counts
+    visible: list[npt.NDArray[np.uint8]] = field(default_factory=list)  # packed
+    differing: list[npt.NDArray[np.uint8]] = field(default_factory=list)  # packed
+    values: list[npt.NDArray[Any]] = field(default_factory=list)
+    init: list[bytes] = field(default_factory=list)  # hashes of blocks
+    final: list[bytes] = field(default_factory=list)
 
 
 def compare_checkpoints(
     init: Checkpoint,
     final: Checkpoint,
-    tolerances: Sequence[float],
+    thresholds: Thresholds,
     dtype: torch.dtype | None,
     threads: int,
     out: Path | None = None,
@@ -77,82 +73,82 @@ def compare_checkpoints(
     ``progress`` is told how many coordinates are done. Raises ConfigError as :func:`match` does.
     """
     matches, skipped = match(init, final)
-    taus = tuple(float(tau) for tau in tolerances)
     compared = {each: dtype or final.tensors[each.final].dtype or torch.float32 for each in matches}
+    # Wider values first: in the delta all are aligned then.
+    compared = dict(sorted(compared.items(), key=lambda item: (-item[1].itemsize, item[0].name)))
     missing = why_no_delta(init, final, matches, skipped, compared)
-    read = 0
     results = []
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(threads))
-        writer = None if out is None else stack.enter_context(_Writer(out, with_delta=missing is None))
-        for each in matches:
-            kind = compared[each]
-            changed = nonfinite = 0
-            beyond = dict.fromkeys(taus, 0)
-            if writer is not None:
-                writer.begin(each, kind)
-
-            def work(start: int, each: Match = each, kind: torch.dtype = kind) -> _Chunk:
-                stop = min(start + _CHUNK, each.n)
-                old = init.read(each.init, start, stop, kind)
-                new = final.read(each.final, start, stop, kind)
-                return _compare(old, new, kind, taus, keep=writer is not None)
-
-            for chunk in _ahead(pool, work, range(0, each.n, _CHUNK), threads * _AHEAD):
-                changed += chunk.changed
-                nonfinite += chunk.nonfinite
-                for tau, count in chunk.beyond.items():
-                    beyond[tau] += count
-                if writer is not None:
-                    writer.add(chunk)
-                progress(chunk.init.size)
-            for side, name in ((init, each.init), (final, each.final)):
-                read += each.n * side.tensors[name].itemsize
-            results.append(
-                TensorComparison(
-                    name=each.name,
-                    shape=each.shape,
-                    dtype=str(kind).removeprefix("torch."),
-                    n=each.n,
-                    changed_bitwise=changed,
-                    changed_abs=beyond,
-                    nonfinite=nonfinite,
-                    layer=layer_index(each.name),
-                    module=module_kind(each.name),
-                )
-            )
-        if writer is not None:
-            writer.save()
-    renamed = {each.name: each.final for each in matches if each.name != each.final}
-    return Difference(Comparison(tuple(results), taus), tuple(skipped), read, missing, renamed)
-
-
-def _compare(
-    old: npt.NDArray[Any], new: npt.NDArray[Any], dtype: torch.dtype, taus: tuple[float, ...], keep: bool
-) -> _Chunk:
-    nothing = np.empty(0, np.uint8)
-    if not keep and not taus:
-        return _Chunk(
-            count_visible(old, new), {}, count_nonfinite(old, new, dtype), old, new, nothing, nothing, nothing
+        files = None if out is None else stack.enter_context(_files(out, compared, with_delta=missing is None))
+        compare = _Comparer(
+            init, final, thresholds, mask=files is not None, delta=files is not None and missing is None
         )
-    positions, visible, beyond, nonfinite = chunk_counts(old, new, dtype, taus)
-    if not keep:
-        return _Chunk(visible.size, beyond, nonfinite, old, new, nothing, nothing, nothing)
-    differing = np.packbits(old != new, bitorder="little")
-    if visible.size == positions.size:
-        seen = differing
-    else:
-        marks = np.zeros(old.size, np.bool_)
-        marks[visible] = True
-        seen = np.packbits(marks, bitorder="little")
-    return _Chunk(visible.size, beyond, nonfinite, old, new, seen, differing, new.take(positions))
+        for each, kind in compared.items():
+            counts = Counts.none(thresholds)
+
+            def work(start: int, each: Match = each, kind: torch.dtype = kind) -> _Part:
+                return compare(each, kind, start)
+
+            for part in _ahead(pool, work, range(0, each.n, _PART), threads * _AHEAD):
+                counts.add(part.counts)
+                if files is not None:
+                    files.add(each.name, part)
+                progress(part.n)
+            if files is not None:
+                files.end(each, kind)
+            results.append(TensorComparison.of(each.name, each.shape, kind, counts))
+        if files is not None:
+            files.save()
+    return Difference(
+        Comparison(tuple(sorted(results, key=lambda tensor: tensor.name)), thresholds),
+        tuple(skipped),
+        sum(each.n * (init.tensors[each.init].itemsize + final.tensors[each.final].itemsize) for each in matches),
+        missing,
+        {each.name: each.final for each in matches if each.name != each.final},
+    )
+
+
+class _Comparer:
+    """Compares parts of tensors, in any thread; each thread has buffers of its own that the next part is read into."""
+
+    def __init__(self, init: Checkpoint, final: Checkpoint, thresholds: Thresholds, mask: bool, delta: bool) -> None:
+        self._init, self._final, self._thresholds, self._mask, self._delta = init, final, thresholds, mask, delta
+        self._local = threading.local()
+
+    def __call__(self, each: Match, dtype: torch.dtype, start: int) -> _Part:
+        """Compare the part that begins at coordinate ``start``."""
+        part = _Part(min(_PART, each.n - start), Counts.none(self._thresholds))
+        for begin in range(start, start + part.n, BLOCK):
+            end = min(begin + BLOCK, start + part.n)
+            old = self._init.read(each.init, begin, end, dtype, self._buffer("init"))
+            new = self._final.read(each.final, begin, end, dtype, self._buffer("final"))
+            if not self._mask and self._thresholds == Thresholds():
+                part.counts.add(count(old, new, dtype))
+                continue
+            chunk = scan(old, new, dtype)
+            part.counts.add(chunk.counts(self._thresholds))
+            if self._mask:
+                part.visible.append(pack(chunk.visible_mask))
+            if self._delta:
+                part.differing.append(pack(chunk.differing))
+                part.values.append(chunk.new)
+                part.init.append(block_hash(old))
+                part.final.append(block_hash(new))
+        return part
+
+    def _buffer(self, side: str) -> npt.NDArray[np.uint8]:
+        if not hasattr(self._local, side):
+            setattr(self._local, side, np.empty(8 * BLOCK, np.uint8))
+        buffer: npt.NDArray[np.uint8] = getattr(self._local, side)
+        return buffer
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[int], _Chunk], starts: Sequence[int], ahead: int
-) -> Iterator[_Chunk]:
+    pool: ThreadPoolExecutor, work: Callable[[int], _Part], starts: Sequence[int], ahead: int
+) -> Iterator[_Part]:
     """Results in order, with a bounded number in work."""
-    waiting: deque[Future[_Chunk]] = deque()
+    waiting: deque[Future[_Part]] = deque()
     for start in starts:
         waiting.append(pool.submit(work, start))
         if len(waiting) >= ahead:
@@ -161,81 +157,55 @@ def _ahead(
         yield waiting.popleft().result()
 
 
-class _Writer:
-    """Spools mask, positions and values to temporary files, then puts the results together.
+class _Files:
+    """The mask and, if there is one, the delta, written as the parts come."""
 
-    How many values there are is known only at the end, and the formats begin with their sizes.
-    """
+    def __init__(self, mask: Writer, delta: Writer | None) -> None:
+        self._mask, self._delta = mask, delta
+        self._blocks: tuple[list[bytes], list[bytes]] = [], []
+        self._hashes: tuple[dict[str, str], dict[str, str]] = {}, {}
 
-    def __init__(self, out: Path, with_delta: bool) -> None:
-        self._out, self._with_delta = out, with_delta
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._parts: dict[str, list[Part]] = {"visible": [], "differing": [], "values": []}
-        self._init, self._final = hashlib.sha256(), hashlib.sha256()
+    def add(self, name: str, part: _Part) -> None:
+        """The next part of the tensor ``name``."""
+        self._mask.append(name, _joined(part.visible))
+        if self._delta is not None:
+            self._delta.append(f"mask/{name}", _joined(part.differing))
+            self._delta.append(f"values/{name}", _joined(part.values))
+            for blocks, more in zip(self._blocks, (part.init, part.final), strict=True):
+                blocks += more
 
-    def __enter__(self) -> _Writer:
-        # Beside the results: a temporary directory elsewhere may be small, or memory.
-        self._out.mkdir(parents=True, exist_ok=True)
-        self._directory = TemporaryDirectory(prefix=".spool-", dir=self._out)
-        self._files: dict[str, BinaryIO] = {
-            kind: (Path(self._directory.name) / kind).open("w+b") for kind in self._parts
-        }
-        # Hashing a side is sequential by nature; both sides at once, beside the counting.
-        self._hashers = [ThreadPoolExecutor(1), ThreadPoolExecutor(1)]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for hasher in self._hashers:
-            hasher.shutdown()
-        for file in self._files.values():
-            file.close()
-        self._directory.cleanup()
-
-    def begin(self, each: Match, dtype: torch.dtype) -> None:
-        """A tensor's chunks follow, in order."""
-        self._shapes[each.name] = each.shape
-        names = {"visible": each.name, "differing": f"mask/{each.name}", "values": f"values/{each.name}"}
-        for kind, name in names.items():
-            self._parts[kind].append(
-                Part(name, dtype if kind == "values" else torch.uint8, self._files[kind].tell(), 0, 0)
-            )
-        if self._with_delta:
-            line = json.dumps([each.name, str(dtype), list(each.shape)]).encode() + b"\n"
-            for hasher, digest in zip(self._hashers, (self._init, self._final), strict=True):
-                hasher.submit(digest.update, line)
-
-    def add(self, chunk: _Chunk) -> None:
-        """The next chunk of the tensor that was begun."""
-        self._append("visible", chunk.visible)
-        if self._with_delta:
-            self._append("differing", chunk.differing)
-            self._append("values", chunk.values)
-            done = [
-                hasher.submit(digest.update, bits.data)
-                for hasher, digest, bits in zip(
-                    self._hashers, (self._init, self._final), (chunk.init, chunk.final), strict=True
-                )
-            ]
-            for each in done:
-                each.result()
+    def end(self, each: Match, dtype: torch.dtype) -> None:
+        """All parts of a tensor have been added."""
+        for blocks, hashes in zip(self._blocks, self._hashes, strict=True):
+            hashes[each.name] = joined_hash(blocks, dtype, each.shape)
+            blocks.clear()
 
     def save(self) -> None:
-        """Write the files, each atomically; a delta of an earlier comparison does not outlive its mask."""
-        delta = self._out / "delta.safetensors"
-        delta.unlink(missing_ok=True)
-        description: dict[str, Any] = {"shapes": self._shapes}
-        assemble(self._out / "mask.safetensors", "mask", self._files, {"visible": self._parts["visible"]}, description)
-        if self._with_delta:
-            for hasher in self._hashers:
-                hasher.shutdown()
-            hashes = {"init_hash": self._init.hexdigest(), "final_hash": self._final.hexdigest()}
-            parts = {"values": self._parts["values"], "differing": self._parts["differing"]}
-            assemble(delta, "delta", self._files, parts, hashes | description)
+        """All tensors have been added."""
+        if self._delta is not None:
+            for key, hashes in zip(("init_hash", "final_hash"), self._hashes, strict=True):
+                self._delta.description[key] = combined_hash(hashes)
 
-    def _append(self, kind: str, array: npt.NDArray[Any]) -> None:
-        part = self._parts[kind][-1]
-        data = array.view(np.uint8).data if array.size else b""
-        self._files[kind].write(data)
-        self._parts[kind][-1] = Part(
-            part.name, part.dtype, part.offset, part.nbytes + len(data), zlib.crc32(data, part.checksum)
-        )
+
+@contextmanager
+def _files(out: Path, compared: Mapping[Match, torch.dtype], with_delta: bool) -> Iterator[_Files]:
+    description: dict[str, Any] = {"shapes": {each.name: each.shape for each in compared}}
+    packed = {each.name: -(-each.n // 8) for each in compared}
+    with stream(out / "mask.safetensors", "mask", packed, {}, description) as mask:
+        path = out / "delta.safetensors"
+        if with_delta:
+            description |= {"init_hash": combined_hash({}), "final_hash": combined_hash({})}
+            masks = {f"mask/{name}": nbytes for name, nbytes in packed.items()}
+            masks["padding"] = -sum(packed.values()) % 8
+            values = {f"values/{each.name}": dtype for each, dtype in compared.items()}
+            with stream(path, "delta", masks, values, description) as delta:
+                delta.append("padding", np.zeros(masks["padding"], np.uint8))
+                yield _Files(mask, delta)
+        else:
+            yield _Files(mask, None)
+            # A delta of an earlier comparison does not outlive its mask.
+            path.unlink(missing_ok=True)
+
+
+def _joined(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]

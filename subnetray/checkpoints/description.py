@@ -36,6 +36,8 @@ def describe(init: str, final: str, difference: Difference, seconds: float) -> d
                 "n": tensor.n,
                 "changed_bitwise": tensor.changed_bitwise,
                 **{f"changed_{tau:g}": count for tau, count in tensor.changed_abs.items()},
+                **{f"changed_{k}_ulps": count for k, count in tensor.changed_ulps.items()},
+                **{f"changed_relative_{eta:g}": count for eta, count in tensor.changed_relative.items()},
                 "nonfinite": tensor.nonfinite,
                 "layer": tensor.layer,
                 "module": tensor.module,
@@ -51,6 +53,13 @@ def describe(init: str, final: str, difference: Difference, seconds: float) -> d
 
 
 def _sparsity(comparison: Comparison) -> dict[str, Any]:
-    absolute = {f"{tau:g}": None if math.isnan(dense) else 1 - dense for tau, dense in comparison.density_abs.items()}
+    def unchanged(density: float) -> float | None:
+        return None if math.isnan(density) else 1 - density
+
     bitwise = comparison.sparsity_bitwise
-    return {"bitwise": None if math.isnan(bitwise) else bitwise, "abs": absolute}
+    return {
+        "bitwise": None if math.isnan(bitwise) else bitwise,
+        "abs": {f"{tau:g}": unchanged(density) for tau, density in comparison.density_abs.items()},
+        "ulps": {str(k): unchanged(density) for k, density in comparison.density_ulps.items()},
+        "relative": {f"{eta:g}": unchanged(density) for eta, density in comparison.density_relative.items()},
+    }

@@ -49,13 +49,18 @@ class Checkpoint:
             os.close(handle)
         self._handles.clear()
 
-    def read(self, name: str, start: int, stop: int, dtype: torch.dtype) -> npt.NDArray[Any]:
-        """Coordinates ``start`` to ``stop`` (C order) rounded to ``dtype``, as the integers that hold them."""
+    def read(
+        self, name: str, start: int, stop: int, dtype: torch.dtype, buffer: npt.NDArray[np.uint8] | None = None
+    ) -> npt.NDArray[Any]:
+        """Coordinates ``start`` to ``stop`` (C order) rounded to ``dtype``, as the integers that hold them.
+
+        ``buffer``, of 8 bytes a coordinate or more, is what they are read into: memory that is in the cache already.
+        """
         tensor = self.tensors[name]
         assert tensor.dtype is not None
         if tensor.scales is not None:
             return flat_integers(torch.from_numpy(self._dequantised(tensor, start, stop)).to(dtype))
-        bits = self._bits(tensor, start, stop, tensor.dtype)
+        bits = self._bits(tensor, start, stop, tensor.dtype, buffer)
         return bits if dtype == tensor.dtype else flat_integers(from_integers(bits, tensor.dtype).to(dtype))
 
     def _dequantised(self, tensor: StoredTensor, start: int, stop: int) -> npt.NDArray[np.float32]:
@@ -70,21 +75,31 @@ class Checkpoint:
         factors: npt.NDArray[np.float32] = from_integers(bits, scale.dtype).float().numpy()
         return dequantise(self._bits(tensor, start, stop, torch.uint8), factors, tensor, start)
 
-    def _bits(self, tensor: StoredTensor, start: int, stop: int, dtype: torch.dtype) -> npt.NDArray[Any]:
+    def _bits(
+        self,
+        tensor: StoredTensor,
+        start: int,
+        stop: int,
+        dtype: torch.dtype,
+        buffer: npt.NDArray[np.uint8] | None = None,
+    ) -> npt.NDArray[Any]:
         """The bits of what is stored as ``dtype``: 8-bit codes as uint8, all else as :func:`flat_integers` has it."""
         coded = dtype == torch.uint8
+        integer = np.dtype(np.uint8 if coded else str(float_format(dtype).integer).removeprefix("torch."))
+        nbytes = (stop - start) * integer.itemsize
+        data = np.empty(nbytes, np.uint8) if buffer is None else buffer[:nbytes]
+        bits = data.view(integer)
         if tensor.loaded is not None:
             loaded = tensor.loaded.view(torch.uint8).flatten().numpy() if coded else flat_integers(tensor.loaded)
             mapped = loaded[start:stop]
-            bits = mapped.copy()
+            bits[:] = mapped
             _give_back(mapped)
             return bits
-        integer = np.dtype(np.uint8 if coded else str(float_format(dtype).integer).removeprefix("torch."))
-        bits = np.empty(stop - start, integer)
-        view = bits.view(np.uint8).data
         done = 0
-        while done < len(view):
-            count = os.preadv(self._handle(tensor.file), [view[done:]], tensor.offset + start * integer.itemsize + done)
+        while done < nbytes:
+            count = os.preadv(
+                self._handle(tensor.file), [data[done:].data], tensor.offset + start * integer.itemsize + done
+            )
             if count == 0:
                 raise ConfigError(f"{tensor.file} ends inside of tensor {tensor.name}: it is truncated")
             done += count

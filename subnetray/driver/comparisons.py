@@ -25,6 +25,7 @@ from subnetray.files import write_atomic
 from subnetray.models import locate_weights, weights_fingerprint
 from subnetray.reporting.comparisons import write_comparisons
 from subnetray.reporting.heatmap import write_heat_map
+from subnetray.subnetwork.chunk import Thresholds
 
 Say = Callable[[str], None]
 
@@ -128,7 +129,9 @@ def _compare(config: PairsConfig, name: str, pair: CheckpointPair, located: _Loc
     with open_checkpoint(located.init, f"{key}.init") as init, open_checkpoint(located.final, f"{key}.final") as final:
         total = sum(each.n for each in match(init, final)[0])
         with progress_bar(name, total) as progress:
-            difference = compare_checkpoints(init, final, config.TOLERANCES, dtype, threads, progress=progress)
+            difference = compare_checkpoints(
+                init, final, Thresholds(config.TOLERANCES), dtype, threads, progress=progress
+            )
     content = describe(pair.init, pair.final, difference, time.perf_counter() - began)
     return {"compared": located.identity, **content}
 

@@ -21,6 +21,7 @@ from subnetray.subnetwork.geometry import (
     small_weights,
     spectral_drift,
 )
+from subnetray.subnetwork.hashing import tensor_hash, weights_hash
 from subnetray.subnetwork.mask import Mask
 from subnetray.subnetwork.nulls import Null, PairCounts, pair_counts
 from subnetray.subnetwork.overlap import Agreement, Overlap, OverlapCounts, agreement, statistics
@@ -29,7 +30,7 @@ from subnetray.subnetwork.spectrum import Spectrum, decompose, principal_angles,
 from subnetray.subnetwork.storage import CorruptFileError
 from subnetray.subnetwork.strata import Arranged, Strata, strata_of, tensor_strata, ulp_ids, ulp_strata
 from subnetray.subnetwork.visible import Comparison, MismatchError, compare, count_changed
-from subnetray.subnetwork.weights import Weights, named_weights, weights_hash
+from subnetray.subnetwork.weights import Weights, named_weights
 
 __all__ = [
     "Agreement",
@@ -80,6 +81,7 @@ __all__ = [
     "spectral_drift",
     "statistics",
     "strata_of",
+    "tensor_hash",
     "tensor_strata",
     "ulp_ids",
     "ulp_strata",

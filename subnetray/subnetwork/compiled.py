@@ -14,7 +14,7 @@ def compiled(function: _Function) -> _Function:
     """``function`` compiled by numba: without the GIL, so that threads share the cores, and kept on disk.
 
     Where no directory for compiled code can be written (a read-only installation and home), it is compiled again in
-    each process. ``NUMBA_CACHE_DIR`` names another directory, ``NUMBA_DISABLE_JIT=1`` runs plain Python.
+    each process. ``NUMBA_CACHE_DIR`` names another directory.
     """
     try:
         return numba.njit(nogil=True, cache=True)(function)

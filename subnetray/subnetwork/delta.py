@@ -18,10 +18,11 @@ from torch import Tensor
 
 from subnetray.subnetwork import storage
 from subnetray.subnetwork.bits import flat_integers, from_integers
+from subnetray.subnetwork.hashing import weights_hash
 from subnetray.subnetwork.mask import Mask, pack, require_same_shapes
 from subnetray.subnetwork.storage import CorruptFileError
 from subnetray.subnetwork.visible import MismatchError, require_same_layout
-from subnetray.subnetwork.weights import Weights, weights_hash
+from subnetray.subnetwork.weights import Weights
 
 _MASK, _VALUES = "mask/", "values/"
 

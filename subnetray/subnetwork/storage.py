@@ -1,19 +1,24 @@
 """The safetensors container of masks and deltas: written whole or not at all, checked when read.
 
 Besides its tensors a file holds, in the metadata entry ``subnetray``, a JSON object with ``kind`` ("mask" or "delta"),
-``version`` (1), ``checksums`` (CRC-32 of every tensor's bytes, by its key) and what the kind describes itself by.
+``version`` (2), ``checksums`` (XXH3-64 of every tensor's bytes, in hex, by its key) and what the kind describes itself
+by.
 """
 
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import torch
+import xxhash
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -21,8 +26,7 @@ from torch import Tensor
 from subnetray.files import atomic_path
 
 _KEY = "subnetray"
-_VERSION = 1
-_COPY = 1 << 22  # bytes copied at a time
+_VERSION = 2
 # safetensors' names of dtypes.
 _NAMES = {
     torch.uint8: "U8",
@@ -44,70 +48,103 @@ def save(
 
     Raises ``OSError`` naming ``path`` when it cannot be written, and leaves no file behind.
     """
-    header = {
-        "kind": kind,
-        "version": _VERSION,
-        "checksums": {name: _checksum(tensor) for name, tensor in tensors.items()},
-        **description,
-    }
+    own = _description(kind, {name: _checksum(tensor) for name, tensor in tensors.items()}, description)
     try:
         with atomic_path(path) as temporary:
-            save_file(tensors, str(temporary), metadata={**metadata, _KEY: json.dumps(header, separators=(",", ":"))})
+            save_file(tensors, str(temporary), metadata={**metadata, _KEY: own})
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
 
 
-@dataclass(frozen=True)
-class Part:
-    """A tensor's bytes within a spool file; ``checksum`` is their CRC-32."""
+@dataclass
+class _Region:
+    """Where a tensor's bytes are, counted from the end of the header, and what has been written of them."""
 
-    name: str
     dtype: torch.dtype
-    offset: int
-    nbytes: int
-    checksum: int
+    begin: int
+    end: int
+    checksum: Any = field(default_factory=xxhash.xxh3_64)
 
 
-def assemble(
+class Writer:
+    """Puts the tensors of a file that :func:`stream` opened where they belong."""
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        kind: str,
+        fixed: Mapping[str, int],
+        growing: Mapping[str, torch.dtype],
+        description: Mapping[str, Any],
+    ) -> None:
+        self._file, self._kind, self._growing = file, kind, growing
+        self.description = dict(description)
+        self._regions: dict[str, _Region] = {}
+        begin = 0
+        for name, nbytes in fixed.items():
+            self._regions[name] = _Region(torch.uint8, begin, begin)
+            begin += nbytes
+        self._end = begin
+        # The header comes first and is known last: it never needs more than with entries of this length.
+        longest = {name: _Region(torch.bfloat16, 10**17, 10**18) for name in (*fixed, *growing)}
+        self._start = len(self._header(longest))
+
+    def append(self, name: str, data: npt.NDArray[Any]) -> None:
+        """The next elements of the tensor ``name``; a growing one begins where the one before ends."""
+        if name not in self._regions:
+            self._regions[name] = _Region(self._growing[name], self._end, self._end)
+        if not data.size:
+            return
+        region, view = self._regions[name], np.ascontiguousarray(data).data.cast("B")
+        self._write(view, self._start + region.end)
+        region.checksum.update(view)
+        region.end += view.nbytes
+        self._end = max(self._end, region.end)
+
+    def finish(self) -> None:
+        """Write the header."""
+        for name, dtype in self._growing.items():
+            self._regions.setdefault(name, _Region(dtype, self._end, self._end))
+        header = self._header(self._regions)
+        header += b" " * (self._start - len(header))
+        self._write(memoryview((len(header) - 8).to_bytes(8, "little") + header[8:]), 0)
+
+    def _write(self, data: memoryview, position: int) -> None:
+        while data.nbytes:
+            written = os.pwrite(self._file.fileno(), data, position)
+            data, position = data[written:], position + written
+
+    def _header(self, regions: Mapping[str, _Region]) -> bytes:
+        meta = _description(self._kind, {name: r.checksum.hexdigest() for name, r in regions.items()}, self.description)
+        header: dict[str, Any] = {"__metadata__": {_KEY: meta}}
+        for name, region in regions.items():
+            header[name] = {
+                "dtype": _NAMES[region.dtype],
+                "shape": [(region.end - region.begin) // region.dtype.itemsize],
+                "data_offsets": [region.begin, region.end],
+            }
+        text = json.dumps(header, separators=(",", ":")).encode()
+        return bytes(8) + text + b" " * (-len(text) % 8)
+
+
+@contextmanager
+def stream(
     path: Path,
     kind: str,
-    spools: Mapping[str, BinaryIO],
-    parts: Mapping[str, Sequence[Part]],
+    fixed: Mapping[str, int],
+    growing: Mapping[str, torch.dtype],
     description: Mapping[str, Any],
-) -> None:
-    """Write atomically what :func:`save` would, from tensors spooled to files: none is held in memory.
+) -> Iterator[Writer]:
+    """Write atomically what :func:`save` would, tensor by tensor and part by part: none is held in memory.
 
-    ``parts`` maps names of ``spools`` to their tensors; wider dtypes must come first, so that all are aligned.
+    ``fixed`` are uint8 tensors of known numbers of bytes; ``growing`` follow them in the file, with as many elements of
+    their dtype as will come, one after another. The writer's ``description`` may change, but not get longer. Names
+    of wider dtypes should come first, and ``fixed`` be a multiple of 8 bytes in all, so that all are aligned.
     """
-    every = [(spools[spool], part) for spool, several in parts.items() for part in several]
-    meta = {
-        "kind": kind,
-        "version": _VERSION,
-        "checksums": {part.name: part.checksum for _, part in every},
-        **description,
-    }
-    header: dict[str, Any] = {"__metadata__": {_KEY: json.dumps(meta, separators=(",", ":"))}}
-    position = 0
-    for _, part in every:
-        header[part.name] = {
-            "dtype": _NAMES[part.dtype],
-            "shape": [part.nbytes // part.dtype.itemsize],
-            "data_offsets": [position, position + part.nbytes],
-        }
-        position += part.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for spool, part in every:
-            spool.seek(part.offset)
-            left = part.nbytes
-            while left:
-                data = spool.read(min(left, _COPY))
-                if not data:
-                    raise OSError(f"cannot write {path}: the spool ends {left} bytes before {part.name!r} does")
-                file.write(data)
-                left -= len(data)
+    with atomic_path(path) as temporary, temporary.open("r+b", buffering=0) as file:
+        writer = Writer(file, kind, fixed, growing, description)
+        yield writer
+        writer.finish()
 
 
 def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -140,6 +177,11 @@ def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     return header
 
 
-def _checksum(tensor: Tensor) -> int:
+def _description(kind: str, checksums: Mapping[str, str], description: Mapping[str, Any]) -> str:
+    whole = {"kind": kind, "version": _VERSION, "checksums": checksums, **description}
+    return json.dumps(whole, separators=(",", ":"))
+
+
+def _checksum(tensor: Tensor) -> str:
     # An empty tensor may have a stride of 0, which cannot be viewed as bytes.
-    return zlib.crc32(tensor.view(torch.uint8).numpy().data) if tensor.numel() else 0
+    return xxhash.xxh3_64_hexdigest(tensor.view(torch.uint8).numpy().data if tensor.numel() else b"")

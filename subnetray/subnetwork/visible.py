@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from subnetray.subnetwork.bits import flat_integers, float_format, integers
+from subnetray.subnetwork.bits import flat_integers, integers
+from subnetray.subnetwork.chunk import Counts, Thresholds, count, round_down, scan
 from subnetray.subnetwork.weights import Weights, layer_index, module_kind
 
 # Coordinates compared at a time: the temporaries of a chunk stay in the cache, and memory stays bounded.
@@ -31,7 +30,7 @@ class MismatchError(ValueError):
 
 @dataclass(frozen=True)
 class TensorComparison:
-    """What changed in one tensor; ``changed_abs`` maps each tolerance τ to the number of coordinates with |Δ| > τ."""
+    """What changed in one tensor: how many coordinates bit for bit, and by each level of :class:`Thresholds`."""
 
     name: str
     shape: tuple[int, ...]
@@ -42,6 +41,25 @@ class TensorComparison:
     nonfinite: int
     layer: int | None
     module: str
+    changed_ulps: dict[int, int] = field(default_factory=dict)
+    changed_relative: dict[float, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, shape: tuple[int, ...], dtype: torch.dtype, counts: Counts) -> TensorComparison:
+        """The comparison of the tensor ``name``, whose chunks add up to ``counts``."""
+        return cls(
+            name=name,
+            shape=shape,
+            dtype=str(dtype).removeprefix("torch."),
+            n=math.prod(shape),
+            changed_bitwise=counts.visible,
+            changed_abs=counts.absolute,
+            nonfinite=counts.nonfinite,
+            layer=layer_index(name),
+            module=module_kind(name),
+            changed_ulps=counts.ulps,
+            changed_relative=counts.relative,
+        )
 
 
 @dataclass(frozen=True)
@@ -52,7 +70,7 @@ class Comparison:
     """
 
     tensors: tuple[TensorComparison, ...]
-    tolerances: tuple[float, ...]
+    thresholds: Thresholds
 
     @property
     def n(self) -> int:
@@ -64,7 +82,15 @@ class Comparison:
 
     @property
     def changed_abs(self) -> dict[float, int]:
-        return {tau: sum(tensor.changed_abs[tau] for tensor in self.tensors) for tau in self.tolerances}
+        return {tau: sum(tensor.changed_abs[tau] for tensor in self.tensors) for tau in self.thresholds.absolute}
+
+    @property
+    def changed_ulps(self) -> dict[int, int]:
+        return {k: sum(tensor.changed_ulps[k] for tensor in self.tensors) for k in self.thresholds.ulps}
+
+    @property
+    def changed_relative(self) -> dict[float, int]:
+        return {eta: sum(tensor.changed_relative[eta] for tensor in self.tensors) for eta in self.thresholds.relative}
 
     @property
     def nonfinite(self) -> int:
@@ -85,6 +111,16 @@ class Comparison:
         """Density by tolerance."""
         return {tau: _ratio(count, self.n) for tau, count in self.changed_abs.items()}
 
+    @property
+    def density_ulps(self) -> dict[int, float]:
+        """Density by the least number of ULPs."""
+        return {k: _ratio(count, self.n) for k, count in self.changed_ulps.items()}
+
+    @property
+    def density_relative(self) -> dict[float, float]:
+        """Density by relative threshold."""
+        return {eta: _ratio(count, self.n) for eta, count in self.changed_relative.items()}
+
     def by_module(self) -> dict[str, Comparison]:
         """The same comparison for each kind of module (see :func:`module_kind`), in order of appearance."""
         return self._by(lambda tensor: tensor.module)
@@ -97,7 +133,7 @@ class Comparison:
         groups: dict[_Key, list[TensorComparison]] = {}
         for tensor in self.tensors:
             groups.setdefault(key(tensor), []).append(tensor)
-        return {value: Comparison(tuple(tensors), self.tolerances) for value, tensors in groups.items()}
+        return {value: replace(self, tensors=tuple(tensors)) for value, tensors in groups.items()}
 
 
 def changed(init: Tensor, final: Tensor) -> Tensor:
@@ -113,7 +149,7 @@ def exceeds(init: Tensor, final: Tensor, tolerance: float) -> Tensor:
     Where Δ is NaN there is no distance, and the coordinate counts if its bits changed.
     """
     distance = _distance(init, final)
-    return changed(init, final) & ~(distance <= _round_down(tolerance, distance.dtype))
+    return changed(init, final) & ~(distance <= round_down(tolerance, distance.dtype))
 
 
 def count_changed(init: Weights, final: Weights) -> int:
@@ -128,14 +164,20 @@ def count_changed(init: Weights, final: Weights) -> int:
     return int(torch.stack([changed(tensor, final[name]).sum() for name, tensor in init.items()]).sum())
 
 
-def compare(init: Weights, final: Weights, tolerances: Sequence[float]) -> Comparison:
-    """Count what changed, bitwise and beyond each of ``tolerances``, for every tensor.
+def compare(
+    init: Weights,
+    final: Weights,
+    tolerances: Sequence[float],
+    ulps: Sequence[int] = (),
+    relative: Sequence[float] = (),
+) -> Comparison:
+    """Count what changed, bitwise and by each level of :class:`Thresholds`, for every tensor.
 
     Raises :class:`MismatchError`, naming the tensor, when names, shapes or dtypes differ.
     """
     require_same_layout(init, final)
-    taus = tuple(float(tau) for tau in tolerances)
-    return Comparison(tuple(_compare_tensor(name, init[name], final[name], taus) for name in init), taus)
+    thresholds = Thresholds(tuple(map(float, tolerances)), tuple(ulps), tuple(map(float, relative)))
+    return Comparison(tuple(_compare_tensor(name, init[name], final[name], thresholds) for name in init), thresholds)
 
 
 def require_same_layout(init: Weights, final: Weights) -> None:
@@ -158,115 +200,23 @@ def require_same_names(first: Mapping[str, object], second: Mapping[str, object]
         raise MismatchError(f"tensor {odd[0]!r} is only in the {side} of the two that are compared{more}")
 
 
-def chunk_counts(
-    old: npt.NDArray[Any], new: npt.NDArray[Any], dtype: torch.dtype, tolerances: Sequence[float]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], dict[float, int], int]:
-    """What differs between two flat arrays of the bits of ``dtype`` (see ``bits``): the core of every comparison.
-
-    Returns the positions whose bits differ, those that are visible (±0 being equal), the number of visible coordinates
-    with |Δ| > τ by tolerance τ (as :func:`exceeds` counts), and that of coordinates which are not finite in either.
-    """
-    # Distances are computed where bits differ, and there only: updates are sparse, and equality is one fast pass.
-    positions = np.flatnonzero(old != new)
-    a, b = old.take(positions), new.take(positions)
-    largest = np.iinfo(old.dtype).max
-    seen = ((a | b) & largest) != 0
-    visible = positions
-    if not seen.all():
-        visible, a, b = positions[seen], a[seen], b[seen]
-    counts = dict.fromkeys(tolerances, 0)
-    if visible.size:
-        with np.errstate(invalid="ignore", over="ignore"):
-            distance = np.abs(_wide(b, dtype) - _wide(a, dtype))
-        for tau in counts:
-            within = distance <= distance.dtype.type(_round_down(tau, dtype))
-            counts[tau] = visible.size - int(np.count_nonzero(within))
-    return positions, visible, counts, count_nonfinite(old, new, dtype)
-
-
-def count_visible(old: npt.NDArray[Any], new: npt.NDArray[Any]) -> int:
-    """How many positions :func:`chunk_counts` calls visible, several times as fast."""
-    # The sign-only differences are rare, so that the test for ±0 runs on the few chunks that have any.
-    differing = old ^ new
-    count = int(np.count_nonzero(differing))
-    sign = np.iinfo(old.dtype).min
-    sign_only = differing == sign
-    if sign_only.any():
-        count -= int(np.count_nonzero(sign_only & ((old & ~sign) == 0)))
-    return count
-
-
-def count_nonfinite(old: npt.NDArray[Any], new: npt.NDArray[Any], dtype: torch.dtype) -> int:
-    """At how many positions either holds the bits of a NaN or an infinity."""
-    exponent = np.iinfo(old.dtype).max & ~((1 << float_format(dtype).mantissa_bits) - 1)
-    if not (_reaches(old, exponent) or _reaches(new, exponent)):
-        return 0
-    return int(np.count_nonzero(((old & exponent) == exponent) | ((new & exponent) == exponent)))
-
-
-def _wide(bits: npt.NDArray[Any], dtype: torch.dtype) -> npt.NDArray[Any]:
-    """The numbers that ``bits`` of ``dtype`` hold, exactly, in fp32 (fp64 for fp64)."""
-    if dtype == torch.bfloat16:
-        # numpy has no bf16: it is the upper half of fp32.
-        wide = bits.astype(np.uint32)
-        wide <<= 16
-        return wide.view(np.float32)
-    if dtype == torch.float16:
-        return bits.view(np.float16).astype(np.float32)
-    return bits.view(np.float64 if dtype == torch.float64 else np.float32)
-
-
-def _reaches(bits: npt.NDArray[Any], exponent: int) -> bool:
-    # NaN and Inf have all bits of the exponent set, and so the largest magnitudes: of the positive numbers the largest
-    # integers; of the negative ones, whose sign bit is set, the largest unsigned integers. Two passes, no temporary.
-    if not bits.size:
-        return False
-    unsigned = bits.view(np.dtype(f"u{bits.itemsize}"))
-    return int(bits.max()) >= exponent or int(unsigned.max()) >= exponent + (1 << (8 * bits.itemsize - 1))
-
-
 def _count_changed_on_host(init: Tensor, final: Tensor) -> int:
-    # numpy's integer kernels count four times as fast as torch's.
-    a, b = flat_integers(init), flat_integers(final)
-    return sum(
-        count_visible(a[start : start + _CHUNK], b[start : start + _CHUNK]) for start in range(0, a.size, _CHUNK)
-    )
+    # Several times as fast as torch.
+    return count(flat_integers(init), flat_integers(final), init.dtype).visible
 
 
-def _compare_tensor(name: str, init: Tensor, final: Tensor, tolerances: tuple[float, ...]) -> TensorComparison:
-    bitwise, nonfinite, counts = 0, 0, dict.fromkeys(tolerances, 0)
+def _compare_tensor(name: str, init: Tensor, final: Tensor, thresholds: Thresholds) -> TensorComparison:
+    counts = Counts.none(thresholds)
     old, new = flat_integers(init), flat_integers(final)
     for start in range(0, old.size, _CHUNK):
         part = slice(start, start + _CHUNK)
-        _, visible, beyond, odd = chunk_counts(old[part], new[part], init.dtype, tolerances)
-        bitwise += visible.size
-        nonfinite += odd
-        for tau, count in beyond.items():
-            counts[tau] += count
-    return TensorComparison(
-        name=name,
-        shape=tuple(init.shape),
-        dtype=str(init.dtype).removeprefix("torch."),
-        n=init.numel(),
-        changed_bitwise=bitwise,
-        changed_abs=counts,
-        nonfinite=nonfinite,
-        layer=layer_index(name),
-        module=module_kind(name),
-    )
+        counts.add(scan(old[part], new[part], init.dtype).counts(thresholds))
+    return TensorComparison.of(name, tuple(init.shape), init.dtype, counts)
 
 
 def _distance(init: Tensor, final: Tensor) -> Tensor:
     wide = torch.promote_types(init.dtype, torch.float32)
     return (final.detach().to(wide) - init.detach().to(wide)).abs_()
-
-
-def _round_down(tolerance: float, dtype: torch.dtype) -> float:
-    # torch compares an fp32 tensor with the scalar rounded to fp32. Rounded down, |Δ| > τ stays exact for the τ given.
-    if dtype == torch.float64:
-        return tolerance
-    rounded = np.float32(tolerance)
-    return float(rounded if float(rounded) <= tolerance else np.nextafter(rounded, np.float32(-math.inf)))
 
 
 def _ratio(part: int, whole: int) -> float:

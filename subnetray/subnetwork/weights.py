@@ -1,16 +1,12 @@
-"""Weights by name: taking them from a model, naming their parts, and the hash that identifies them."""
+"""Weights by name: taking them from a model, and naming their parts."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-
-from subnetray.subnetwork.bits import flat_integers
 
 Weights = Mapping[str, Tensor]
 
@@ -58,14 +54,3 @@ def layer_index(name: str) -> int | None:
     """Index of the decoder layer that a parameter belongs to; None outside of the layers."""
     match = _LAYER.search(name)
     return int(match.group(1)) if match else None
-
-
-def weights_hash(weights: Weights) -> str:
-    """Identity of ``weights``: hex SHA-256 over name, dtype, shape and bytes of every tensor in order of names."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name]
-        # One JSON line a tensor; with dtype and shape known, where its bytes end is known: no two inputs collide.
-        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode() + b"\n")
-        digest.update(flat_integers(tensor).data)
-    return digest.hexdigest()

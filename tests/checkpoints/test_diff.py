@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -18,7 +19,8 @@ from torch import Tensor
 from subnetray.checkpoints import compare as module
 from subnetray.checkpoints import open_checkpoint
 from subnetray.diff import main
-from subnetray.subnetwork import Delta, Mask, compare, weights_hash
+from subnetray.subnetwork import Delta, Mask, compare, hashing, weights_hash
+from subnetray.subnetwork.chunk import Thresholds
 
 TOLERANCES = (0.0, 1e-8, 1e-6, 1e-5, 1e-4)
 
@@ -65,7 +67,7 @@ def _diff(init: Path, final: Path, out: Path, *words: str) -> dict[str, Any]:
 
 
 def _check(found: dict[str, Any], init: Mapping[str, Tensor], final: Mapping[str, Tensor]) -> None:
-    expected = compare(init, final, TOLERANCES)
+    expected = compare(init, final, TOLERANCES, (2, 4))
     assert found["n"] == expected.n
     assert found["sparsity"]["bitwise"] == expected.sparsity_bitwise
     assert found["sparsity"]["abs"]["1e-05"] == pytest.approx(1 - expected.density_abs[1e-5])
@@ -73,6 +75,7 @@ def _check(found: dict[str, Any], init: Mapping[str, Tensor], final: Mapping[str
     for tensor in found["tensors"]:
         assert tensor["changed_bitwise"] == by_name[tensor["name"]].changed_bitwise
         assert tensor["changed_1e-06"] == by_name[tensor["name"]].changed_abs[1e-6]
+        assert tensor["changed_4_ulps"] == by_name[tensor["name"]].changed_ulps[4]
 
 
 @pytest.mark.parametrize("shards", [(1, 1), (1, 3), (2, 3)])
@@ -80,7 +83,9 @@ def _check(found: dict[str, Any], init: Mapping[str, Tensor], final: Mapping[str
 def test_counts_mask_and_delta_are_those_of_weights_in_memory(
     tmp_path: Path, shards: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CHUNK", 64)  # many chunks, and tensors that end within one
+    monkeypatch.setattr(module, "_PART", 128)  # many parts of several blocks, and tensors that end within one
+    monkeypatch.setattr(module, "BLOCK", 64)
+    monkeypatch.setattr(hashing, "BLOCK", 64)
     init = _weights(dtype=dtype)
     final = _moved(init)
     final["model.norm.weight"] = init["model.norm.weight"]
@@ -102,13 +107,13 @@ def test_bit_for_bit_alone_gives_the_same_counts(tmp_path: Path, capsys: pytest.
     init["model.norm.weight"][:4] = torch.tensor([0.0, -0.0, 0.0, math.nan])
     final["model.norm.weight"][:4] = torch.tensor([-0.0, 0.0, 1e-40, math.inf])
     one, two = _save(tmp_path / "init", init), _save(tmp_path / "final", final)
-    assert main([f"init={one}", f"final={two}", "tolerances=[]"]) == 0
+    assert main([f"init={one}", f"final={two}", "tolerances=[]", "ulps=[]"]) == 0
     said = capsys.readouterr().out
     expected = compare(init, final, ())
     assert f"{expected.sparsity_bitwise:.2%}" in said
     assert "1 coordinates are NaN or infinite" in said
     with open_checkpoint(one, "init") as a, open_checkpoint(two, "final") as b:
-        found = module.compare_checkpoints(a, b, (), None, threads=2).comparison
+        found = module.compare_checkpoints(a, b, Thresholds(), None, threads=2).comparison
     assert sorted(found.tensors, key=str) == sorted(expected.tensors, key=str)
 
 
@@ -277,7 +282,7 @@ def test_results_are_those_of_the_last_comparison(tmp_path: Path, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     before = (tmp_path / "out" / "mask.safetensors").read_bytes()
-    monkeypatch.setattr(module, "assemble", full)
+    monkeypatch.setattr(os, "pwrite", full)
     assert main([f"init={one}", f"final={two}", f"out={tmp_path / 'out'}"]) == 1
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == kept[1:]
     assert (tmp_path / "out" / "mask.safetensors").read_bytes() == before
@@ -315,6 +320,9 @@ def test_nan_and_identity_are_findings(tmp_path: Path, capsys: pytest.CaptureFix
         (["init={one}", "final={two}", "dtype=int8"], "dtype must be one of bfloat16"),
         (["init={one}", "final={two}", "tolerances=[-1]"], "tolerances must be a list of numbers >= 0"),
         (["init={one}", "final={two}", "tolerance=[0]"], "there is no key tolerance"),
+        (["init={one}", "final={two}", "ulps=[0]"], "ulps must be a list of whole numbers >= 1"),
+        (["init={one}", "final={two}", "ulps=[1.5]"], "ulps must be a list of whole numbers >= 1"),
+        (["init={one}", "final={two}", "relative=0.1"], "relative must be a list of numbers >= 0"),
         (["init={one}", "final={two}", "threads=0"], "threads must be a whole number"),
         (["init={one}", "final={other}"], "have no tensor in common"),
         (["init={one}", "final={shape}"], "has shape (16,) in the init and (17,) in the final"),

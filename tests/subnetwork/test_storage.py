@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
+import os
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import xxhash
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from subnetray.subnetwork import CorruptFileError, Delta, Mask
-from subnetray.subnetwork.storage import Part, assemble, load, save
+from subnetray.subnetwork.storage import load, save, stream
 
 TENSORS = {
     "wide": torch.tensor([1.0, -0.0, math.nan]),
@@ -44,8 +44,8 @@ def test_what_was_saved_is_loaded_and_other_tools_can_read_it(tmp_path: Path) ->
         assert torch.equal(file.get_tensor("bits"), TENSORS["bits"])
     assert metadata["run_id"] == "r"
     description = json.loads(metadata["subnetray"])
-    assert (description["kind"], description["version"]) == ("mask", 1)
-    assert description["checksums"]["bits"] == zlib.crc32(bytes([3, 255]))
+    assert (description["kind"], description["version"]) == ("mask", 2)
+    assert description["checksums"]["bits"] == xxhash.xxh3_64_hexdigest(bytes([3, 255]))
     assert [item.name for item in path.parent.iterdir()] == ["file"]
 
 
@@ -78,11 +78,11 @@ def test_every_flipped_bit_and_every_truncation_is_found_or_harmless(tmp_path: P
         (None, "was not written by subnetray"),
         ({"subnetray": "{"}, "was not written by subnetray"),
         ({"subnetray": "[1]"}, "was not written by subnetray"),
-        ({"subnetray": '{"kind":"delta","version":1,"checksums":{}}'}, "is not a subnetray mask file"),
-        ({"subnetray": '{"kind":"mask","version":2,"checksums":{}}'}, "is not a subnetray mask file of version 1"),
-        ({"subnetray": '{"kind":"mask","version":1,"checksums":{}}'}, "does not hold the tensors that its header"),
-        ({"subnetray": '{"kind":"mask","version":1,"checksums":[]}'}, "does not hold the tensors that its header"),
-        ({"subnetray": '{"kind":"mask","version":1,"checksums":{"a":1}}'}, "checksum of 'a' does not match"),
+        ({"subnetray": '{"kind":"delta","version":2,"checksums":{}}'}, "is not a subnetray mask file"),
+        ({"subnetray": '{"kind":"mask","version":1,"checksums":{}}'}, "is not a subnetray mask file of version 2"),
+        ({"subnetray": '{"kind":"mask","version":2,"checksums":{}}'}, "does not hold the tensors that its header"),
+        ({"subnetray": '{"kind":"mask","version":2,"checksums":[]}'}, "does not hold the tensors that its header"),
+        ({"subnetray": '{"kind":"mask","version":2,"checksums":{"a":1}}'}, "checksum of 'a' does not match"),
     ],
 )
 def test_files_of_others_are_refused(tmp_path: Path, metadata: dict[str, str] | None, text: str) -> None:
@@ -91,33 +91,45 @@ def test_files_of_others_are_refused(tmp_path: Path, metadata: dict[str, str] | 
         load(tmp_path / "file", "mask")
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     whole = _write(path)
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         save(path / "below", "mask", dict(TENSORS), {}, {})
-    short = Part("a", torch.uint8, 0, 4, 0)
-    with pytest.raises(OSError, match="spool"):
-        assemble(path, "mask", {"s": io.BytesIO(b"12")}, {"s": [short]}, {})
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match="No space"), stream(path, "mask", {"a": 4}, {}, {}) as writer:
+        writer.append("a", np.zeros(4, np.uint8))
     assert path.read_bytes() == whole
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
 
 
-def test_assembled_files_are_those_that_save_writes(tmp_path: Path) -> None:
-    spools = {"values": io.BytesIO(), "bits": io.BytesIO()}
-    parts: dict[str, list[Part]] = {"values": [], "bits": []}
-    for name, tensor in TENSORS.items():
-        spool = "bits" if name == "bits" else "values"
-        data = tensor.view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
-        parts[spool].append(Part(name, tensor.dtype, spools[spool].tell(), len(data), zlib.crc32(data)))
-        spools[spool].write(data)
-    assemble(tmp_path / "file", "mask", dict(spools), parts, {"shapes": {"a": [2]}})
-    tensors, header = load(tmp_path / "file", "mask")
-    assert tensors.keys() == TENSORS.keys()
-    for name, tensor in TENSORS.items():
-        assert (tensors[name].dtype, tensors[name].shape) == (tensor.dtype, tensor.shape)
-        assert np.array_equal(tensors[name].float().numpy(), tensor.float().numpy(), equal_nan=True)
-    assert header["shapes"] == {"a": [2]}
+@pytest.mark.parametrize("most", [1, 3, 1 << 20])
+def test_streamed_files_are_those_that_save_writes(tmp_path: Path, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the parts, and when the system writes fewer bytes than it was given."""
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, position: write(file, data[:most], position))
+    growing = {"wide": torch.float32, "none": torch.bfloat16, "late": torch.float16, "never": torch.float16}
+    tensors = {**TENSORS, "late": torch.tensor([1.0, 2.0, 3.0]).half(), "never": torch.zeros(0).half()}
+    with stream(tmp_path / "file", "mask", {"bits": 2, "padding": 6}, growing, {"shapes": {}, "hash": "00"}) as writer:
+        writer.append("bits", np.array([3], np.uint8))
+        writer.append("wide", tensors["wide"][:2].numpy())
+        writer.append("bits", np.array([255], np.uint8))
+        writer.append("wide", tensors["wide"][2:].numpy())
+        writer.append("padding", np.zeros(6, np.uint8))
+        writer.append("none", np.zeros(0, np.int16))
+        writer.append("late", tensors["late"].numpy())
+        writer.description["hash"] = "ff"
+    found, header = load(tmp_path / "file", "mask")
+    assert found.pop("padding").tolist() == [0] * 6
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape)
+        assert np.array_equal(found[name].float().numpy(), tensor.float().numpy(), equal_nan=True)
+    assert (header["shapes"], header["hash"]) == ({}, "ff")
     (length,) = struct.unpack("<Q", (tmp_path / "file").read_bytes()[:8])
     assert length % 8 == 0
 

@@ -12,10 +12,13 @@ from torch import Tensor
 
 from subnetray.subnetwork import MismatchError, compare, count_changed
 from subnetray.subnetwork import visible as module
+from subnetray.subnetwork.distance import exceeds_relative, exceeds_ulps
 from subnetray.subnetwork.visible import changed, exceeds
 from tests.subnetwork.strategies import pairs, raw
 
 TOLERANCES = (0.0, 1e-8, 1e-5, 1e-3, 1.0, 1e30)
+ULPS = (1, 2, 4, 1 << 40)
+SHARES = (0.0, 1e-3, 0.5)
 
 
 def _differs(a: float, b: float, bits_a: int, bits_b: int) -> bool:
@@ -50,11 +53,18 @@ def _reference(init: dict[str, Tensor], final: dict[str, Tensor]) -> tuple[int, 
 def test_counts_agree_with_one_coordinate_at_a_time(pair: tuple[dict[str, Tensor], dict[str, Tensor]]) -> None:
     init, final = pair
     visible, beyond, nonfinite = _reference(init, final)
-    comparison = compare(init, final, TOLERANCES)
+    comparison = compare(init, final, TOLERANCES, ULPS, SHARES)
     assert comparison.changed_bitwise == count_changed(init, final) == visible
     assert comparison.changed_abs == beyond
     assert comparison.nonfinite == nonfinite
     assert comparison.n == sum(tensor.numel() for tensor in init.values())
+    assert comparison.changed_ulps == {
+        k: sum(int(exceeds_ulps(tensor, final[name], k).sum()) for name, tensor in init.items()) for k in ULPS
+    }
+    assert comparison.changed_relative == {
+        eta: sum(int(exceeds_relative(tensor, final[name], eta).sum()) for name, tensor in init.items())
+        for eta in SHARES
+    }
     assert sum(int(changed(tensor, final[name]).sum()) for name, tensor in init.items()) == visible
     for tau in TOLERANCES:
         assert sum(int(exceeds(tensor, final[name], tau).sum()) for name, tensor in init.items()) == beyond[tau]

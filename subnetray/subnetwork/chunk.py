@@ -1,0 +1,188 @@
+"""What differs between two chunks of weights, given as the integers that hold them: the core of every comparison."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from subnetray.subnetwork.bits import float_format
+from subnetray.subnetwork.kernels import kept, tally
+
+Bits = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """By what, besides bit for bit, a coordinate counts as changed; each may have several levels.
+
+    ``absolute``: |Δ| > τ; ``ulps``: at least k (>= 1) representable values away; ``relative``: |Δ| > η times the larger
+    of both magnitudes.
+    """
+
+    absolute: tuple[float, ...] = ()
+    ulps: tuple[int, ...] = ()
+    relative: tuple[float, ...] = ()
+
+
+@dataclass
+class Counts:
+    """Changed coordinates: bit for bit and by :class:`Thresholds`; chunks are added up with :meth:`add`."""
+
+    visible: int = 0
+    nonfinite: int = 0
+    absolute: dict[float, int] = field(default_factory=dict)
+    ulps: dict[int, int] = field(default_factory=dict)
+    relative: dict[float, int] = field(default_factory=dict)
+
+    @classmethod
+    def none(cls, thresholds: Thresholds) -> Counts:
+        """Nothing counted yet."""
+        zeros = dict.fromkeys
+        return cls(0, 0, zeros(thresholds.absolute, 0), zeros(thresholds.ulps, 0), zeros(thresholds.relative, 0))
+
+    def add(self, other: Counts) -> None:
+        """Add the counts of another chunk, by the same thresholds."""
+        self.visible += other.visible
+        self.nonfinite += other.nonfinite
+        for tau, count in other.absolute.items():
+            self.absolute[tau] += count
+        for ulps, count in other.ulps.items():
+            self.ulps[ulps] += count
+        for share, count in other.relative.items():
+            self.relative[share] += count
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """The coordinates at which two flat arrays of the bits of ``dtype`` differ, and what they hold there.
+
+    ``differing`` (n,) marks where the stored bits differ, ``old`` and ``new`` are what is stored there, in order.
+    ``visible`` counts those that are no change between +0 and -0, ``nonfinite`` the coordinates, changed or not, at
+    which either holds NaN or an infinity.
+    """
+
+    dtype: torch.dtype
+    differing: npt.NDArray[np.bool_]
+    old: Bits
+    new: Bits
+    visible: int
+    nonfinite: int
+
+    @property
+    def visible_mask(self) -> npt.NDArray[np.bool_]:
+        """(n,): ``differing`` without changes of a zero's sign."""
+        if self.visible == self.old.size:
+            return self.differing
+        mask = self.differing.copy()
+        mask[self.differing] = ((self.old | self.new) & _magnitude(self.old)) != 0
+        return mask
+
+    def counts(self, thresholds: Thresholds) -> Counts:
+        """All counts of this chunk."""
+        return Counts(
+            self.visible,
+            self.nonfinite,
+            {tau: self.beyond(tau) for tau in thresholds.absolute},
+            {ulps: self.at_least(ulps) for ulps in thresholds.ulps},
+            {share: self.relative(share) for share in thresholds.relative},
+        )
+
+    def beyond(self, tolerance: float) -> int:
+        """How many visible coordinates have |Δ| > ``tolerance``, as ``exceeds`` defines it."""
+        # A change of a zero's sign has Δ = 0, which is within any tolerance; NaN is within none.
+        within = self._distance <= self._distance.dtype.type(round_down(tolerance, self.dtype))
+        return self.old.size - int(np.count_nonzero(within))
+
+    def at_least(self, least: int) -> int:
+        """How many visible coordinates are at least ``least`` (>= 1) representable values apart (``exceeds_ulps``)."""
+        far = self._steps >= min(least, int(np.iinfo(self._steps.dtype).max))
+        return int(np.count_nonzero(far | self._undefined if self.nonfinite else far))
+
+    def relative(self, share: float) -> int:
+        """How many visible coordinates have |Δ| > ``share`` of the larger magnitude (``exceeds_relative``)."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            a, b = (wide(bits, self.dtype).astype(np.float64) for bits in (self.old, self.new))
+            distance = np.abs(b - a)
+            far = distance > share * np.maximum(np.abs(a), np.abs(b))
+        if self.nonfinite or self.dtype == torch.float64:
+            far |= ~np.isfinite(distance)
+        return int(np.count_nonzero(far))
+
+    @cached_property
+    def _distance(self) -> npt.NDArray[np.floating[Any]]:
+        with np.errstate(invalid="ignore", over="ignore"):
+            distance = wide(self.new, self.dtype)
+            distance = distance - wide(self.old, self.dtype)
+            return np.abs(distance, out=distance)
+
+    @cached_property
+    def _steps(self) -> npt.NDArray[np.unsignedinteger[Any]]:
+        # Magnitudes count the steps from 0: between numbers of one sign there is their difference, else their sum.
+        unsigned = np.dtype(f"u{self.old.itemsize}")
+        magnitude = _magnitude(self.old)
+        a, b = (self.old & magnitude).view(unsigned), (self.new & magnitude).view(unsigned)
+        apart = np.maximum(a, b) - np.minimum(a, b)
+        opposite = (self.old ^ self.new) < 0
+        return np.where(opposite, a + b, apart)
+
+    @property
+    def _undefined(self) -> npt.NDArray[np.bool_]:
+        with np.errstate(invalid="ignore"):
+            return np.isnan(wide(self.old, self.dtype)) | np.isnan(wide(self.new, self.dtype))
+
+
+def scan(old: Bits, new: Bits, dtype: torch.dtype) -> Chunk:
+    """Compare two flat, contiguous arrays of the bits of ``dtype``."""
+    visible, odd = tally(old, new, dtype)
+    differing = old != new
+    moved = int(np.count_nonzero(differing))
+    return Chunk(
+        dtype=dtype,
+        differing=differing,
+        old=kept(old, differing, moved),
+        new=kept(new, differing, moved),
+        visible=visible,
+        nonfinite=_count_nonfinite(old, new, dtype) if odd else 0,
+    )
+
+
+def count(old: Bits, new: Bits, dtype: torch.dtype) -> Counts:
+    """The counts of :func:`scan` without thresholds, in a fraction of its time."""
+    visible, odd = tally(old, new, dtype)
+    return Counts(visible, _count_nonfinite(old, new, dtype) if odd else 0)
+
+
+def _count_nonfinite(old: Bits, new: Bits, dtype: torch.dtype) -> int:
+    """At how many positions either holds the bits of a NaN or an infinity."""
+    exponent = np.iinfo(old.dtype).max & ~((1 << float_format(dtype).mantissa_bits) - 1)
+    return int(np.count_nonzero(((old & exponent) == exponent) | ((new & exponent) == exponent)))
+
+
+def wide(bits: Bits, dtype: torch.dtype) -> npt.NDArray[np.floating[Any]]:
+    """The numbers that ``bits`` of ``dtype`` hold, exactly, in fp32 (fp64 for fp64)."""
+    if dtype == torch.bfloat16:
+        # numpy has no bf16: it is the upper half of fp32.
+        upper = bits.astype(np.uint32)
+        upper <<= 16
+        return upper.view(np.float32)
+    if dtype == torch.float16:
+        return bits.view(np.float16).astype(np.float32)
+    return bits.view(np.float64 if dtype == torch.float64 else np.float32)
+
+
+def round_down(tolerance: float, dtype: torch.dtype) -> float:
+    """``tolerance`` in the precision of Δ, never above it: |Δ| > τ stays exact for the τ given."""
+    if dtype == torch.float64:
+        return tolerance
+    rounded = np.float32(tolerance)
+    return float(rounded if float(rounded) <= tolerance else np.nextafter(rounded, np.float32(-math.inf)))
+
+
+def _magnitude(bits: Bits) -> int:
+    return int(np.iinfo(bits.dtype).max)
