@@ -137,6 +137,8 @@ class Algorithm:
     steps: int = 60
     # Sequences per optimizer step, over all workers (a preference pair counts as one).
     batch_size: int = 128
+    # Sequences that a worker passes through the model at once, gradients added up; null: all of its share.
+    micro_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         # The attribute of the class is the field's default.
@@ -150,19 +152,30 @@ class Algorithm:
             _positive("algorithm.max_grad_norm", self.max_grad_norm)
         _at_least("algorithm.steps", self.steps, 1)
         _at_least("algorithm.batch_size", self.batch_size, 1)
+        if self.micro_batch_size is not None:
+            _at_least("algorithm.micro_batch_size", self.micro_batch_size, 1)
 
 
 @dataclass(frozen=True)
 class OnPolicy(Algorithm):
     """What algorithms share that sample every prompt of a step ``group_size`` times."""
 
+    SMALLEST_GROUP: ClassVar[int] = 2  # where advantages are relative to the group's
+
     group_size: int = 8
+    # Rollouts are drawn for so many optimizer steps at once, and passed over so many times: with one of both, every
+    # step trains on rollouts of the present policy, and nothing is ever clipped.
+    minibatches: int = 1
+    epochs: int = 1
     beta: float = 0.0  # weight of the KL penalty to the init: GRPO's in the loss (k3), RLOO's in the reward (k1)
     epsilon: float = 0.2  # clip range of the importance ratio: GRPO's of tokens, RLOO's of sequences
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least("algorithm.group_size", self.group_size, 2)
+        _at_least("algorithm.group_size", self.group_size, self.SMALLEST_GROUP)
+        _at_least("algorithm.batch_size", self.batch_size, 2)
+        _at_least("algorithm.minibatches", self.minibatches, 1)
+        _at_least("algorithm.epochs", self.epochs, 1)
         _at_least("algorithm.beta", self.beta, 0)
         _positive("algorithm.epsilon", self.epsilon)
         _require(
@@ -190,6 +203,23 @@ class RLOO(OnPolicy):
     """REINFORCE leave-one-out (arXiv 2402.14740) through TRL's ``RLOOTrainer``."""
 
     name: str = "rloo"
+
+
+@dataclass(frozen=True)
+class RAFT(OnPolicy):
+    """Reward-ranked fine-tuning (arXiv 2304.06767): likelihood of the rollouts that the reward accepts."""
+
+    SMALLEST_GROUP: ClassVar[int] = 1
+
+    name: str = "raft"
+
+
+@dataclass(frozen=True)
+class RAFTPlusPlus(RAFT):
+    """RAFT with a clipped importance ratio (arXiv 2504.11343)."""
+
+    name: str = "raft_plus_plus"
+    minibatches: int = 4
 
 
 @dataclass(frozen=True)
@@ -238,6 +268,11 @@ class DPO(Pairs):
     """Direct preference optimisation (arXiv 2305.18290) through TRL's ``DPOTrainer``."""
 
     name: str = "dpo"  # beta: weight of log-ratios to the init
+    loss: str = "sigmoid"  # sigmoid_norm: log-ratios over lengths, Tulu 3's dpo_norm (arXiv 2411.15124)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("algorithm.loss", self.loss, ("sigmoid", "sigmoid_norm"))
 
 
 @dataclass(frozen=True)
@@ -433,7 +468,9 @@ class RunConfig:
 
 
 MODELS = (EmbeddedModel, PretrainedModel, SmolLM2Model)
-ALGORITHMS: dict[str, type[Algorithm]] = {schema.name: schema for schema in (GRPO, RLOO, SFT, DPO, ORPO, SimPO, KTO)}
+ALGORITHMS: dict[str, type[Algorithm]] = {
+    schema.name: schema for schema in (GRPO, RLOO, RAFT, RAFTPlusPlus, SFT, DPO, ORPO, SimPO, KTO)
+}
 
 
 def _of_kind(kinds: tuple[type, ...], values: dict[str, Any]) -> Any:

@@ -25,6 +25,8 @@ from subnetray.config import (
     Tracking,
 )
 
+ALGORITHMS = "dpo, grpo, kto, orpo, raft, raft_plus_plus, rloo, sft, simpo"
+
 
 @pytest.fixture(scope="module")
 def composer() -> Composer:
@@ -144,9 +146,9 @@ def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentenc
         ("algorithm.steps=-3", "algorithm.steps must be a finite number >= 1, not -3"),
         ("algorithm.foo=1", "there is no config key algorithm.foo: choose one of batch_size, beta,"),
         ("algorithm=sft algorithm.beta=1", "there is no config key algorithm.beta: choose one of batch_size, data,"),
-        ("algorithm=nope", "algorithm=nope is unknown: choose one of dpo, grpo, kto, orpo, rloo, sft, simpo"),
-        ("algorithm=null", "algorithm=null: write algorithm=NAME with one of dpo, grpo, kto, orpo, rloo, sft, simpo"),
-        ("algorithm=[sft]", "algorithm=[sft]: write algorithm=NAME with one of dpo, grpo, kto, orpo, rloo, sft, simpo"),
+        ("algorithm=nope", f"algorithm=nope is unknown: choose one of {ALGORITHMS}"),
+        ("algorithm=null", f"algorithm=null: write algorithm=NAME with one of {ALGORITHMS}"),
+        ("algorithm=[sft]", f"algorithm=[sft]: write algorithm=NAME with one of {ALGORITHMS}"),
         ("algorithm={lr:1}", "algorithm={lr:1}: write algorithm=NAME with one of"),
         ("~algorithm", "~algorithm: write algorithm=NAME with one of"),
         ("+algorithm=sft", "+algorithm=sft must be written algorithm=sft"),

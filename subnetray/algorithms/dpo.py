@@ -15,7 +15,10 @@ class _TokenizedDPOTrainer(Tokenized, DPOTrainer):
 
 
 def build(setting: Setting) -> Trainer:
-    """Return a trainer of −log σ(β[(lp_w − ref_w) − (lp_l − ref_l)]); pairs are in the order they are trained on."""
+    """Return a trainer of −log σ(β[(lp_w − ref_w) − (lp_l − ref_l)]); pairs are in the order they are trained on.
+
+    With the loss ``sigmoid_norm`` each log-ratio is divided by the tokens of its completion.
+    """
     pairs = pairs_of(setting)
     dataset = Dataset.from_dict(
         {
@@ -30,6 +33,7 @@ def build(setting: Setting) -> Trainer:
         args=DPOConfig(
             **trainer_arguments(setting),
             beta=setting.config.algorithm.beta,
+            loss_type=setting.config.algorithm.loss,
             max_length=None,
             train_sampling_strategy="sequential",
         ),

@@ -1,7 +1,8 @@
-"""What GRPO and RLOO share: prompts of the task, rollouts drawn by the sweep's engines, and the task's reward."""
+"""What the on-policy algorithms share: prompts of the task, rollouts drawn by the sweep's engines, their reward."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from datasets import Dataset
@@ -43,11 +44,8 @@ class EngineRollouts:
 
 
 def trainer_parts(setting: Setting) -> dict[str, Any]:
-    """Arguments of a trainer: the prompts, of which a step takes ``batch_size`` / ``group_size``, and their reward."""
-    algorithm = setting.config.algorithm
-    problems = setting.task.train_prompts(
-        algorithm.steps * algorithm.batch_size // algorithm.group_size, setting.config.seed
-    )
+    """Arguments of a trainer: the prompts, as many as the run samples from, and their reward."""
+    problems = setting.task.train_prompts(_rounds(setting) * prompts_per_round(setting), setting.config.seed)
     by_prompt = {problem.prompt: problem for problem in problems}
 
     def reward(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
@@ -65,11 +63,25 @@ def trainer_parts(setting: Setting) -> dict[str, Any]:
     }
 
 
+def prompts_per_round(setting: Setting) -> int:
+    """Prompts that all workers together sample from at a time: those of ``minibatches`` optimizer steps."""
+    algorithm = setting.config.algorithm
+    return int(algorithm.batch_size * algorithm.minibatches // algorithm.group_size)
+
+
+def _rounds(setting: Setting) -> int:
+    algorithm = setting.config.algorithm
+    return math.ceil(algorithm.steps / (algorithm.minibatches * algorithm.epochs))
+
+
 def group_arguments(setting: Setting) -> dict[str, Any]:
     """Arguments that TRL's configs of GRPO and RLOO share."""
     algorithm, rollout = setting.config.algorithm, setting.config.rollout
+    arguments = trainer_arguments(setting)
     return {
-        **trainer_arguments(setting),
+        **arguments,
+        "steps_per_generation": algorithm.minibatches * arguments["gradient_accumulation_steps"],
+        "num_iterations": algorithm.epochs,
         "num_generations": algorithm.group_size,
         "max_completion_length": rollout.max_new_tokens,
         "temperature": rollout.temperature,

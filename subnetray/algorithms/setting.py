@@ -123,6 +123,8 @@ def trainer_arguments(setting: Setting) -> dict[str, Any]:
     """
     config = setting.config
     algorithm = config.algorithm
+    share = algorithm.batch_size // setting.workers
+    size = algorithm.micro_batch_size or share
     return {
         "output_dir": str(setting.scratch),
         "learning_rate": algorithm.lr,
@@ -134,7 +136,8 @@ def trainer_arguments(setting: Setting) -> dict[str, Any]:
         # 0, transformers' own way to say "no clipping", measures no norm either.
         "max_grad_norm": math.inf if algorithm.max_grad_norm is None else algorithm.max_grad_norm,
         "max_steps": algorithm.steps,
-        "per_device_train_batch_size": algorithm.batch_size // setting.workers,
+        "per_device_train_batch_size": size,
+        "gradient_accumulation_steps": share // size,
         "bf16": config.precision == "fp32_master",
         "seed": config.seed,
         "use_cpu": setting.model.device.type == "cpu",

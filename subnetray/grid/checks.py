@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from subnetray import models
-from subnetray.config import ArithmeticTask, ConfigError, EmbeddedModel, RunConfig
+from subnetray.config import KTO, Algorithm, ArithmeticTask, ConfigError, EmbeddedModel, RunConfig
 from subnetray.models.pretraining import MAX_POSITIONS
 
 
@@ -18,10 +18,26 @@ def check_run(config: RunConfig, workers: int) -> None:
         raise ConfigError(
             f"algorithm.batch_size must be a multiple of cluster.workers ({workers}), not {algorithm.batch_size}"
         )
+    _check_micro_batch(config.algorithm, workers)
     models.check(config.model)
     # Only the embedded model's tokenizer is known without loading it: a character is a token.
     if isinstance(config.model, EmbeddedModel):
         _check_lengths(config)
+
+
+def _check_micro_batch(algorithm: Algorithm, workers: int) -> None:
+    """What a worker passes through the model at once must part its share evenly, and give KTO something to compare."""
+    share = algorithm.batch_size // workers
+    size = algorithm.micro_batch_size or share
+    if share % size:
+        raise ConfigError(
+            f"algorithm.micro_batch_size must divide a worker's share of the batch ({share} sequences), not {size}"
+        )
+    if isinstance(algorithm, KTO) and size < 2:
+        raise ConfigError(
+            f"algorithm.micro_batch_size, or a worker's share of algorithm.batch_size, must be at least 2 with"
+            f" algorithm=kto, which compares the completions of a forward pass, not {size}"
+        )
 
 
 def _check_lengths(config: RunConfig) -> None:

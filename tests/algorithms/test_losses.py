@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -13,129 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
-from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM, Trainer
+from transformers import Qwen2ForCausalLM, Trainer
 
 from subnetray import algorithms
 from subnetray.algorithms.preferences import labelled_of, pairs_of
-from subnetray.algorithms.setting import DataLog, Example, RunError, Setting
-from subnetray.config import (
-    DPO,
-    KTO,
-    ORPO,
-    RLOO,
-    Algorithm,
-    ArithmeticTask,
-    EmbeddedModel,
-    Evaluation,
-    Measurement,
-    Rollout,
-    RunConfig,
-    SimPO,
-)
-from subnetray.models.tokenizer import make_tokenizer
-from subnetray.rollout import Policy, Samples, Sampling
-from subnetray.tasks import Problem, load
-
-
-class Engines:
-    """In the place of engines: completions are ``answers``, in turn."""
-
-    def __init__(self, answers: list[list[int]]) -> None:
-        self.answers = answers
-        self.versions: list[str] = []
-
-    def publish(self, _: dict[str, Tensor], version: str) -> None:
-        self.versions.append(version)
-
-    def sample(self, prompts: list[list[int]], _: Sampling) -> Samples:
-        completions = [self.answers[index % len(self.answers)] for index in range(len(prompts))]
-        return Samples(completions, [[0.0] * len(ids) for ids in completions])
-
-
-class Scored:
-    """Arithmetic with a reward of any number: what the completion's text is worth."""
-
-    def __init__(self, worth: Callable[[str], float]) -> None:
-        self._task, self._worth = load(ArithmeticTask()), worth
-
-    name = "scored"
-
-    def train_prompts(self, count: int, seed: int) -> list[Problem]:
-        return self._task.train_prompts(count, seed)
-
-    def held_out(self, count: int) -> list[Problem]:
-        return self._task.held_out(count)
-
-    def reward(self, _: Problem, completion: str) -> float:
-        return self._worth(completion)
-
-    def corrupted(self, problem: Problem, rng: random.Random) -> str:
-        return self._task.corrupted(problem, rng)
-
-
-@pytest.fixture
-def init(tmp_path: Path) -> Path:
-    torch.manual_seed(0)
-    tokenizer = make_tokenizer(64)
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        initializer_range=0.3,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(tmp_path / "init")
-    tokenizer.save_pretrained(tmp_path / "init")
-    return tmp_path / "init"
-
-
-def make_setting(init: Path, algorithm: Algorithm, answers: tuple[str, ...] = ()) -> Setting:
-    tokenizer = AutoTokenizer.from_pretrained(init)
-    encoded = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in answers]
-    return Setting(
-        config=RunConfig(
-            model=EmbeddedModel(),
-            task=ArithmeticTask(),
-            algorithm=algorithm,
-            rollout=Rollout(),
-            evaluation=Evaluation(),
-            measurement=Measurement(),
-            precision="fp32",
-        ),
-        init=init,
-        model=Qwen2ForCausalLM.from_pretrained(init),
-        tokenizer=tokenizer,
-        task=load(ArithmeticTask()),
-        policy=cast(Policy, Engines(encoded)),
-        data=DataLog(),
-        callbacks=[],
-        scratch=init.parent / "scratch",
-    )
-
-
-def move(model: torch.nn.Module, seed: int) -> None:
-    """Away from the init, as far as a long training would."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-
-
-def exact(init: Path, trainer: Trainer | None = None) -> Qwen2ForCausalLM:
-    """The init, or the trainer's present model, in float64 and without what TRL made of its forward pass."""
-    model = Qwen2ForCausalLM.from_pretrained(init).double()
-    if trainer is not None:
-        model.load_state_dict(trainer.model.state_dict())
-    return model.eval()
-
-
-@torch.no_grad()
-def logprobs(model: Qwen2ForCausalLM, prompt: list[int], completion: list[int]) -> Tensor:
-    """Of every token of the completion, (tokens,)."""
-    logits = model(input_ids=torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
-    return logits[len(prompt) - 1 : -1].gather(1, torch.tensor(completion)[:, None])[:, 0]
+from subnetray.algorithms.setting import Example, RunError, Setting
+from subnetray.config import DPO, KTO, ORPO, RLOO, Algorithm, SimPO
+from tests.algorithms.lab import Scored, exact, logprobs, make_setting, move
 
 
 def first_loss(trainer: Trainer) -> float:
@@ -150,9 +33,8 @@ Pair = tuple[Example, Example]
 def dpo(policy: Qwen2ForCausalLM, init: Qwen2ForCausalLM, pairs: list[Pair], algorithm: Any) -> Tensor:
     losses = []
     for pair in pairs:
-        chosen, rejected = (
-            logprobs(policy, x.prompt, x.completion).sum() - logprobs(init, x.prompt, x.completion).sum() for x in pair
-        )
+        ratios = [logprobs(policy, x.prompt, x.completion) - logprobs(init, x.prompt, x.completion) for x in pair]
+        chosen, rejected = (each.mean() if algorithm.loss == "sigmoid_norm" else each.sum() for each in ratios)
         losses.append(-logsigmoid(algorithm.beta * (chosen - rejected)))
     return torch.stack(losses).mean()
 
@@ -178,11 +60,12 @@ def orpo(policy: Qwen2ForCausalLM, _: Qwen2ForCausalLM, pairs: list[Pair], algor
     ("algorithm", "definition"),
     [
         (DPO(steps=2, batch_size=5, beta=0.3, data="off_policy"), dpo),
+        (DPO(steps=2, batch_size=5, beta=5.0, data="off_policy", loss="sigmoid_norm"), dpo),
         (ORPO(steps=2, batch_size=5, beta=0.7, data="off_policy"), orpo),
         (SimPO(steps=2, batch_size=5, beta=3.0, gamma=0.6, data="off_policy"), simpo),
         (SimPO(steps=2, batch_size=5, beta=3.0, gamma=0.0, data="on_policy"), simpo),
     ],
-    ids=["dpo", "orpo", "simpo", "simpo_on_policy"],
+    ids=["dpo", "dpo_norm", "orpo", "simpo", "simpo_on_policy"],
 )
 def test_the_loss_on_pairs_is_its_definition(
     init: Path, algorithm: Algorithm, definition: Callable[..., Tensor]

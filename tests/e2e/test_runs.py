@@ -28,6 +28,7 @@ from subnetray.config import (
     EmbeddedModel,
     Evaluation,
     Measurement,
+    RAFTPlusPlus,
     Rollout,
     RunConfig,
     SimPO,
@@ -147,6 +148,7 @@ def test_greedy_does_not_depend_on_the_seed(tiny: Path, engines: tuple[str, ...]
         _config(SimPO(steps=3, batch_size=16), precision="bf16"),
         _config(KTO(steps=3, batch_size=16)),
         _config(RLOO(steps=3, batch_size=32, beta=0.1)),
+        _config(RAFTPlusPlus(steps=3, batch_size=32, minibatches=2, epochs=2, micro_batch_size=16)),
     ],
     ids=[
         "grpo",
@@ -160,6 +162,7 @@ def test_greedy_does_not_depend_on_the_seed(tiny: Path, engines: tuple[str, ...]
         "simpo_bf16",
         "kto",
         "rloo",
+        "raft_plus_plus",
     ],
 )
 def test_a_run_writes_what_restores_its_final(

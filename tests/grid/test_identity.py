@@ -18,6 +18,7 @@ from subnetray.config import (
     GRPO,
     KTO,
     ORPO,
+    RAFT,
     RLOO,
     SFT,
     Algorithm,
@@ -48,12 +49,13 @@ OTHER: dict[tuple[str, str], Any] = {
     ("algorithm", "max_grad_norm"): None,
     ("algorithm", "batch_size"): 64,
     ("algorithm", "group_size"): 4,
-    ("algorithm", "loss"): "grpo",
+    ("algorithm", "micro_batch_size"): 32,
     ("rollout", "dtype"): "float32",
     ("rollout", "gpu_memory_utilization"): 0.5,
     ("measurement", "tolerances"): (0.0,),
 }
 DATA = {SFT: "rejection"}  # the others have it off_policy
+LOSS = {GRPO: "grpo", DPO: "sigmoid_norm"}
 
 
 def make(algorithm: Algorithm | None = None, **changes: Any) -> RunConfig:
@@ -69,7 +71,7 @@ def make(algorithm: Algorithm | None = None, **changes: Any) -> RunConfig:
 
 
 def fields() -> Iterator[tuple[RunConfig, str, str]]:
-    for algorithm in (GRPO(), RLOO(), SFT(), *(schema(batch_size=128) for schema in (DPO, ORPO, SimPO, KTO))):
+    for algorithm in (GRPO(), RLOO(), RAFT(), SFT(), *(schema(batch_size=128) for schema in (DPO, ORPO, SimPO, KTO))):
         config = make(algorithm)
         parts = ("model", "task", "algorithm", "rollout", "evaluation", "measurement")
         for part in parts if isinstance(algorithm, GRPO) else ("algorithm",):
@@ -83,6 +85,8 @@ def altered(config: RunConfig, part: str, name: str) -> RunConfig:
     value = getattr(section, name)
     if (part, name) == ("algorithm", "data"):
         other = DATA.get(type(section), "off_policy")
+    elif (part, name) == ("algorithm", "loss"):
+        other = LOSS[type(section)]
     elif (part, name) in OTHER:
         other = OTHER[part, name]
     else:
@@ -103,7 +107,9 @@ def test_what_is_outside_the_sections_counts() -> None:
 
 
 def test_algorithms_with_the_same_settings_differ() -> None:
-    assert len({run_id(make(algorithm), 1) for algorithm in (schema() for schema in ALGORITHMS.values())}) == 7
+    assert len({run_id(make(algorithm), 1) for algorithm in (schema() for schema in ALGORITHMS.values())}) == len(
+        ALGORITHMS
+    )
 
 
 def test_a_directory_counts_by_its_content_not_its_place(tmp_path: Any) -> None:

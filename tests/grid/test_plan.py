@@ -106,6 +106,18 @@ def test_smoke_is_small_and_can_be_made_smaller(composer: Composer) -> None:
         (["model.hidden_size=100"], "model.hidden_size / model.heads must be one of"),
         (["algorithm.warmup_steps=6"], "algorithm.warmup_steps must be below algorithm.steps (6), not 6"),
         (["cluster.workers=5"], "algorithm.batch_size must be a multiple of cluster.workers (5), not 32"),
+        (
+            ["algorithm.micro_batch_size=5"],
+            "algorithm.micro_batch_size must divide a worker's share of the batch (32 sequences), not 5",
+        ),
+        (
+            ["grid.factors.method.levels.sft_gold=['algorithm=kto']", "cluster.workers=32"],
+            "algorithm.micro_batch_size, or a worker's share of algorithm.batch_size, must be at least 2 with",
+        ),
+        (
+            ["grid.factors.method.levels.grpo=['algorithm=rloo','algorithm.group_size=1']"],
+            "algorithm.group_size must be a finite number >= 2, not 1",
+        ),
         (["rollout.max_new_tokens=3"], "rollout.max_new_tokens must hold the longest gold completion"),
         (["rollout.max_model_len=10"], "rollout.max_model_len must hold the longest prompt (6 tokens)"),
         (["rollout.max_model_len=129"], "rollout.max_model_len must be at most the embedded model's 128"),

@@ -1,0 +1,69 @@
+"""The path of all on-policy algorithms but RLOO: TRL's GRPO trainer, its rollouts drawn by the sweep's engines.
+
+rollout → reward → advantage → clipped loss: GRPO's own advantages are one to a sequence; other algorithms give one to
+a token and change nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from trl import GRPOConfig, GRPOTrainer
+
+from subnetray.algorithms.rollouts import EngineRollouts, group_arguments
+from subnetray.algorithms.setting import Setting
+
+
+class EngineGRPOTrainer(EngineRollouts, GRPOTrainer):
+    """Weighs tokens by the ratio between its own probabilities and those that the engine drew them with."""
+
+    def __init__(self, setting: Setting, **kwargs: Any) -> None:
+        super().__init__(setting, rollout_func=self._roll_out, **kwargs)
+
+    def _roll_out(self, prompts: list[str], _: GRPOTrainer) -> dict[str, list[Any]]:
+        ids = self.encode(prompts)
+        samples = self.sample(ids)
+        return {"prompt_ids": ids, "completion_ids": samples.completions, "logprobs": samples.logprobs}
+
+
+class TokenAdvantageTrainer(EngineGRPOTrainer):
+    """The base of algorithms with advantages of their own."""
+
+    _scores: Tensor
+
+    def advantages(self, batch: dict[str, Tensor]) -> Tensor:
+        """Advantages of a batch of rollouts, (sequences, tokens), without gradient.
+
+        ``batch`` is what TRL made of the rollouts, with ``scores``, (sequences,), the rewards of the task; neighbours
+        are a group. What is put in, one row a sequence, comes back with its sequence in every epoch.
+        """
+        raise NotImplementedError
+
+    def _calculate_rewards(self, inputs: Any, prompts: list[Any], *args: Any) -> Tensor:
+        rewards: Tensor = super()._calculate_rewards(inputs, prompts, *args)  # of all workers
+        first = self.accelerator.process_index * len(prompts)
+        self._scores = rewards[first : first + len(prompts)].sum(-1)
+        return rewards
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        batch: dict[str, Tensor] = super()._generate_and_score_completions(inputs)
+        batch["scores"] = self._scores
+        batch["advantages"] = self.advantages(batch)
+        return batch
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over the run's workers."""
+        summed: Tensor = self.accelerator.reduce(tensor, reduction="sum")
+        return summed
+
+
+def clipped_loss(setting: Setting) -> GRPOConfig:
+    """Arguments of TRL's −min(ρA, clip(ρ)A), a mean over the tokens of a batch."""
+    algorithm = setting.config.algorithm
+    # TRL's config refuses groups of one, which have no relative advantage; these advantages need no group. It is told
+    # of one that is the whole batch, and the trainer of the real ones.
+    told = group_arguments(setting) | {"num_generations": algorithm.batch_size}
+    arguments = GRPOConfig(**told, loss_type="dapo")
+    arguments.num_generations = algorithm.group_size
+    return arguments

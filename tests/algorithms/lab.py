@@ -1,0 +1,114 @@
+"""A tiny model of random weights, engines that answer what they are told, and losses one sequence at a time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, Qwen2ForCausalLM, Trainer
+
+from subnetray.algorithms.setting import DataLog, Setting
+from subnetray.config import (
+    Algorithm,
+    ArithmeticTask,
+    EmbeddedModel,
+    Evaluation,
+    Measurement,
+    Rollout,
+    RunConfig,
+)
+from subnetray.rollout import Policy, Samples, Sampling
+from subnetray.tasks import Problem, load
+
+ENGINE_GAP = 0.02  # nats a token, by which an engine's log-probabilities are below the trainer's
+
+
+class Engines:
+    """In the place of engines: completions are ``answers``, in turn, as if drawn from ``model``, or nearly."""
+
+    def __init__(self, answers: list[list[int]]) -> None:
+        self.answers = answers
+        self.versions: list[str] = []
+        self.model: Qwen2ForCausalLM | None = None
+
+    def publish(self, _: dict[str, Tensor], version: str) -> None:
+        self.versions.append(version)
+
+    def sample(self, prompts: list[list[int]], _: Sampling) -> Samples:
+        completions = [self.answers[index % len(self.answers)] for index in range(len(prompts))]
+        if self.model is None:
+            return Samples(completions, [[0.0] * len(ids) for ids in completions])
+        pairs = zip(prompts, completions, strict=True)
+        return Samples(completions, [(logprobs(self.model, *pair) - ENGINE_GAP).tolist() for pair in pairs])
+
+
+class Scored:
+    """Arithmetic with a reward of any number: what the completion's text is worth."""
+
+    def __init__(self, worth: Callable[[str], float]) -> None:
+        self._task, self._worth = load(ArithmeticTask()), worth
+
+    name = "scored"
+
+    def train_prompts(self, count: int, seed: int) -> list[Problem]:
+        return self._task.train_prompts(count, seed)
+
+    def held_out(self, count: int) -> list[Problem]:
+        return self._task.held_out(count)
+
+    def reward(self, _: Problem, completion: str) -> float:
+        return self._worth(completion)
+
+    def corrupted(self, problem: Problem, rng: random.Random) -> str:
+        return self._task.corrupted(problem, rng)
+
+
+def make_setting(init: Path, algorithm: Algorithm, answers: tuple[str, ...] = ()) -> Setting:
+    tokenizer = AutoTokenizer.from_pretrained(init)
+    encoded = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in answers]
+    return Setting(
+        config=RunConfig(
+            model=EmbeddedModel(),
+            task=ArithmeticTask(),
+            algorithm=algorithm,
+            rollout=Rollout(),
+            evaluation=Evaluation(),
+            measurement=Measurement(),
+            precision="fp32",
+        ),
+        init=init,
+        model=Qwen2ForCausalLM.from_pretrained(init),
+        tokenizer=tokenizer,
+        task=load(ArithmeticTask()),
+        policy=cast(Policy, Engines(encoded)),
+        data=DataLog(),
+        callbacks=[],
+        scratch=init.parent / "scratch",
+    )
+
+
+def move(model: torch.nn.Module, seed: int) -> None:
+    """Away from the init, as far as a long training would."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+
+
+def exact(init: Path, trainer: Trainer | None = None) -> Qwen2ForCausalLM:
+    """The init, or the trainer's present model, in float64 and without what TRL made of its forward pass."""
+    model = Qwen2ForCausalLM.from_pretrained(init).double()
+    if trainer is not None:
+        model.load_state_dict(trainer.model.state_dict())
+    return model.eval()
+
+
+@torch.no_grad()
+def logprobs(model: Qwen2ForCausalLM, prompt: list[int], completion: list[int]) -> Tensor:
+    """Of every token of the completion, (tokens,)."""
+    logits = model(input_ids=torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
+    return logits[len(prompt) - 1 : -1].gather(1, torch.tensor(completion)[:, None])[:, 0]
