@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from subnetray.checkpoints import compare as module
 from subnetray.checkpoints import open_checkpoint
+from subnetray.config import ConfigError
 from subnetray.diff import main
 from subnetray.subnetwork import Delta, Mask, compare, hashing, weights_hash
 from subnetray.subnetwork.chunk import Thresholds
@@ -308,6 +311,8 @@ def test_nan_and_identity_are_findings(tmp_path: Path, capsys: pytest.CaptureFix
     init["model.norm.weight"][3] = math.nan
     broken = _diff(one, _save(tmp_path / "nan", init), tmp_path / "b")
     assert broken["nonfinite"] == 1
+    init["model.norm.weight"][5] = -math.inf
+    assert _diff(one, _save(tmp_path / "inf", init), tmp_path / "c")["nonfinite"] == 2
     assert "NaN or infinite" in capsys.readouterr().out
 
 
@@ -331,6 +336,11 @@ def test_nan_and_identity_are_findings(tmp_path: Path, capsys: pytest.CaptureFix
         (["init={one}", "final={missing}"], "that file is missing"),
         (["init={one}", "final={swapped}"], "the bytes of model.norm.weight do not fit its shape"),
         (["init={one}", "final={index}"], "has no weight_map"),
+        (["init={one}", "final={shard}"], "model-1.safetensors has"),
+        (["init={one}", "final={moved}"], "says that model-0.safetensors holds model.norm.weight, and it does not"),
+        (["init={one}", "final={json}"], "model.safetensors.index.json is not valid JSON"),
+        (["init={one}", "final={pickle}"], "pytorch_model.bin cannot be read as weights"),
+        (["init={shard}", "final={one}"], "init: "),
         (["init={one}", "final={one}/config.json"], "cannot be read as weights"),
     ],
 )
@@ -353,12 +363,72 @@ def test_bad_input(tmp_path: Path, words: list[str], text: str, capsys: pytest.C
     file.write_bytes(file.read_bytes().replace(b'"shape":[16],', b'"shape":[17],'))
     places["index"] = _save(tmp_path / "index", weights, shards=2)
     (places["index"] / "model.safetensors.index.json").write_text('{"weight_map": {"x": ["model-0.safetensors"]}}')
+    places["shard"] = _save(tmp_path / "shard", weights, shards=2)
+    file = places["shard"] / "model-1.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    for name, content in (("moved", '{"weight_map": {"model.norm.weight": "model-0.safetensors"}}'), ("json", "{")):
+        places[name] = _save(tmp_path / name, weights, shards=2)
+        (places[name] / "model.safetensors.index.json").write_text(content)
+    places["pickle"] = tmp_path / "pickle"
+    places["pickle"].mkdir()
+    torch.save(weights, places["pickle"] / "pytorch_model.bin")
+    file = places["pickle"] / "pytorch_model.bin"
+    file.write_bytes(file.read_bytes()[:-200])
     out = tmp_path / "out"
     assert main([word.format(**places) for word in words] + [f"out={out}"]) == 2
     said = capsys.readouterr().err.strip()
     assert text in said
     assert len(said.splitlines()) == 1
     assert not out.exists()
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_no_result(tmp_path: Path) -> None:
+    one, two = _save(tmp_path / "init", _weights()), _save(tmp_path / "final", _moved(_weights()))
+    out = tmp_path / "out"
+    with open_checkpoint(one, "init") as a, open_checkpoint(two, "final") as b:
+        file = two / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:-100])
+        with pytest.raises(ConfigError, match=r"final/model\.safetensors ends inside of tensor .*: it is truncated$"):
+            module.compare_checkpoints(a, b, Thresholds(TOLERANCES), None, threads=2, out=out)
+    assert not out.exists() or list(out.iterdir()) == []
+
+
+@contextmanager
+def _files_up_to(limit: int) -> Iterator[None]:
+    """No file of this process grows beyond ``limit`` bytes: what writes, by whatever call, meets the system's error."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("rows", [300, 200_000], ids=["picture is largest", "delta is largest"])
+def test_a_full_disk_leaves_nothing_partial(tmp_path: Path, rows: int, capsys: pytest.CaptureFixture[str]) -> None:
+    init = {"x": torch.ones(rows, 1).bfloat16()}
+    final = {"x": torch.where(torch.arange(rows) % 3 > 0, 2.0, 1.0).bfloat16()[:, None]}
+    words = [f"init={_save(tmp_path / 'init', init)}", f"final={_save(tmp_path / 'final', final)}", "tolerances=[]"]
+    whole = tmp_path / "whole"
+    assert main([*words, f"out={whole}"]) == 0
+    sizes = sorted(path.stat().st_size for path in whole.iterdir())
+    # The disk is full at once, or when each of the files lacks its last byte.
+    for limit in (1, *(size - 1 for size in sizes)):
+        out = tmp_path / f"out{limit}"
+        capsys.readouterr()
+        with _files_up_to(limit):
+            assert main([*words, f"out={out}"]) == 1
+        said = capsys.readouterr().err.strip()
+        assert said.startswith("subnetray: ")
+        assert len(said.splitlines()) == 1
+        assert "too large" in said
+        # What is left is as if nothing had happened.
+        left = {path.name for path in out.iterdir()} if out.exists() else set()
+        assert left < {path.name for path in whole.iterdir()}
+        for name in left - {"diff.json"}:
+            assert (out / name).read_bytes() == (whole / name).read_bytes()
+        if "diff.json" in left:
+            assert json.loads((out / "diff.json").read_text())["n"] == rows
 
 
 def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
