@@ -26,7 +26,7 @@ from subnetray.analysis.anova import two_way
 from subnetray.analysis.effects import DENSITY, origins, paired_difference, runs_of
 from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, t_interval
 from subnetray.analysis.pairs import SEED, group, seed_groups
-from subnetray.analysis.paper import PAPER
+from subnetray.analysis.paper import CANCELLED, PAPER, STEP_SPARSITY, STEP_SPARSITY_RATE, STEP_SPARSITY_SOURCE
 from subnetray.config import Grid
 
 Verdict = Literal["supported", "refuted", "inconclusive", "not tested"]
@@ -129,6 +129,8 @@ def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, clipped: float =
         _kl(grid, runs),
         _steps(grid, runs),
         *_in_distribution(grid, runs),
+        _never(grid, runs),
+        _one_step(grid, runs),
         _overlap(grid, pairs, "uniform"),
         _overlap(grid, pairs, "ulp"),
         _variance(grid, runs),
@@ -304,6 +306,63 @@ def _in_distribution(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
     return [first, _decided(cause, above(estimate, 0), _points(estimate), note, used)]
 
 
+def _never(grid: Grid, runs: pd.DataFrame) -> Claim:
+    reported = CANCELLED.never / (CANCELLED.never + CANCELLED.cancelled)
+    claim = Claim(
+        key="unchanged_were_never_changed",
+        statement="Most weights that end as they began were never visibly changed, rather than changed and restored.",
+        source=f"{CANCELLED.source}: {100 * CANCELLED.never:.0f} % never, {100 * CANCELLED.cancelled:.0f} % cancelled",
+        test=(
+            "Of the weights that end unchanged at the baseline, more than half differed from the init at no measured"
+            f" step (reported: {100 * reported:.0f} %, at {CANCELLED.checkpoints} checkpoints of one run)."
+        ),
+        verdict="not tested",
+        unit="% of the unchanged",
+    )
+    ever, density = _by_seed(grid, runs, {}, "density_ever"), _densities(grid, runs, {})
+    # In fp32 nothing may be left unchanged.
+    shares = {seed: (1 - ever[seed]) / (1 - density[seed]) for seed in ever if density[seed] < 1}
+    if not shares:
+        return _untested(claim, "no run at the baseline has recorded which weights changed along the way")
+    estimate = t_interval(shares.values())
+    cancelled, of_ever = (
+        t_interval(_by_seed(grid, runs, {}, name).values()) for name in ("cancelled_of_n", "cancelled_of_ever")
+    )
+    note = f"cancelled: {100 * cancelled.mean:.1f} % of all weights, {100 * of_ever.mean:.1f} % of those ever changed"
+    return _decided(claim, above(estimate, 0.5), _points(estimate), note, _used(grid, runs, ({},), shares))
+
+
+def _one_step(grid: Grid, runs: pd.DataFrame) -> Claim:
+    claim = Claim(
+        key="one_step_changes_little",
+        statement=f"One optimizer step leaves more than {100 * STEP_SPARSITY:.0f} % of the weights unchanged in bf16.",
+        source=f"{STEP_SPARSITY_SOURCE}, RL at a learning rate of {STEP_SPARSITY_RATE:g}",
+        test=(
+            f"Mean over steps of the share of weights that a step leaves unchanged is above {100 * STEP_SPARSITY:.0f} %"
+            f" at the baseline, at every learning rate of the grid up to {STEP_SPARSITY_RATE:g}. The estimate is the"
+            " lowest."
+        ),
+        verdict="not tested",
+        unit="% of all weights",
+    )
+    rate = roles.factor_with(grid, roles.LEARNING_RATE)
+    cells: list[dict[str, str]] = [{rate: level} for level in grid.factors[rate].levels] if rate else [{}]
+    low: list[tuple[float, Estimate, dict[str, str]]] = []
+    others: list[tuple[float, Estimate, dict[str, str]]] = []
+    for cell in cells:
+        selected = runs_of(grid, runs, cell)
+        steps = _by_seed(grid, selected[selected["export_dtype"] == "bfloat16"], cell, "density_step")
+        if steps:
+            learning_rate, estimate = float(selected["lr"].iloc[0]), t_interval(1 - value for value in steps.values())
+            (low if learning_rate <= STEP_SPARSITY_RATE else others).append((learning_rate, estimate, cell))
+    if not low:
+        return _untested(claim, f"no run in bf16 with a learning rate up to {STEP_SPARSITY_RATE:g} recorded its steps")
+    _, lowest, _ = min(low, key=lambda each: each[1].mean)
+    note = "; ".join(f"{100 * estimate.mean:.1f} % at {learning_rate:g}" for learning_rate, estimate, _ in others)
+    verdict = every(above(estimate, STEP_SPARSITY) for _, estimate, _ in low)
+    return _decided(claim, verdict, _points(lowest), note, _used(grid, runs, [cell for *_, cell in low]))
+
+
 def _overlap(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -> Claim:
     names = {
         "uniform": "the uniform null",
@@ -397,8 +456,16 @@ def logit(density: float, n: float) -> float:
 
 
 def _densities(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str]) -> dict[int, float]:
+    return _by_seed(grid, runs, cell, DENSITY)
+
+
+def _by_seed(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str], column: str) -> dict[int, float]:
+    """A column's values that are known, by seed; none where runs were written before there was such a column."""
+    if column not in runs:
+        return {}
     selected = runs_of(grid, runs, cell)
-    return dict(zip(selected["seed"].astype(int), selected[DENSITY].astype(float), strict=True))
+    values = zip(selected["seed"].astype(int), selected[column].astype(float), strict=True)
+    return {seed: value for seed, value in values if not math.isnan(value)}
 
 
 @dataclass(frozen=True)

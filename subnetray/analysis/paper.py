@@ -137,3 +137,32 @@ TABLE_4 = (
         structure_free=((0.546, 0.693), (0.307, 0.389)),
     ),
 )
+
+
+@dataclass(frozen=True)
+class ReportedDynamics:
+    """Shares of all weights that a run changed never, there and back, and for good, by some of its checkpoints."""
+
+    what: str
+    source: str
+    checkpoints: int
+    never: float
+    cancelled: float
+    effective: float
+    # Elsewhere the source gives a share of the weights that ever changed, which is not that of these numbers.
+    cancelled_of_ever: float
+
+
+CANCELLED = ReportedDynamics(
+    what="PRIME, Eurus-2-7B",
+    source=f"{PAPER} Figure 2 and section 6",
+    checkpoints=21,
+    never=0.72,
+    cancelled=0.08,
+    effective=0.20,
+    cancelled_of_ever=0.085,
+)
+
+# Of one step in bf16, at least, and the learning rate it was measured at: Qwen2.5, Llama-3.2 and Gemma-3, 0.5B to 7B.
+STEP_SPARSITY, STEP_SPARSITY_RATE = 0.98, 3e-6
+STEP_SPARSITY_SOURCE = "arXiv 2602.03839"

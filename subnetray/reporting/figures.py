@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,13 @@ from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator, PercentFormatter
 
 from subnetray.files import atomic_path
 
 if TYPE_CHECKING:
     from subnetray.analysis.intervals import Estimate
+    from subnetray.analysis.trajectory import Point
     from subnetray.reporting.heatmap import HeatMap
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -126,6 +127,35 @@ def density_by_learning_rate(path: Path, series: Sequence[Series], x_label: str)
                 for index, each in enumerate(series)
             ]
             axes.legend(handles=handles, loc="lower right")
+
+
+def along_the_run(path: Path, panels: Sequence[tuple[str, Mapping[str, Sequence[Point]]]]) -> None:
+    """Shares by optimizer step, panels side by side: for each level a line through the mean, a band over its runs."""
+    with _figure(path, 3.6 * len(panels), 3.0) as figure:
+        names = list(dict.fromkeys(name for _, lines in panels for name in lines))
+        for position, (title, lines) in enumerate(panels, 1):
+            axes = figure.add_subplot(1, len(panels), position)
+            for name, points in lines.items():
+                colour = COLOURS[names.index(name) % len(COLOURS)]
+                steps = [point.step for point in points]
+                axes.fill_between(
+                    *(steps, [point.low for point in points], [point.high for point in points]),
+                    color=colour,
+                    alpha=0.25,
+                    linewidth=0,
+                )
+                axes.plot(steps, [point.mean for point in points], color=colour, linewidth=1.4)
+            axes.set_title(title)
+            axes.set_xlabel("optimizer step")
+            axes.set_ylim(bottom=0)
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
+            axes.grid(axis="y", color=_LIGHT, linewidth=0.6)
+        if len(names) > 1:
+            handles = [
+                Line2D([], [], color=COLOURS[index % len(COLOURS)], linewidth=1.4, label=name)
+                for index, name in enumerate(names)
+            ]
+            figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5))
 
 
 def dots(path: Path, groups: Sequence[tuple[str, Sequence[Row]]], baseline: float, reference_label: str) -> None:

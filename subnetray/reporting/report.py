@@ -55,6 +55,7 @@ def write_report(directory: Path) -> Path:
         *_heat_map(analysis),
         *sections.crossing_tables(analysis.crossed),
         *sections.along(analysis.sweep, analysis.origins),
+        *sections.dynamics(analysis.sweep, analysis.origins, _dynamics_figure(analysis)),
         *sections.overlap(analysis.by_seed, analysis.by_factor, analysis.by_both, analysis.several),
         *_overlap_figure(analysis),
         *sections.nulls(analysis.sweep, analysis.pairs),
@@ -120,6 +121,8 @@ def _write_tables(analysis: Analysis) -> None:
         write_atomic(
             directory / "origins.tex", to_latex(sections.origins_table(analysis.sweep.grid, analysis.origins)[0])
         )
+    if (dynamics := sections.dynamics_table(analysis.sweep, analysis.origins)) is not None:
+        write_atomic(directory / "dynamics.tex", to_latex(dynamics))
     groups = [*analysis.by_seed, *analysis.by_factor, *analysis.by_both, *analysis.several]
     if groups:
         write_atomic(directory / "overlap.tex", to_latex(sections.overlap_table(groups)))
@@ -187,6 +190,28 @@ def _heat_map(analysis: Analysis) -> list[Block]:
             "layers",
             lambda path: figures.heat_map(path, found),
             "Density by layer and module, in %: the baseline, mean over its seeds.",
+        )
+    ]
+
+
+def _dynamics_figure(analysis: Analysis) -> list[Block]:
+    """Densities by step, of the levels of the method or of the baseline alone."""
+    sweep = analysis.sweep
+    method = roles.factor_with(sweep.grid, roles.METHOD)
+    cells = {level: {method: level} for level in sweep.grid.factors[method].levels} if method else {"baseline": {}}
+    panels = []
+    for title, metric in (("since the init", "density"), ("ever", "density_ever"), ("of the step", "density_step")):
+        lines = {level: sections.metric_path(sweep, cell, metric) for level, cell in cells.items()}
+        panels.append((title, {level: points for level, points in lines.items() if points}))
+    if not all(lines for _, lines in panels):
+        return []
+    return [
+        _figure(
+            analysis,
+            "dynamics",
+            lambda path: figures.along_the_run(path, panels),
+            "Share of weights that differ from the init after a step, that have differed after any step so far, and"
+            " that the step itself changed (since the last measured one). Lines: mean over seeds; bands: all seeds.",
         )
     ]
 

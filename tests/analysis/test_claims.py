@@ -30,6 +30,7 @@ PRECISION, CLIP, KL, STEPS = (
 )
 SPARSER, CAUSE = "in_distribution_sparser", "in_distribution_is_the_main_cause"
 UNIFORM, ULP = "seeds_overlap_beyond_uniform", "seeds_overlap_beyond_ulp"
+NEVER, STEP = "unchanged_were_never_changed", "one_step_changes_little"
 VARIANCE = "learning_rate_explains_more_than_algorithm"
 
 RATE = {"1e-6": -2.0, "1e-5": 0.0, "1e-4": 2.0}
@@ -57,6 +58,7 @@ def judge(
     count: Callable[[Run, Run], tuple[int, int, int, float]] | None = None,
     clipped: float = math.nan,
     keep: Callable[[pd.DataFrame], Any] = lambda runs: runs["status"] == "done",
+    **changes: Callable[[Cell, int], Any],
 ) -> dict[str, Claim]:
     runs = make_runs(
         grid,
@@ -64,6 +66,7 @@ def judge(
         lr=lambda cell, seed: float(cell.get("learning_rate", "1e-5")),
         steps=lambda cell, seed: int(cell.get("train_steps", "60")),
         n=lambda cell, seed: 10**6,
+        **changes,
     )
     runs = runs[keep(runs)]
     overlap = make_overlap(runs if count else runs.head(0), count or counts)
@@ -307,6 +310,37 @@ def test_a_grid_that_lacks_the_factors_tests_nothing_and_says_why() -> None:
     found = judge(lambda cell, seed: 0.5, grid)
     assert {claim.verdict for claim in found.values()} == {"not tested"}
     assert all(claim.note and not claim.runs for claim in found.values())
+
+
+@pytest.mark.parametrize(("ever", "verdict"), [(0.6, "supported"), (0.9, "refuted"), (0.75, "inconclusive")])
+def test_unchanged_weights_were_never_changed(ever: float, verdict: str) -> None:
+    # Half of the weights end unchanged: never changed are 0.4, 0.1 or 0.25 of all, 80, 20 or 50 % of those.
+    found = judge(lambda cell, seed: 0.5, density_ever=lambda cell, seed: ever + 0.01 * (seed - 1))[NEVER]
+    assert (found.verdict, len(found.runs)) == (verdict, 3)
+    assert found.estimate.mean == pytest.approx(200 * (1 - ever))
+
+
+def test_a_run_that_leaves_no_weight_unchanged_says_nothing_about_them() -> None:
+    assert judge(lambda cell, seed: 1.0, density_ever=lambda cell, seed: 1.0)[NEVER].verdict == "not tested"
+    assert judge(lambda cell, seed: 0.5)[NEVER].note.startswith("no run at the baseline has recorded")
+
+
+@pytest.mark.parametrize(("low", "verdict"), [(0.01, "supported"), (0.03, "refuted"), (0.02, "inconclusive")])
+def test_one_step_is_judged_at_rates_up_to_the_reported_one(low: float, verdict: str) -> None:
+    def step(cell: Cell, seed: int) -> float:
+        return (low if cell["learning_rate"] == "1e-6" else 0.1) + 0.001 * (seed - 1)
+
+    found = judge(lambda cell, seed: 0.5, density_step=step)[STEP]
+    assert (found.verdict, len(found.runs)) == (verdict, 3)
+    assert found.estimate.mean == pytest.approx(100 * (1 - low))
+    assert found.note == "90.0 % at 1e-05; 90.0 % at 0.0001"
+
+
+def test_one_step_is_not_judged_in_other_formats() -> None:
+    found = judge(
+        lambda cell, seed: 0.5, density_step=lambda cell, seed: 0.01, export_dtype=lambda cell, seed: "float32"
+    )
+    assert found[STEP].verdict == "not tested"
 
 
 def test_no_runs_test_nothing() -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from subnetray.analysis.trajectory import SHARES, density_along
+from subnetray.analysis.trajectory import SHARES, Point, density_along, over_runs
 
 
 def test_density_at_shares_of_the_steps() -> None:
@@ -29,3 +29,9 @@ def test_the_last_measurement_counts_until_the_next() -> None:
     path = density_along([(4, 0.1), (8, 0.2)], 10, SHARES)
     assert math.isnan(path[0])
     assert path[1:] == (0.1, 0.1, 0.2, 0.2)
+
+
+def test_runs_are_averaged_where_all_of_them_have_measured() -> None:
+    runs = [{1: 0.1, 3: 0.5, 2: 0.3}, {1: 0.3, 3: 0.7}]
+    assert over_runs(runs) == (Point(1, 0.2, 0.1, 0.3), Point(3, 0.6, 0.5, 0.7))
+    assert over_runs([]) == over_runs([{}, {1: 0.1}]) == ()

@@ -29,7 +29,13 @@ def write_sweep(directory: Path, grid: Grid, runs: pd.DataFrame | None, overlap:
         if status == "done":
             path = directory / "runs" / run_id / "metrics.jsonl"
             path.parent.mkdir(parents=True)
-            lines = [{"step": step, "density": density * step / 10, "grad_norm": step / 4} for step in range(1, 11)]
+            lines = [
+                {
+                    **{"step": step, "density": density * step / 10, "grad_norm": step / 4},
+                    **{"density_step": density / 10, "density_ever": density},
+                }
+                for step in range(1, 11)
+            ]
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
             tensors = [
                 {"layer": None, "module": "embedding", "n": 1000, "changed_bitwise": 0},

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from subnetray.analysis.trajectory import Point
 from subnetray.config import Factor
 from subnetray.reporting import figures
 from subnetray.reporting.heatmap import heat_map
@@ -38,7 +39,24 @@ def counts(a: Run, b: Run) -> tuple[int, int, int, float]:
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    runs = make_runs(GRID, density, accuracy)
+    runs = make_runs(
+        GRID,
+        density,
+        accuracy,
+        density_step=lambda cell, seed: density(cell, seed) / 10,
+        density_ever=lambda cell, seed: 1.1 * density(cell, seed),
+        cancelled_of_n=lambda cell, seed: 0.1 * density(cell, seed),
+        cancelled_of_ever=lambda cell, seed: 1 / 11,
+        cancelled_of_n_at_snapshots=lambda cell, seed: 0.05 * density(cell, seed),
+        cancelled_of_ever_at_snapshots=lambda cell, seed: 1 / 22,
+        coherence=lambda cell, seed: 0.5,
+        coherence_held=lambda cell, seed: 0.25,
+        growth_held=lambda cell, seed: math.nan,
+        density_fp16=lambda cell, seed: 0.8,
+        density_fp32=lambda cell, seed: 1.0,
+        reachable=lambda cell, seed: 0.9,
+        energy_90=lambda cell, seed: 0.2,
+    )
     directory = write_sweep(tmp_path_factory.mktemp("sweep"), GRID, runs, make_overlap(runs, counts))
     assert write_report(directory) == directory / "report.md"
     return directory
@@ -70,7 +88,7 @@ def test_the_origins_table_holds_means_intervals_and_the_papers_numbers(text: st
     assert copied[-1].startswith("6.8 (SFT, Llama-3.1-8B)")
     assert table_rows(text, "limit", "no")[0][-1].startswith("68.8 (GRPO, Qwen2.5-7B-Instruct)")
     assert "- way: besides, 69.4 % for RAFT++" in text
-    assert "PRIME" not in text.split("## Overlap")[0]  # steps are not varied
+    assert "PRIME" not in text.split("## Dynamics")[0]  # steps are not varied
 
 
 def test_the_heat_map_is_of_the_seeds_of_the_baseline(directory: Path, text: str, tmp_path: Path) -> None:
@@ -91,6 +109,58 @@ def test_the_crossing_is_two_tables(text: str) -> None:
 def test_density_along_the_run(text: str) -> None:
     (path,) = [row for row in table_rows(text, "rate", "fast") if len(row) == 7]
     assert path[2:] == ["14.0 ± 0.5", "28.0 ± 1.0", "42.0 ± 1.5", "56.0 ± 2.0", "70.0 ± 2.5"]
+
+
+def test_dynamics_stand_beside_the_papers(text: str, directory: Path) -> None:
+    section = text.split("## Dynamics")[1].split("## Overlap")[0]
+    fast, views = table_rows(section, "rate", "fast")
+    # Of 70 % at the end; ever are a tenth more, a step changes a tenth.
+    assert fast[2:9] == ["7.0 ± 0.2", "77.0 ± 2.7", "70.0 ± 2.5", "7.0 ± 0.2", "9.1 ± 0.0", "3.5 ± 0.1", "4.5 ± 0.0"]
+    assert fast[9:] == ["0.50 ± 0.00", "0.25 ± 0.00", "–"]
+    assert views[2:] == [
+        "70.0 ± 2.5",
+        "80.0 ± 0.0",
+        "100.0 ± 0.0",
+        "90.0 ± 0.0",
+        "0.0 ± 0.0",
+        "20.0 ± 0.0",
+        "0.0 ± 0.0",
+    ]
+    (reported,) = table_rows(section, "reported")
+    assert reported[2:] == ["–", "28.0", "20.0", "–", "–", "8.0", "28.6", "–", "–", "–"]
+    assert "8.5 % of those that ever changed, which would be 1.9 % of all" in section
+    assert "(figures/dynamics.png)" in section
+    assert (directory / "tables" / "dynamics.tex").is_file()
+
+
+def test_the_figure_of_dynamics_shows_the_levels_of_the_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, dict[str, list[float]]] = {}
+
+    def record(path: Path, panels: Sequence[tuple[str, dict[str, Sequence[Point]]]]) -> None:
+        for title, lines in panels:
+            drawn[title] = {name: [point.mean for point in points] for name, points in lines.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(figures, "along_the_run", record)
+    write_report(write_sweep(tmp_path, GRID, make_runs(GRID, density, accuracy)))
+    assert list(drawn) == ["since the init", "ever", "of the step"]
+    assert drawn["since the init"]["rl"] == pytest.approx([0.01 * step for step in range(1, 11)])
+    assert drawn["of the step"]["copy"] == pytest.approx([0.03] * 10)
+
+
+def test_runs_from_before_dynamics_were_recorded_have_no_section(tmp_path: Path) -> None:
+    runs = make_runs(GRID, density, accuracy)
+    kept = [name for name in runs if not str(name).startswith(("cancelled", "coherence", "growth", "energy", "reachable"))]
+    directory = write_sweep(tmp_path, GRID, runs[kept])
+    for path in directory.glob("runs/*/metrics.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text(
+            "".join(json.dumps({"step": line["step"], "density": line["density"]}) + "\n" for line in lines)
+        )
+    text = write_report(directory).read_text()
+    assert "Density along the run" in text
+    assert "Dynamics" not in text
 
 
 def test_sentences_are_computed_from_the_tables(text: str) -> None:
@@ -180,7 +250,7 @@ def test_a_running_sweep_is_reported_as_far_as_it_is(tmp_path: Path) -> None:
     text = write_report(directory).read_text()
     assert "1 of 18 runs are done, 0 failed, 17 have no result yet" in text
     assert "visibly changes **9.0 %** of the weights (1 seed)" in text
-    assert [path.name for path in (directory / "figures").iterdir()] == ["layers.png"]
+    assert {path.name for path in (directory / "figures").iterdir()} == {"layers.png", "dynamics.png"}
 
 
 def test_a_grid_without_factors_that_the_literature_knows(tmp_path: Path) -> None:
@@ -216,7 +286,7 @@ def test_claims_are_on_top_and_in_a_file_with_the_runs_they_rest_on(directory: P
 
 def test_the_page_holds_what_the_markdown_does(directory: Path) -> None:
     page = (directory / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert '<td>fast</td><td class="r">3</td><td class="r">70.0 ± 2.5</td>' in page
     assert page.count("<table>") == sum(line.startswith("| :") for line in (directory / "report.md").open())
 
