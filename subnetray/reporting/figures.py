@@ -131,7 +131,7 @@ def density_by_learning_rate(path: Path, series: Sequence[Series], x_label: str)
 
 def along_the_run(path: Path, panels: Sequence[tuple[str, Mapping[str, Sequence[Point]]]]) -> None:
     """Shares by optimizer step, panels side by side: for each level a line through the mean, a band over its runs."""
-    with _figure(path, 3.6 * len(panels), 3.0) as figure:
+    with _figure(path, 3.9 * len(panels), 3.2) as figure:
         names = list(dict.fromkeys(name for _, lines in panels for name in lines))
         for position, (title, lines) in enumerate(panels, 1):
             axes = figure.add_subplot(1, len(panels), position)

@@ -200,7 +200,7 @@ def _dynamics_figure(analysis: Analysis) -> list[Block]:
     method = roles.factor_with(sweep.grid, roles.METHOD)
     cells = {level: {method: level} for level in sweep.grid.factors[method].levels} if method else {"baseline": {}}
     panels = []
-    for title, metric in (("since the init", "density"), ("ever", "density_ever"), ("of the step", "density_step")):
+    for title, metric in (("since the init", "density"), ("of the step", "density_step")):
         lines = {level: sections.metric_path(sweep, cell, metric) for level, cell in cells.items()}
         panels.append((title, {level: points for level, points in lines.items() if points}))
     if not all(lines for _, lines in panels):
@@ -210,8 +210,8 @@ def _dynamics_figure(analysis: Analysis) -> list[Block]:
             analysis,
             "dynamics",
             lambda path: figures.along_the_run(path, panels),
-            "Share of weights that differ from the init after a step, that have differed after any step so far, and"
-            " that the step itself changed (since the last measured one). Lines: mean over seeds; bands: all seeds.",
+            "Share of weights that differ from the init after a step, and that the step itself changed (since the last"
+            " measured one). Lines: mean over seeds; bands: all seeds.",
         )
     ]
 

@@ -144,14 +144,16 @@ def test_the_figure_of_dynamics_shows_the_levels_of_the_method(tmp_path: Path, m
 
     monkeypatch.setattr(figures, "along_the_run", record)
     write_report(write_sweep(tmp_path, GRID, make_runs(GRID, density, accuracy)))
-    assert list(drawn) == ["since the init", "ever", "of the step"]
+    assert list(drawn) == ["since the init", "of the step"]
     assert drawn["since the init"]["rl"] == pytest.approx([0.01 * step for step in range(1, 11)])
     assert drawn["of the step"]["copy"] == pytest.approx([0.03] * 10)
 
 
 def test_runs_from_before_dynamics_were_recorded_have_no_section(tmp_path: Path) -> None:
     runs = make_runs(GRID, density, accuracy)
-    kept = [name for name in runs if not str(name).startswith(("cancelled", "coherence", "growth", "energy", "reachable"))]
+    kept = [
+        name for name in runs if not str(name).startswith(("cancelled", "coherence", "growth", "energy", "reachable"))
+    ]
     directory = write_sweep(tmp_path, GRID, runs[kept])
     for path in directory.glob("runs/*/metrics.jsonl"):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
