@@ -92,9 +92,12 @@ class Mask:
     __hash__ = None  # type: ignore[assignment]  # arrays cannot be hashed
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write a safetensors file atomically: one uint8 tensor a name, the shapes in the header (see ``storage``)."""
+        """Write a safetensors file atomically: one uint8 tensor a name, the shapes in the header (see ``storage``).
+
+        Bits are compressed where that helps.
+        """
         tensors = {name: torch.from_numpy(bits) for name, bits in self.bits.items()}
-        storage.save(path, "mask", tensors, {"shapes": self.shapes}, metadata)
+        storage.save(path, "mask", tensors, {"shapes": self.shapes}, metadata, compress=list(tensors))
 
     @classmethod
     def load(cls, path: Path) -> Mask:

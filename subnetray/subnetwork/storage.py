@@ -1,15 +1,15 @@
 """The safetensors container of masks and deltas: written whole or not at all, checked when read.
 
 Besides its tensors a file holds, in the metadata entry ``subnetray``, a JSON object with ``kind`` ("mask" or "delta"),
-``version`` (2), ``checksums`` (XXH3-64 of every tensor's bytes, in hex, by its key) and what the kind describes itself
-by.
+``version`` (2), ``checksums`` (XXH3-64 of every tensor's bytes as stored, in hex, by its key), ``compressed`` (those
+that are a zstd frame, with the number of bytes in it) and what the kind describes itself by.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 import xxhash
 from safetensors import SafetensorError, safe_open
@@ -42,13 +43,28 @@ class CorruptFileError(ValueError):
 
 
 def save(
-    path: Path, kind: str, tensors: dict[str, Tensor], description: Mapping[str, Any], metadata: Mapping[str, str]
+    path: Path,
+    kind: str,
+    tensors: dict[str, Tensor],
+    description: Mapping[str, Any],
+    metadata: Mapping[str, str],
+    compress: Sequence[str] = (),
 ) -> None:
     """Write 1-D ``tensors`` atomically; ``metadata`` is the caller's own and may use any key but ``subnetray``.
 
+    Those (uint8) named in ``compress`` are stored compressed by zstd if they are smaller by a tenth or more.
+
     Raises ``OSError`` naming ``path`` when it cannot be written, and leaves no file behind.
     """
-    own = _description(kind, {name: _checksum(tensor) for name, tensor in tensors.items()}, description)
+    compressed: dict[str, int] = {}
+    for name in compress:
+        nbytes = tensors[name].numel()
+        frame = pa.compress(tensors[name].numpy(), codec="zstd", asbytes=True) if nbytes else b""
+        if len(frame) < 0.9 * nbytes:
+            compressed[name] = nbytes
+            tensors = tensors | {name: torch.frombuffer(bytearray(frame), dtype=torch.uint8)}
+    checksums = {name: _checksum(tensor) for name, tensor in tensors.items()}
+    own = _description(kind, checksums, {"compressed": compressed, **description})
     try:
         with atomic_path(path) as temporary:
             save_file(tensors, str(temporary), metadata={**metadata, _KEY: own})
@@ -164,6 +180,12 @@ def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name, tensor in tensors.items():
         if tensor.dim() != 1 or _checksum(tensor) != checksums[name]:
             raise CorruptFileError(f"{path} is damaged: checksum of {name!r} does not match")
+    try:
+        for name, nbytes in header.get("compressed", {}).items():
+            raw = pa.decompress(tensors[name].numpy(), nbytes, codec="zstd", asbytes=True)
+            tensors[name] = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorruptFileError(f"{path} is damaged: what it says is compressed cannot be read") from error
     return tensors, header
 
 

@@ -1,0 +1,80 @@
+"""Compiled loops against what numpy and Python make of the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subnetray.subnetwork.bits import from_integers
+from subnetray.subnetwork.kernels import kept, put, tally
+
+INTEGERS: dict[torch.dtype, Any] = {
+    torch.bfloat16: np.int16,
+    torch.float16: np.int16,
+    torch.float32: np.int32,
+    torch.float64: np.int64,
+}
+
+
+@given(
+    dtype=st.sampled_from(sorted(INTEGERS, key=str)),
+    n=st.integers(0, 300),
+    seed=st.integers(0, 1 << 32),
+    finite=st.booleans(),
+)
+def test_visible_and_odd_coordinates_are_seen_whatever_the_bits(
+    dtype: torch.dtype, n: int, seed: int, finite: bool
+) -> None:
+    generator, integer = np.random.default_rng(seed), INTEGERS[dtype]
+    least, largest = np.iinfo(integer).min, np.iinfo(integer).max
+    old = generator.integers(least, largest, n, integer, endpoint=True)
+    new = np.where(generator.random(n) < 0.5, generator.integers(least, largest, n, integer, endpoint=True), old)
+    new = new.astype(integer)
+    for bits in (old, new):  # zeros of both signs
+        bits[generator.random(n) < 0.2] = 0
+        bits[generator.random(n) < 0.2] = least
+        if finite:
+            bits[~from_integers(bits, dtype).isfinite().numpy()] = 1
+    visible, odd = tally(old, new, dtype)
+    zeros = ((old == 0) | (old == least)) & ((new == 0) | (new == least))
+    assert visible == int(np.count_nonzero((old != new) & ~zeros))
+    assert odd == any(not bool(from_integers(bits, dtype).isfinite().all()) for bits in (old, new))
+
+
+def test_counts_do_not_overflow_their_lanes() -> None:
+    old = np.zeros((1 << 18) + 3, np.int16)
+    assert tally(old, old + np.int16(1), torch.bfloat16) == (old.size, False)
+
+
+@given(
+    integer=st.sampled_from([np.int16, np.int32, np.int64]),
+    n=st.integers(0, 300),
+    seed=st.integers(0, 1 << 32),
+    share=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
+)
+def test_what_is_kept_is_put_back(integer: type[np.signedinteger], n: int, seed: int, share: float) -> None:
+    generator = np.random.default_rng(seed)
+    bits = generator.integers(-100, 100, n, integer)
+    marks = generator.random(n) < share
+    values = kept(bits, marks, int(np.count_nonzero(marks)))
+    assert np.array_equal(values, bits[marks])
+    other = generator.integers(-100, 100, n, integer)
+    expected = np.where(marks, bits, other)
+    put(values, marks, other)
+    assert np.array_equal(other, expected)
+
+
+@pytest.mark.parametrize("offset", [1, 2])
+def test_parts_of_arrays_need_no_alignment(offset: int) -> None:
+    bits = np.arange(100, dtype=np.int16)
+    marks = bits % 3 == 0
+    assert (
+        kept(bits[offset:], marks[offset:], int(marks[offset:].sum())).tolist()
+        == bits[offset:][marks[offset:]].tolist()
+    )
+    assert tally(bits[offset:], bits[offset:] * 2, torch.bfloat16)[0] == 100 - offset
