@@ -4,8 +4,10 @@ Keys: ``init`` and ``final`` (a directory, a file or a Hugging Face id), ``out``
 ``mask.safetensors``, ``delta.safetensors`` and a heat map of layers and modules), ``tolerances`` (|Δ| beyond;
 [0,1e-8,1e-6,1e-5,1e-4]), ``ulps`` (representable values apart, at least; [2,4]), ``relative`` (|Δ| beyond this share
 of the larger weight; []), ``dtype`` (bfloat16, float16 or float32; default: as the final is stored, bfloat16 for FP8
-with scales), ``threads`` (default: as many as cores). Exit codes: 0 done; 1 a file cannot be read or written; 2 bad
-input.
+with scales), ``threads`` (default: as many as cores), ``rank=true`` (ranks of every matrix's Δ, beside those of its
+shuffled null) and ``geometry=true`` (where in its matrices the update lies, and what it does to their spectra); for
+these two a matrix at a time is in memory (see ``subnetray.checkpoints.matrices``). Exit codes: 0 done; 1 a file cannot
+be read or written; 2 bad input.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from rich.table import Table
 
 from subnetray.checkpoints import Difference, compare_checkpoints, open_checkpoint
 from subnetray.checkpoints.description import describe
+from subnetray.checkpoints.findings import describe_matrices, show_matrices
 from subnetray.checkpoints.match import match
 from subnetray.checkpoints.progress import progress_bar
 from subnetray.compose import parse
@@ -51,6 +54,8 @@ class DiffConfig:
     relative: tuple[float, ...] = ()
     dtype: str | None = None
     threads: int | None = None
+    rank: bool = False
+    geometry: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in _DTYPES:
@@ -76,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if words else 2
     try:
         config = _config(words)
-        seconds, difference = _run(config)
+        seconds, difference, matrices = _run(config)
         if config.out is not None:
-            content = describe(config.init, config.final, difference, seconds)
+            content = describe(config.init, config.final, difference, seconds) | matrices
             write_atomic(Path(config.out) / "diff.json", json.dumps(content, indent=1))
             # Here: it takes a second to import, which counts alone need not wait for.
             from subnetray.reporting.heatmap import write_heat_map
@@ -91,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A full disk or an unreadable file: results are written atomically, nothing partial is left behind.
         print(f"subnetray: {error}", file=sys.stderr)
         return 1
-    _show(config, difference, seconds)
+    _show(config, difference, matrices, seconds)
     return 0
 
 
@@ -110,6 +115,9 @@ def _config(words: Sequence[str]) -> DiffConfig:
             if not isinstance(value, list) or not all(type(level) is int for level in value):
                 raise ConfigError(f"ulps must be a list of whole numbers >= 1, not {value!r}")
             value = tuple(value)
+        elif key in ("rank", "geometry"):
+            if not isinstance(value, bool):
+                raise ConfigError(f"{key} must be true or false, not {value!r}")
         elif key == "threads":
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ConfigError(f"threads must be a whole number >= 1, not {value!r}")
@@ -122,7 +130,7 @@ def _config(words: Sequence[str]) -> DiffConfig:
     return DiffConfig(**values)
 
 
-def _run(config: DiffConfig) -> tuple[float, Difference]:
+def _run(config: DiffConfig) -> tuple[float, Difference, dict[str, Any]]:
     began = time.perf_counter()
     dtype = None if config.dtype is None else _DTYPES[config.dtype]
     threads = config.threads or len(os.sched_getaffinity(0))
@@ -132,17 +140,21 @@ def _run(config: DiffConfig) -> tuple[float, Difference]:
         init = stack.enter_context(open_checkpoint(locate_weights(config.init, "init", _say), "init"))
         final = stack.enter_context(open_checkpoint(locate_weights(config.final, "final", _say), "final"))
         total = sum(each.n for each in match(init, final)[0])
-        progress = stack.enter_context(progress_bar("comparing", total))
         out = None if config.out is None else Path(config.out)
-        difference = compare_checkpoints(init, final, config.thresholds, dtype, threads, out, progress)
-    return time.perf_counter() - began, difference
+        with progress_bar("comparing", total) as progress:
+            difference = compare_checkpoints(init, final, config.thresholds, dtype, threads, out, progress)
+        matrices: dict[str, Any] = {}
+        if config.rank or config.geometry:
+            with progress_bar("decomposing", total) as progress:
+                matrices = describe_matrices(init, final, dtype, config.rank, config.geometry, threads, progress)
+    return time.perf_counter() - began, difference, matrices
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _show(config: DiffConfig, difference: Difference, seconds: float) -> None:
+def _show(config: DiffConfig, difference: Difference, matrices: dict[str, Any], seconds: float) -> None:
     comparison, console = difference.comparison, Console()
     # Columns so narrow that the default thresholds fit 80 columns.
     title = f"{config.init} -> {config.final}: unchanged weights, bit for bit, up to |Δ|, and within ULPs"
@@ -163,6 +175,8 @@ def _show(config: DiffConfig, difference: Difference, seconds: float) -> None:
         values = [part.sparsity_bitwise, *(1 - density for density in densities)]
         table.add_row(name, f"{part.n:,}", *("–" if math.isnan(value) else f"{value:.2%}" for value in values))
     console.print(table)
+    if matrices:
+        show_matrices(matrices, console)
     if comparison.changed_bitwise == 0:
         console.print("init and final are the same, bit for bit (±0 aside)")
     if comparison.nonfinite:

@@ -1,0 +1,137 @@
+"""Two checkpoints matrix by matrix: ranks of the update, its geometry, and how few coordinates carry it.
+
+One matrix is in memory at a time. The largest of an 8 B model, an embedding of 128,256 × 4,096, takes 1 GiB in bf16 for
+each of init and final, 2 GiB for its fp32 Δ or for its principal part, 2 GiB for the masks and strata, and 0.5 GiB for
+four fp64 squares of 4,096: 7 GiB in all. Its layers' matrices, of 14,336 × 4,096, take 1.2 GiB.
+
+Spectra are exact for matrices of a shorter side of at most :data:`subnetray.subnetwork.spectrum.EXACT`, and randomised,
+with their error, beyond it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from subnetray.checkpoints.match import Match, Skipped
+from subnetray.checkpoints.reader import Checkpoint
+from subnetray.subnetwork.bits import from_integers
+from subnetray.subnetwork.energy import Concentration, concentration
+from subnetray.subnetwork.geometry import Geometry, matrix_geometry
+from subnetray.subnetwork.rank import Rank, RankBounds, rank, rank_bounds, shuffled
+from subnetray.subnetwork.spectrum import EXACT, blocks_of
+
+NO_MATRIX = "no matrix"  # why norms and biases are skipped
+_CHUNK = 1 << 20  # coordinates read at a time
+_SHUFFLED = 1 << 24  # entries that change places among themselves
+_DIRECTIONS = 256  # of randomised ranks
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixFindings:
+    """What was found of one matrix; ``null`` are the ranks of its Δ shuffled. What was not asked for is None."""
+
+    name: str
+    shape: tuple[int, int]
+    rank: Rank | RankBounds | None
+    null: Rank | RankBounds | None
+    geometry: Geometry | None
+    concentration: Concentration | None
+
+
+def matrices(
+    init: Checkpoint,
+    final: Checkpoint,
+    matches: Sequence[Match],
+    dtype: torch.dtype | None,
+    ranks: bool,
+    geometry: bool,
+) -> Iterator[MatrixFindings | Skipped]:
+    """Findings of every matrix among ``matches``, in their order, in ``dtype`` (None: that of each final tensor).
+
+    A tensor of more than two dimensions is as many matrices as its last two make, named ``name[0]``, ``name[1]``, …;
+    other tensors, and matrices that are empty or have no spectrum (NaN, Inf), are skipped with the reason.
+    """
+    for each in matches:
+        if len(each.shape) < 2:
+            yield Skipped(each.name, NO_MATRIX)
+            continue
+        rows, columns = each.shape[-2:]
+        size = rows * columns
+        for index in range(math.prod(each.shape[:-2])):
+            name = each.name if len(each.shape) == 2 else f"{each.name}[{index}]"
+            part = slice(index * size, (index + 1) * size)
+            old, new = (tensor.reshape(rows, columns) for tensor in _read(init, final, each, part, dtype))
+            try:
+                yield _study(name, old, new, ranks, geometry) if size else Skipped(name, "it has no coordinates")
+            except ValueError as error:
+                yield Skipped(name, str(error))
+
+
+def whole_concentration(
+    init: Checkpoint, final: Checkpoint, matches: Sequence[Match], dtype: torch.dtype | None
+) -> Concentration:
+    """Concentration of the update over all coordinates of ``matches``: reads both checkpoints three to five times.
+
+    Raises ``ValueError`` where a coordinate is not finite.
+    """
+
+    def read() -> Iterator[npt.NDArray[np.float64]]:
+        for each in matches:
+            for start in range(0, each.n, _CHUNK):
+                part = slice(start, min(start + _CHUNK, each.n))
+                yield _distance(*_read(init, final, each, part, dtype))
+
+    return concentration(read)
+
+
+def _study(name: str, old: Tensor, new: Tensor, ranks: bool, geometry: bool) -> MatrixFindings:
+    shape = (old.shape[0], old.shape[1])
+    found: Rank | RankBounds | None = None
+    null: Rank | RankBounds | None = None
+    if ranks:
+        found, null = _ranks(new.to(torch.promote_types(new.dtype, torch.float32), copy=True).sub_(old))
+
+    def read() -> Iterator[npt.NDArray[np.float64]]:
+        height = max(1, _CHUNK // shape[1])
+        yield from (_distance(one, two) for one, two in zip(old.split(height), new.split(height), strict=True))
+
+    return MatrixFindings(
+        name=name,
+        shape=shape,
+        rank=found,
+        null=null,
+        geometry=matrix_geometry(old, new) if geometry else None,
+        concentration=concentration(read) if geometry else None,
+    )
+
+
+def _ranks(delta: Tensor) -> tuple[Rank, Rank] | tuple[RankBounds, RankBounds]:
+    mixed = shuffled(blocks_of(delta, _SHUFFLED), seed=0)
+    if min(delta.shape) <= EXACT:
+        return rank(blocks_of(delta), delta.shape), rank(mixed, delta.shape)
+    along = 0 if delta.shape[0] >= delta.shape[1] else 1
+    return rank_bounds(delta, _DIRECTIONS), rank_bounds(torch.cat(list(mixed), dim=along), _DIRECTIONS)
+
+
+def _read(
+    init: Checkpoint, final: Checkpoint, each: Match, part: slice, dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor]:
+    """Some coordinates (C order) of a tensor of both, flat."""
+    kind = dtype or final.tensors[each.final].dtype or torch.float32
+    old, new = (
+        from_integers(side.read(name, part.start, part.stop, kind), kind)
+        for side, name in ((init, each.init), (final, each.final))
+    )
+    return old, new
+
+
+def _distance(one: Tensor, two: Tensor) -> npt.NDArray[np.float64]:
+    distance: npt.NDArray[np.float64] = (two.double() - one.double()).abs_().reshape(-1).numpy()
+    return distance
