@@ -22,10 +22,12 @@ from subnetray.subnetwork.geometry import (
     spectral_drift,
 )
 from subnetray.subnetwork.hashing import tensor_hash, weights_hash
+from subnetray.subnetwork.margins import Margins, expected_overlap, margins
 from subnetray.subnetwork.mask import Mask
 from subnetray.subnetwork.nulls import Null, PairCounts, pair_counts
 from subnetray.subnetwork.overlap import Agreement, Overlap, OverlapCounts, agreement, statistics
 from subnetray.subnetwork.rank import Rank, RankBounds, rank, rank_bounds, shuffled
+from subnetray.subnetwork.sketch import Estimate, Sample, estimate, sample
 from subnetray.subnetwork.spectrum import Spectrum, decompose, principal_angles, singular_values
 from subnetray.subnetwork.storage import CorruptFileError
 from subnetray.subnetwork.strata import Arranged, Strata, strata_of, tensor_strata, ulp_ids, ulp_strata
@@ -41,7 +43,9 @@ __all__ = [
     "Delta",
     "DeltaError",
     "Enrichment",
+    "Estimate",
     "Geometry",
+    "Margins",
     "Mask",
     "MismatchError",
     "Null",
@@ -51,6 +55,7 @@ __all__ = [
     "Profile",
     "Rank",
     "RankBounds",
+    "Sample",
     "SpectralDrift",
     "Spectrum",
     "Strata",
@@ -63,8 +68,11 @@ __all__ = [
     "decompose",
     "energy_masks",
     "enrichment",
+    "estimate",
     "exceeds_relative",
     "exceeds_ulps",
+    "expected_overlap",
+    "margins",
     "matrix_geometry",
     "named_weights",
     "pair_counts",
@@ -75,6 +83,7 @@ __all__ = [
     "rank",
     "rank_bounds",
     "reachable",
+    "sample",
     "shuffled",
     "singular_values",
     "small_weights",

@@ -63,10 +63,7 @@ def pair_counts(rows: Sequence[Arranged], columns: Sequence[Arranged]) -> PairCo
     Where both are the same sequence each pair is counted once. Raises ``MismatchError`` unless all masks are arranged
     by the same strata.
     """
-    strata = rows[0].strata
-    if any(mask.strata is not strata for mask in (*rows, *columns)):
-        # Words of another order would still be counted, one against another's coordinates.
-        raise MismatchError("masks are counted together only if they are arranged by one and the same strata")
+    strata = _common_strata(rows, columns)
     k1_b, k2_b = np.stack([mask.k for mask in rows]), np.stack([mask.k for mask in columns])
     shape = (len(rows), len(columns))
     k12 = np.zeros(shape, np.int64)
@@ -85,6 +82,19 @@ def pair_counts(rows: Sequence[Arranged], columns: Sequence[Arranged]) -> PairCo
     if n:
         whole.add(np.array([n]), k1[:, None, None], k2[None, :, None], k12[:, :, None])
     return PairCounts(n, k1, k2, k12, whole.null(k12), by_tensor.null(k12), by_stratum.null(k12))
+
+
+def shared(rows: Sequence[Arranged], columns: Sequence[Arranged]) -> Counts:
+    """k12 of every pair in every stratum, (R, C, S): for samples and small models. Raises as :func:`pair_counts`."""
+    return _count(rows, columns, _common_strata(rows, columns).word)
+
+
+def _common_strata(rows: Sequence[Arranged], columns: Sequence[Arranged]) -> Strata:
+    strata = rows[0].strata
+    if any(mask.strata is not strata for mask in (*rows, *columns)):
+        # Words of another order would still be counted, one against another's coordinates.
+        raise MismatchError("masks are counted together only if they are arranged by one and the same strata")
+    return strata
 
 
 class _Sums:
