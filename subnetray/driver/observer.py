@@ -118,7 +118,7 @@ class Observer:
         result = self._ledger.result(run) or {"status": "failed", "error": "it ended without a result"}
         spec = self._specs[run.run_id]
         if result["status"] == "done":
-            self._pairs.add(run.run_id, spec.mask, spec.init)
+            self._pairs.add(run.run_id, spec.mask, spec.delta, spec.init)
         self._tracker.finish(run, self._labels[run.run_id], spec.metrics, row(run, result))
         return result
 

@@ -6,6 +6,7 @@ Tensors in, dataclasses out; nothing here imports Ray, TRL, vLLM, W&B or transfo
 from __future__ import annotations
 
 from subnetray.subnetwork.delta import Delta, DeltaError, compose
+from subnetray.subnetwork.displacement import displacement, displacement_agreement
 from subnetray.subnetwork.distance import energy_masks, exceeds_relative, exceeds_ulps, reachable
 from subnetray.subnetwork.energy import Concentration, concentration
 from subnetray.subnetwork.geometry import (
@@ -66,6 +67,8 @@ __all__ = [
     "concentration",
     "count_changed",
     "decompose",
+    "displacement",
+    "displacement_agreement",
     "energy_masks",
     "enrichment",
     "estimate",

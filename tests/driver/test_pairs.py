@@ -9,11 +9,31 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from subnetray.driver.pairs import SCHEMA, Pairs
-from subnetray.subnetwork import OverlapCounts, statistics
+from subnetray.subnetwork import Delta, Mask, OverlapCounts, agreement, expected_overlap, margins, statistics
 from subnetray.subnetwork.bits import exponents
 from tests.driver.sweeps import random_masks, write_init
+
+
+def _add(
+    pairs: Pairs, directory: Path, run_id: str, mask: Mask, init: Path, dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """A finished run of this mask: its files, and its pairs."""
+    generator = torch.Generator().manual_seed(int(run_id, 36))
+    weights = {name: tensor.to(dtype) for name, tensor in load_file(init / "model.safetensors").items()}
+    final = {}
+    for name, inside in mask.bools().items():
+        sign = torch.where(torch.rand(inside.shape, generator=generator) < 0.7, 1.0, -1.0)
+        final[name] = torch.where(
+            inside, weights[name] + sign * (1 + torch.rand(inside.shape, generator=generator)), weights[name]
+        ).to(dtype)
+    assert Mask.between(weights, final) == mask
+    mask.save(directory / f"{run_id}-mask", {})
+    Delta.between(weights, final).save(directory / f"{run_id}-delta")
+    pairs.add(run_id, directory / f"{run_id}-mask", directory / f"{run_id}-delta", init)
 
 
 def test_every_pair_once_with_counts_and_nulls(tmp_path: Path) -> None:
@@ -21,8 +41,7 @@ def test_every_pair_once_with_counts_and_nulls(tmp_path: Path) -> None:
     masks = random_masks(init, [0.2, 0.5, 0.9])
     pairs = Pairs()
     for index, mask in enumerate(masks):
-        mask.save(tmp_path / f"{index}.safetensors", {})
-        pairs.add(str(index), tmp_path / f"{index}.safetensors", tmp_path / "init")
+        _add(pairs, tmp_path, str(index), mask, tmp_path / "init")
     assert [(row["run_a"], row["run_b"]) for row in pairs.rows] == [
         (str(a), str(b)) for b in range(3) for a in range(b)
     ]
@@ -52,7 +71,15 @@ def test_every_pair_once_with_counts_and_nulls(tmp_path: Path) -> None:
         for name in ("overlap_coefficient", "jaccard", "dice", "kappa", "kappa_max", "phi", "enrichment"):
             assert row[name] == getattr(found, name)
         assert row["uniform_odds_ratio"] == pytest.approx(found.odds_ratio)
+        (margin,) = expected_overlap([margins(one)], margins(two))
+        assert row["margins_expected"] == pytest.approx(margin)
+        assert row["margins_excess"] == pytest.approx(row["k12"] - margin)
         assert row["same_init"]
+        deltas = [Delta.load(tmp_path / f"{index}-delta") for index in (a, b)]
+        same = agreement(init, *(delta.apply(init) for delta in deltas))
+        assert row["agreement_n"] == row["k12"]
+        assert row["sign_agreement"] == same.sign
+        assert row["cosine"] == pytest.approx(same.cosine)
 
 
 def test_runs_of_two_inits_are_stratified_by_both(tmp_path: Path) -> None:
@@ -60,8 +87,7 @@ def test_runs_of_two_inits_are_stratified_by_both(tmp_path: Path) -> None:
     masks = random_masks(first, [0.5, 0.5])
     pairs = Pairs()
     for name, mask in zip("ab", masks, strict=True):
-        mask.save(tmp_path / f"{name}.safetensors", {})
-        pairs.add(name, tmp_path / f"{name}.safetensors", tmp_path / name)
+        _add(pairs, tmp_path, name, mask, tmp_path / name)
     (row,) = pairs.rows
     expected = 0.0
     for name in first:
@@ -70,6 +96,8 @@ def test_runs_of_two_inits_are_stratified_by_both(tmp_path: Path) -> None:
             at = np.array([found == stratum for found in strata])
             expected += masks[0].flat(name)[at].sum() * masks[1].flat(name)[at].sum() / at.sum()
     assert not row["same_init"]
+    table = pa.Table.from_pylist(pairs.rows, schema=SCHEMA)
+    assert all(table[name].null_count == 1 for name in ("sign_agreement", "cosine", "agreement_n"))
     assert row["ulp_expected"] == pytest.approx(expected)
 
 
@@ -78,11 +106,23 @@ def test_masks_are_read_again_when_memory_is_short(tmp_path: Path, monkeypatch: 
     tables = []
     for cache in (1 << 30, 0):
         monkeypatch.setattr("subnetray.driver.pairs._CACHE_BYTES", cache)
+        monkeypatch.setattr("subnetray.driver.pairs._CACHE_SHARE", 0)
         pairs = Pairs()
         for index, mask in enumerate(random_masks(init, [0.3, 0.6, 0.6])):
-            mask.save(tmp_path / f"{index}.safetensors", {})
-            pairs.add(str(index), tmp_path / f"{index}.safetensors", tmp_path / "init")
+            _add(pairs, tmp_path, str(index), mask, tmp_path / "init")
         tables.append(pairs.rows)
     assert tables[0] == tables[1]
     assert all(math.isfinite(row["kappa"]) for row in tables[0])
     assert len(tables[0]) == len(list(itertools.combinations(range(3), 2)))
+
+
+def test_of_larger_models_updates_are_compared_at_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("subnetray.driver.pairs._SAMPLE", 600)
+    init = write_init(tmp_path / "init")
+    pairs = Pairs()
+    for index, mask in enumerate(random_masks(init, [0.6, 0.6])):
+        _add(pairs, tmp_path, str(index), mask, tmp_path / "init", (torch.bfloat16, torch.float32)[index])
+    (row,) = pairs.rows
+    assert 0.3 * 600 < row["agreement_n"] < 0.45 * 600 < row["k12"]
+    assert row["sign_agreement"] == pytest.approx(0.58, abs=0.15)  # 0.7² + 0.3²
+    assert row["cosine"] == pytest.approx(0.15, abs=0.25)

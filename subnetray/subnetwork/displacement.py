@@ -1,0 +1,74 @@
+"""Updates side by side: do they agree in sign and direction where both are visible, for many pairs of runs.
+
+:func:`subnetray.subnetwork.overlap.agreement` asks the same of three sets of whole weights. Here what is needed of a
+run is kept: its Δ at coordinates that all runs have in common, all of them or a sample (see ``sketch``).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from subnetray.subnetwork.compiled import compiled
+from subnetray.subnetwork.delta import Delta
+from subnetray.subnetwork.overlap import Agreement
+from subnetray.subnetwork.sketch import Sample, bits_at
+from subnetray.subnetwork.visible import MismatchError, require_same_names
+from subnetray.subnetwork.weights import Weights
+
+# Sums run in so many lanes, which fill the processor's vectors; a vector of Δ ends with zeros to a multiple of it.
+_LANES = 16
+
+Vector = npt.NDArray[np.float32]
+
+
+def displacement(delta: Delta, init: Weights, drawn: Sample) -> Vector:
+    """Δ at the coordinates of ``drawn`` in fp32, 0 where nothing changed, and up to 15 zeros behind them.
+
+    ``init`` is what ``drawn.weights`` gives of the delta's init. Raises ``MismatchError`` for other tensors or dtypes.
+    """
+    require_same_names(drawn.shapes, delta.values)
+    vector = np.zeros(-(-drawn.n // _LANES) * _LANES, np.float32)
+    first = 0
+    for name, positions in drawn.positions.items():
+        bits, values, old = delta.mask.bits[name], delta.values[name], init[name]
+        if values.dtype != old.dtype or delta.mask.shapes[name] != drawn.shapes[name]:
+            raise MismatchError(f"tensor {name!r} of the delta has another shape or dtype than the init's")
+        inside = np.flatnonzero(bits_at(bits, positions))
+        at = positions[inside]
+        # A value's place among the values is the number of positions before it.
+        ones = np.bitwise_count(bits)
+        before = (np.cumsum(ones, dtype=np.int64) - ones)[at >> 3]
+        before += np.bitwise_count(bits[at >> 3] & ((1 << (at & 7)) - 1).astype(np.uint8))
+        vector[first + inside] = values.double().numpy()[before] - old.double().numpy()[inside]
+        first += positions.size
+    return vector
+
+
+def displacement_agreement(one: Vector, two: Vector) -> Agreement:
+    """Agreement of two of :func:`displacement` where both are not 0; raises ``MismatchError`` for other lengths."""
+    if one.shape != two.shape:
+        raise MismatchError(f"displacements at {one.size} and {two.size} coordinates are not of one sample")
+    n, same, dot, norm_one, norm_two = _sums(one, two)
+    norm = math.sqrt(norm_one) * math.sqrt(norm_two)
+    return Agreement(sign=same / n if n else math.nan, cosine=dot / norm if norm else math.nan, n=n)
+
+
+@compiled
+def _sums(one: Vector, two: Vector) -> tuple[int, int, float, float, float]:
+    """Where both are not 0: their number, that of equal signs, Σab, Σa², Σb², in one pass and without temporaries."""
+    dot, norm_one, norm_two = np.zeros(16), np.zeros(16), np.zeros(16)
+    n, same = np.zeros(16, np.int64), np.zeros(16, np.int64)
+    for i in range(one.size // 16):
+        for lane in range(16):
+            a, b = one[16 * i + lane], two[16 * i + lane]
+            both = (a != 0) & (b != 0)
+            n[lane] += both
+            same[lane] += both & ((a > 0) == (b > 0))
+            x, y = np.float64(a), np.float64(b)
+            dot[lane] += x * y
+            norm_one[lane] += x * x if both else 0.0
+            norm_two[lane] += y * y if both else 0.0
+    return n.sum(), same.sum(), dot.sum(), norm_one.sum(), norm_two.sum()
