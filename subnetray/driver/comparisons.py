@@ -70,8 +70,9 @@ def execute(config: PairsConfig, say: Say) -> int:
             else:
                 content = _compare(config, name, pair, located)
                 directory = out / "pairs" / name
-                write_atomic(directory / "diff.json", json.dumps(content, indent=1))
                 write_heat_map(directory, content)
+                # Last, as it says that the pair is done.
+                write_atomic(directory / "diff.json", json.dumps(content, indent=1))
                 say(f"{name}: {_summary(content)}")
             finished.append(name)
         except (ConfigError, OSError) as error:

@@ -61,7 +61,7 @@ def _schema(config: PairsConfig) -> Any:
 def _found(directory: Path, config: PairsConfig, name: str) -> dict[str, Any] | None:
     path = directory / "pairs" / name / "diff.json"
     found = json.loads(path.read_bytes()) if path.is_file() else {}
-    return found if found and found["compared"]["dtype"] == config.dtype else None
+    return found if found.get("compared", {}).get("dtype", "") == config.dtype else None
 
 
 def _row(config: PairsConfig, name: str, found: dict[str, Any] | None, error: str | None) -> dict[str, Any]:

@@ -143,6 +143,19 @@ def test_a_damaged_file_fails_its_pair_alone(mirror: Path, capsys: pytest.Captur
     assert "1 done, 1 failed" in (out / "report.md").read_text()
 
 
+def test_a_pair_is_done_when_all_of_its_files_are_there(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(comparisons, "write_heat_map", full)
+        code, out = _run(mirror, "pairs=[dpo-tulu-8b]")
+    assert code == 1
+    assert table_rows((out / "report.md").read_text(), "dpo-tulu-8b", "[Errno 28] No space left on device")
+    assert _run(mirror, "pairs=[dpo-tulu-8b]")[0] == 0
+    assert (out / "pairs" / "dpo-tulu-8b" / "heatmap.png").is_file()
+
+
 def test_a_dry_run_says_what_there_is_and_writes_nothing(mirror: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(mirror, "pairs=[dpo-tulu-8b]")[0] == 0
     before = sorted((mirror.parent / "out").rglob("*"))
