@@ -4,10 +4,11 @@ Keys: ``init`` and ``final`` (a directory, a file or a Hugging Face id), ``out``
 ``mask.safetensors``, ``delta.safetensors`` and a heat map of layers and modules), ``tolerances`` (|Δ| beyond;
 [0,1e-8,1e-6,1e-5,1e-4]), ``ulps`` (representable values apart, at least; [2,4]), ``relative`` (|Δ| beyond this share
 of the larger weight; []), ``dtype`` (bfloat16, float16 or float32; default: as the final is stored, bfloat16 for FP8
-with scales), ``threads`` (default: as many as cores), ``rank=true`` (ranks of every matrix's Δ, beside those of its
-shuffled null) and ``geometry=true`` (where in its matrices the update lies, and what it does to their spectra); for
-these two a matrix at a time is in memory (see ``subnetray.checkpoints.matrices``). Exit codes: 0 done; 1 a file cannot
-be read or written; 2 bad input.
+with scales), ``threads`` (default: as many as cores), ``cluster`` (``local``; ``ray``: tasks on the Ray cluster that
+``RAY_ADDRESS`` names, or on this machine, all of whose nodes find the files at the same paths), ``rank=true`` (ranks
+of every matrix's Δ, beside those of its shuffled null) and ``geometry=true`` (where in its matrices the update lies,
+and what it does to their spectra); for these two a matrix at a time is in the memory of this process (see
+``subnetray.checkpoints.matrices``). Exit codes: 0 done; 1 a file cannot be read or written; 2 bad input.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ from subnetray.checkpoints.findings import describe_matrices, show_matrices
 from subnetray.checkpoints.match import match
 from subnetray.checkpoints.progress import progress_bar
 from subnetray.compose import parse
-from subnetray.config import ConfigError
+from subnetray.config import Cluster, ConfigError
+from subnetray.driver.cluster import start
 from subnetray.files import write_atomic
 from subnetray.models import locate_weights
 from subnetray.subnetwork.chunk import Thresholds
@@ -54,6 +56,7 @@ class DiffConfig:
     relative: tuple[float, ...] = ()
     dtype: str | None = None
     threads: int | None = None
+    cluster: str = "local"
     rank: bool = False
     geometry: bool = False
 
@@ -65,6 +68,10 @@ class DiffConfig:
                 raise ConfigError(f"{key} must be a list of numbers >= 0, not {list(levels)}")
         if not all(level >= 1 for level in self.ulps):
             raise ConfigError(f"ulps must be a list of whole numbers >= 1, not {list(self.ulps)}")
+        if self.cluster not in ("local", "ray"):
+            raise ConfigError(f"cluster must be local or ray, not {self.cluster!r}")
+        if self.cluster == "ray" and self.threads is not None:
+            raise ConfigError("threads is for cluster=local: on a cluster, as many tasks run as it has CPUs")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads must be a whole number >= 1, not {self.threads}")
 
@@ -133,7 +140,6 @@ def _config(words: Sequence[str]) -> DiffConfig:
 def _run(config: DiffConfig) -> tuple[float, Difference, dict[str, Any]]:
     began = time.perf_counter()
     dtype = None if config.dtype is None else _DTYPES[config.dtype]
-    threads = config.threads or len(os.sched_getaffinity(0))
     # The threads are ours: torch's own within each of them would only get in their way.
     torch.set_num_threads(1)
     with ExitStack() as stack:
@@ -141,13 +147,30 @@ def _run(config: DiffConfig) -> tuple[float, Difference, dict[str, Any]]:
         final = stack.enter_context(open_checkpoint(locate_weights(config.final, "final", _say), "final"))
         total = sum(each.n for each in match(init, final)[0])
         out = None if config.out is None else Path(config.out)
+        threads = config.threads or len(os.sched_getaffinity(0))
+        tasks = stack.enter_context(_ray_tasks()) if config.cluster == "ray" else {"threads": threads}
         with progress_bar("comparing", total) as progress:
-            difference = compare_checkpoints(init, final, config.thresholds, dtype, threads, out, progress)
+            difference = compare_checkpoints(init, final, config.thresholds, dtype, out=out, progress=progress, **tasks)
         matrices: dict[str, Any] = {}
         if config.rank or config.geometry:
             with progress_bar("decomposing", total) as progress:
                 matrices = describe_matrices(init, final, dtype, config.rank, config.geometry, threads, progress)
     return time.perf_counter() - began, difference, matrices
+
+
+@contextmanager
+def _ray_tasks() -> Iterator[dict[str, Any]]:
+    """What :func:`compare_checkpoints` needs to work on a Ray cluster."""
+    start(Cluster(address=os.environ.get("RAY_ADDRESS")))
+    import ray
+
+    from subnetray.checkpoints.cluster import TASK, RayExecutor
+
+    try:
+        executor = RayExecutor()
+        yield {"threads": executor.workers, "executor": executor, "part": TASK}
+    finally:
+        ray.shutdown()
 
 
 def _say(line: str) -> None:

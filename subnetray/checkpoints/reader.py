@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import mmap
 import os
@@ -42,6 +43,10 @@ class Checkpoint:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> Any:
+        # For another process, which keeps it open from one task to the next.
+        return _reopened, (self.path,)
 
     def close(self) -> None:
         """Close all files."""
@@ -118,6 +123,11 @@ def _give_back(mapped: npt.NDArray[Any]) -> None:
     last = (mapped.ctypes.data + mapped.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
     if last > first:
         _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
+
+
+@functools.cache
+def _reopened(path: Path) -> Checkpoint:
+    return open_checkpoint(path, str(path))
 
 
 def open_checkpoint(path: Path, key: str) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -18,8 +19,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from subnetray import diff
 from subnetray.checkpoints import compare as module
-from subnetray.checkpoints import open_checkpoint
+from subnetray.checkpoints import open_checkpoint, part
 from subnetray.config import ConfigError
 from subnetray.diff import main
 from subnetray.subnetwork import Delta, Mask, compare, hashing, weights_hash
@@ -86,8 +88,9 @@ def _check(found: dict[str, Any], init: Mapping[str, Tensor], final: Mapping[str
 def test_counts_mask_and_delta_are_those_of_weights_in_memory(
     tmp_path: Path, shards: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_PART", 128)  # many parts of several blocks, and tensors that end within one
-    monkeypatch.setattr(module, "BLOCK", 64)
+    compare_parts = functools.partial(module.compare_checkpoints, part=128)
+    monkeypatch.setattr(diff, "compare_checkpoints", compare_parts)  # several blocks a part, and parts a tensor
+    monkeypatch.setattr(part, "BLOCK", 64)
     monkeypatch.setattr(hashing, "BLOCK", 64)
     init = _weights(dtype=dtype)
     final = _moved(init)
@@ -102,6 +105,21 @@ def test_counts_mask_and_delta_are_those_of_weights_in_memory(
     assert delta.init_hash == weights_hash(init)
     delta.verify(init)
     assert weights_hash(delta.apply(init)) == weights_hash(final)
+
+
+@pytest.mark.e2e
+def test_a_ray_cluster_gives_the_same_bytes(tmp_path: Path) -> None:
+    """A process of its own: Ray must not have been imported before."""
+    init = _weights()
+    one, two = _save(tmp_path / "init", init, shards=2), _save(tmp_path / "final", _moved(init), shards=3)
+    local = _diff(one, two, tmp_path / "local")
+    words = [sys.executable, "-m", "subnetray.diff", f"init={one}", f"final={two}", "cluster=ray"]
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    subprocess.run([*words, f"out={tmp_path / 'ray'}"], check=True, env=environment)
+    found = json.loads((tmp_path / "ray" / "diff.json").read_text())
+    assert {**found, "seconds": 0} == {**local, "seconds": 0}
+    for name in ("mask.safetensors", "delta.safetensors"):
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
 
 
 def test_bit_for_bit_alone_gives_the_same_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -328,6 +346,8 @@ def test_nan_and_identity_are_findings(tmp_path: Path, capsys: pytest.CaptureFix
         (["init={one}", "final={two}", "ulps=[0]"], "ulps must be a list of whole numbers >= 1"),
         (["init={one}", "final={two}", "ulps=[1.5]"], "ulps must be a list of whole numbers >= 1"),
         (["init={one}", "final={two}", "relative=0.1"], "relative must be a list of numbers >= 0"),
+        (["init={one}", "final={two}", "cluster=slurm"], "cluster must be local or ray"),
+        (["init={one}", "final={two}", "cluster=ray", "threads=2"], "threads is for cluster=local"),
         (["init={one}", "final={two}", "threads=0"], "threads must be a whole number"),
         (["init={one}", "final={other}"], "have no tensor in common"),
         (["init={one}", "final={shape}"], "has shape (16,) in the init and (17,) in the final"),
