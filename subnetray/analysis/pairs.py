@@ -21,6 +21,7 @@ from subnetray.config import Grid
 from subnetray.grid.design import baseline, describe
 
 SEED = "seed"
+NULLS = ("uniform", "tensor", "margins", "ulp")
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,25 @@ class Group:
     jaccard: Estimate
     kappa: Estimate
     uniform: Estimate  # expectation of o1 without shared structure: k2 / n
+    tensor: Estimate  # … that knows each tensor's density
+    margins: Estimate  # … that knows how many coordinates of each row and each column changed
     ulp: Estimate  # … that knows the tensor and the exponent of every coordinate's initial weight
     uniform_excess: Estimate  # o1 - expectation
+    tensor_excess: Estimate
+    margins_excess: Estimate
     ulp_excess: Estimate
     uniform_odds_ratio: Estimate
     ulp_odds_ratio: Estimate  # Mantel-Haenszel
+    sign_agreement: Estimate  # where both changed; of runs of one init, as is the next
+    cosine: Estimate
 
 
 def label_pairs(grid: Grid, runs: pd.DataFrame, overlap: pd.DataFrame) -> pd.DataFrame:
     """``overlap`` with what each pair differs in, and both runs' levels, seeds and export dtypes.
 
     Adds ``differs`` (as in ``method+seed``: factors in the grid's order, then "seed"), ``a.X`` and ``b.X`` for every
-    factor X, ``seed`` and ``export_dtype``, and the expectations as shares, ``uniform_o1`` and ``ulp_o1``. The two runs
-    of a pair are put in order: the first factor that differs has its levels in the grid's order, failing that, seeds
+    factor X, ``seed`` and ``export_dtype``, and the expectations as shares, as in ``uniform_o1``. The two runs of a
+    pair are put in order: the first factor that differs has its levels in the grid's order, failing that, seeds
     ascend. Pairs of runs that have no result (any more) are left out.
     """
     known = done(runs).set_index("run_id")
@@ -76,7 +83,7 @@ def label_pairs(grid: Grid, runs: pd.DataFrame, overlap: pd.DataFrame) -> pd.Dat
         for name in names:
             pairs[f"{side}.{name}"] = this[name].to_numpy()
         pairs[f"{side}.export_dtype"] = this["export_dtype"].to_numpy()
-    for null in ("uniform", "ulp"):
+    for null in NULLS:
         pairs[f"{null}_o1"] = pairs[f"{null}_expected"] / pairs["k1"].where(pairs["k1"] > 0)
     return pairs
 
@@ -129,11 +136,17 @@ def group(grid: Grid, pairs: pd.DataFrame) -> Group:
         jaccard=mean(pairs["jaccard"]),
         kappa=mean(pairs["kappa"]),
         uniform=mean(pairs["uniform_o1"]),
+        tensor=mean(pairs["tensor_o1"]),
+        margins=mean(pairs["margins_o1"]),
         ulp=mean(pairs["ulp_o1"]),
         uniform_excess=mean(pairs["o1"] - pairs["uniform_o1"]),
+        tensor_excess=mean(pairs["o1"] - pairs["tensor_o1"]),
+        margins_excess=mean(pairs["o1"] - pairs["margins_o1"]),
         ulp_excess=mean(pairs["o1"] - pairs["ulp_o1"]),
         uniform_odds_ratio=geometric_mean(pairs["uniform_odds_ratio"]),
         ulp_odds_ratio=geometric_mean(pairs["ulp_odds_ratio"]),
+        sign_agreement=mean(pairs["sign_agreement"]),
+        cosine=mean(pairs["cosine"]),
     )
 
 

@@ -412,27 +412,31 @@ def nulls(sweep: Sweep, pairs: pd.DataFrame) -> list[Block]:
                 str(each.pairs),
                 fmt.percent(each.o1),
                 fmt.share(each.uniform.mean),
+                fmt.share(each.tensor.mean),
+                fmt.share(each.margins.mean),
                 fmt.share(each.ulp.mean),
                 fmt.share(explained, 0),
+                fmt.points(each.margins_excess),
                 fmt.points(each.ulp_excess),
                 fmt.ratio(each.ulp_odds_ratio),
+                fmt.percent(each.sign_agreement),
+                fmt.number(each.cosine),
             )
         )
     if not rows:
         return []
     header = (
-        *(
-            ("pairs differ in", "l"),
-            ("pairs", "r"),
-            ("observed o1, %", "r"),
-            ("uniform null, %", "r"),
-            ("ULP null, %", "r"),
-        ),
-        *(("of the rest explained by ULP, %", "r"), ("left unexplained, points", "r"), ("MH odds ratio", "r")),
+        *(("pairs differ in", "l"), ("pairs", "r"), ("observed o1, %", "r"), ("uniform null, %", "r")),
+        *(("tensor null, %", "r"), ("row and column null, %", "r"), ("ULP null, %", "r")),
+        *(("of the rest explained by ULP, %", "r"), ("over rows and columns, points", "r"), ("over ULP, points", "r")),
+        *(("MH odds ratio", "r"), ("same sign, %", "r"), ("cosine", "r")),
     )
     caption = (
-        "Explained: how much of the overlap above the uniform null the ULP null expects, which knows only which weights"
-        " are small enough for bf16 to show a change. A dash: the overlap is within half a point of the uniform null."
+        "What o1 each null expects: from the density of the model (uniform), of each tensor, of each row and column of"
+        " each matrix, and of each tensor's weights of one exponent (ULP). Explained: how much of the overlap above the"
+        " uniform null the ULP null expects, which knows only which weights are small enough for bf16 to show a change."
+        " A dash: the overlap is within half a point of the uniform null. Same sign, cosine: of the two updates where"
+        " both changed, for runs of one init; chance gives 50 % and 0."
         f" Factors: a level against the baseline's, the other factors at theirs. {_SAME_SEED}"
     )
     return [Heading(2, "What the nulls leave unexplained"), table(header, rows, caption)]

@@ -20,7 +20,8 @@ _VERSION = 1
 _COUNTS = ("run_a", "run_b", "same_init", "n", "k1", "k2", "k12")
 _OVERLAPS = (
     *("o1", "o2", "jaccard", "kappa"),
-    *(f"{null}_{what}" for null in ("uniform", "ulp") for what in ("expected", "excess", "odds_ratio")),
+    *(f"{null}_{what}" for null in ("uniform", "tensor", "ulp") for what in ("expected", "excess", "odds_ratio")),
+    *("margins_expected", "margins_excess", "sign_agreement", "cosine", "agreement_n"),
 )
 
 
@@ -55,6 +56,8 @@ def read(directory: Path) -> Sweep:
         raise ConfigError(f"sweep: {directory / 'runs.parquet'} lacks the column {missing[0]}: run the sweep again")
     planned = content.get("runs") or [each for each in expand(grid) for _ in grid.seeds]
     overlap = _table(directory / "overlap.parquet", [*_COUNTS, *_OVERLAPS])
+    # A table of an earlier version has fewer columns: what it does not say is unknown.
+    overlap = overlap.reindex(columns=[*overlap, *(name for name in _OVERLAPS if name not in overlap)])
     return Sweep(directory, grid, len(planned), runs, overlap)
 
 

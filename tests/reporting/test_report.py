@@ -194,9 +194,20 @@ def test_overlap_tables_and_nulls(text: str) -> None:
         "12",
     ]
     (left,) = table_rows(text, "seed, at the baseline")
-    assert left[1:7] == ["3", "80.0 ± 0.0", "10.7", "50.0", "57", "+30.0 ± 0.0"]
+    assert left[1:8] == ["3", "80.0 ± 0.0", "10.7", "40.0", "45.0", "50.0", "57"]
+    assert left[8:] == ["+35.0 ± 0.0", "+30.0 ± 0.0", "2.00 [2.00, 2.00]", "75.0 ± 0.0", "−0.50 ± 0.00"]
     assert "0.605 / 0.606" in text
     assert "0.593–0.619" in text
+
+
+def test_a_table_of_overlaps_of_an_earlier_version_leaves_dashes(tmp_path: Path) -> None:
+    runs = make_runs(GRID, density, accuracy)
+    overlap = make_overlap(runs, counts)
+    newer = [name for name in overlap if str(name).startswith(("tensor", "margins", "sign", "cosine", "agreement"))]
+    text = write_report(write_sweep(tmp_path, GRID, runs, overlap.drop(columns=newer))).read_text()
+    (left,) = table_rows(text, "seed, at the baseline")
+    assert left[1:8] == ["3", "80.0 ± 0.0", "10.7", "–", "–", "50.0", "57"]
+    assert left[8:] == ["–", "+30.0 ± 0.0", "2.00 [2.00, 2.00]", "–", "–"]
 
 
 def test_a_level_with_another_seed_too_is_listed_at_the_baseline_alone(text: str) -> None:
