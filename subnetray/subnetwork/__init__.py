@@ -8,6 +8,7 @@ from __future__ import annotations
 from subnetray.subnetwork.delta import Delta, DeltaError, compose
 from subnetray.subnetwork.displacement import displacement, displacement_agreement
 from subnetray.subnetwork.distance import energy_masks, exceeds_relative, exceeds_ulps, reachable
+from subnetray.subnetwork.dynamics import Dynamics
 from subnetray.subnetwork.energy import Concentration, concentration
 from subnetray.subnetwork.geometry import (
     Enrichment,
@@ -43,6 +44,7 @@ __all__ = [
     "CorruptFileError",
     "Delta",
     "DeltaError",
+    "Dynamics",
     "Enrichment",
     "Estimate",
     "Geometry",
