@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from subnetray.checkpoints.stored import Scales, StoredTensor
+from subnetray.subnetwork.compiled import compiled
 
 # Names in safetensors, and torch's own, of the formats that codes are stored in.
 _CODES = {
@@ -90,9 +91,13 @@ def scale_rows(tensor: StoredTensor, start: int, stop: int) -> tuple[int, int]:
 
 
 def dequantise(
-    codes: npt.NDArray[np.uint8], scales: npt.NDArray[np.float32], tensor: StoredTensor, start: int
-) -> npt.NDArray[np.float32]:
-    """The fp32 values of the codes from coordinate ``start`` on.
+    codes: npt.NDArray[np.uint8],
+    scales: npt.NDArray[np.float32],
+    tensor: StoredTensor,
+    start: int,
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Put the fp32 values of the codes from coordinate ``start`` on into ``out``.
 
     ``scales`` are the factors, flat, of the rows of blocks that :func:`scale_rows` names for them.
     """
@@ -100,12 +105,33 @@ def dequantise(
     columns = _columns(tensor)
     first, last = start // columns, (start + codes.size - 1) // columns
     rows = _block_rows(tensor, np.arange(first, last + 1))
-    factors = scales.reshape(-1, blocks_across(tensor))[rows - rows[0]]
-    spread = factors.repeat(tensor.scales.columns, axis=1)[:, :columns].reshape(-1)
-    begin = start - first * columns
-    values: npt.NDArray[np.float32] = _VALUES[tensor.stored_as].take(codes)
-    values *= spread[begin : begin + codes.size]
-    return values
+    factors = scales.reshape(-1, blocks_across(tensor))
+    column = start - first * columns
+    _multiply(codes, _VALUES[tensor.stored_as], factors, rows - rows[0], tensor.scales.columns, column, columns, out)
+
+
+@compiled
+def _multiply(
+    codes: npt.NDArray[np.uint8],
+    values: npt.NDArray[np.float32],
+    factors: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.intp],
+    width: int,
+    column: int,
+    columns: int,
+    out: npt.NDArray[np.float32],
+) -> None:
+    # Block by block of each row: numpy would widen the codes to look them up, and spread the factors.
+    done = 0
+    for row in rows:
+        while column < columns and done < codes.size:
+            stop = min(done + min(width - column % width, columns - column), codes.size)
+            factor = factors[row, column // width]
+            for i in range(done, stop):
+                out[i] = values[codes[i]] * factor
+            column += stop - done
+            done = stop
+        column = 0
 
 
 def blocks_across(tensor: StoredTensor) -> int:

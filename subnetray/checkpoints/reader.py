@@ -64,12 +64,15 @@ class Checkpoint:
         tensor = self.tensors[name]
         assert tensor.dtype is not None
         if tensor.scales is not None:
-            return flat_integers(torch.from_numpy(self._dequantised(tensor, start, stop)).to(dtype))
+            return flat_integers(torch.from_numpy(self._dequantised(tensor, start, stop, buffer)).to(dtype))
         bits = self._bits(tensor, start, stop, tensor.dtype, buffer)
         return bits if dtype == tensor.dtype else flat_integers(from_integers(bits, tensor.dtype).to(dtype))
 
-    def _dequantised(self, tensor: StoredTensor, start: int, stop: int) -> npt.NDArray[np.float32]:
-        if stop == start:
+    def _dequantised(
+        self, tensor: StoredTensor, start: int, stop: int, buffer: npt.NDArray[np.uint8] | None
+    ) -> npt.NDArray[np.float32]:
+        n = stop - start
+        if n == 0:
             return np.empty(0, np.float32)
         assert tensor.scales is not None
         scale = tensor.scales.tensor
@@ -78,7 +81,11 @@ class Checkpoint:
         across = blocks_across(tensor)
         bits = self._bits(scale, first * across, last * across, scale.dtype)
         factors: npt.NDArray[np.float32] = from_integers(bits, scale.dtype).float().numpy()
-        return dequantise(self._bits(tensor, start, stop, torch.uint8), factors, tensor, start)
+        # Values first, where they are aligned, then codes.
+        space = np.empty(5 * n, np.uint8) if buffer is None else buffer
+        values = space[: 4 * n].view(np.float32)
+        dequantise(self._bits(tensor, start, stop, torch.uint8, space[4 * n :]), factors, tensor, start, values)
+        return values
 
     def _bits(
         self,
