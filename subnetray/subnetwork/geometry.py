@@ -134,8 +134,8 @@ def matrix_geometry(init: Tensor, final: Tensor, k: int | None = None, shares: t
     """Geometry of what changed bit for bit from one matrix to another of the same shape and dtype.
 
     ``k`` leading directions: an eighth of the shorter side unless given, 128 (LIFT's rank) at most. Memory beside the
-    two: 8 bytes a coordinate, and that of :func:`subnetray.subnetwork.spectrum.decompose`. Raises ``MismatchError`` for
-    other layouts, ``ValueError`` for entries that are not finite.
+    two: 11 bytes a coordinate, and that of :func:`subnetray.subnetwork.spectrum.decompose`. Raises ``MismatchError``
+    for other layouts, ``ValueError`` for entries that are not finite.
     """
     require_same_layout({"": init}, {"": final})
     init, final = init.detach().cpu(), final.detach().cpu()
@@ -234,7 +234,7 @@ def principal_weights(of: Spectrum, share: float) -> Tensor:
     height = max(1, _CHUNK // max(1, columns))
     for start in range(0, rows, height):
         part[start : start + height] = scaled[start : start + height] @ of.right.T
-    sizes = _magnitudes(part)
+    sizes = flat_integers(part.abs_())
     # The share of largest are those from the (n − share·n + 1)-th smallest on.
     least = _kth_smallest(sizes, sizes.size - math.ceil(share * sizes.size) + 1)
     return torch.from_numpy(sizes >= least).reshape(rows, columns)
