@@ -75,6 +75,8 @@ def _register() -> None:
         ("algorithm", "schema_kto", schema.KTO),
         ("algorithm", "schema_simpo", schema.SimPO),
         ("algorithm", "schema_rloo", schema.RLOO),
+        ("algorithm", "schema_ppo", schema.PPO),
+        ("algorithm", "schema_prime", schema.PRIME),
         ("algorithm", "schema_raft", schema.RAFT),
         ("algorithm", "schema_raft_plus_plus", schema.RAFTPlusPlus),
         ("rollout", "schema_rollout", schema.Rollout),

@@ -167,7 +167,9 @@ class OnPolicy(Algorithm):
     # step trains on rollouts of the present policy, and nothing is ever clipped.
     minibatches: int = 1
     epochs: int = 1
-    beta: float = 0.0  # weight of the KL penalty to the init: GRPO's in the loss (k3), RLOO's in the reward (k1)
+    # Weight of the KL penalty to the init: RLOO's in the reward (k1), the others' in the loss (k3, times the ratio of
+    # the policy to the one that was sampled, which makes its gradient unbiased: TRL's default).
+    beta: float = 0.0
     epsilon: float = 0.2  # clip range of the importance ratio: GRPO's of tokens, RLOO's of sequences
 
     def __post_init__(self) -> None:
@@ -203,6 +205,67 @@ class RLOO(OnPolicy):
     """REINFORCE leave-one-out (arXiv 2402.14740) through TRL's ``RLOOTrainer``."""
 
     name: str = "rloo"
+
+
+@dataclass(frozen=True)
+class PPO(OnPolicy):
+    """Proximal policy optimisation (arXiv 1707.06347), its values predicted by a model of their own."""
+
+    SMALLEST_GROUP: ClassVar[int] = 1
+
+    name: str = "ppo"
+    epochs: int = 2
+    kl: str = "reward"  # where the penalty of weight beta goes: reward (k1) or loss (k3)
+    gamma: float = 1.0
+    gae_lambda: float = 0.95
+    value_lr: float = 1e-4
+    value_epsilon: float = 0.2  # clip range of values
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of("algorithm.kl", self.kl, ("reward", "loss"))
+        for key in ("gamma", "gae_lambda"):
+            _require(0 <= getattr(self, key) <= 1, f"algorithm.{key}", "a number from 0 to 1", getattr(self, key))
+        _positive("algorithm.value_lr", self.value_lr)
+        _positive("algorithm.value_epsilon", self.value_epsilon)
+
+
+@dataclass(frozen=True)
+class PRIME(OnPolicy):
+    """Process reinforcement through implicit rewards (arXiv 2502.01456), with the coefficients of its recipe."""
+
+    name: str = "prime"
+    group_size: int = 4
+    # Rollouts are drawn for so many times the prompts, of which those are preferred that have an accuracy in range.
+    oversample: int = 4
+    accuracy_low: float = 0.2
+    accuracy_high: float = 0.8
+    process_weight: float = 5.0
+    outcome_weight: float = 5.0
+    process_norm: str = "batch_norm"  # process rewards over the largest return of a batch, or none
+    leave_one_out: str = "code"  # the baseline of process rewards: as published in the authors' code, or in the paper
+    prm_update: str = "after"  # the reward model learns before it rewards a batch, after, or never (none)
+    prm_beta: float = 0.05
+    prm_lr: float = 1e-6
+    prm_max_grad_norm: float | None = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least("algorithm.oversample", self.oversample, 1)
+        low, high = self.accuracy_low, self.accuracy_high
+        _require(0 <= low <= 1, "algorithm.accuracy_low", "a number from 0 to 1", low)
+        _require(
+            low <= high <= 1, "algorithm.accuracy_high", f"a number from algorithm.accuracy_low ({low}) to 1", high
+        )
+        _at_least("algorithm.process_weight", self.process_weight, 0)
+        _at_least("algorithm.outcome_weight", self.outcome_weight, 0)
+        _one_of("algorithm.process_norm", self.process_norm, ("batch_norm", "none"))
+        _one_of("algorithm.leave_one_out", self.leave_one_out, ("code", "paper"))
+        _one_of("algorithm.prm_update", self.prm_update, ("before", "after", "none"))
+        _positive("algorithm.prm_beta", self.prm_beta)
+        _positive("algorithm.prm_lr", self.prm_lr)
+        if self.prm_max_grad_norm is not None:
+            _positive("algorithm.prm_max_grad_norm", self.prm_max_grad_norm)
 
 
 @dataclass(frozen=True)
@@ -469,7 +532,7 @@ class RunConfig:
 
 MODELS = (EmbeddedModel, PretrainedModel, SmolLM2Model)
 ALGORITHMS: dict[str, type[Algorithm]] = {
-    schema.name: schema for schema in (GRPO, RLOO, RAFT, RAFTPlusPlus, SFT, DPO, ORPO, SimPO, KTO)
+    schema.name: schema for schema in (GRPO, RLOO, PPO, PRIME, RAFT, RAFTPlusPlus, SFT, DPO, ORPO, SimPO, KTO)
 }
 
 

@@ -25,7 +25,7 @@ from subnetray.config import (
     Tracking,
 )
 
-ALGORITHMS = "dpo, grpo, kto, orpo, raft, raft_plus_plus, rloo, sft, simpo"
+ALGORITHMS = "dpo, grpo, kto, orpo, ppo, prime, raft, raft_plus_plus, rloo, sft, simpo"
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,14 @@ from importlib import import_module
 
 from transformers import Trainer
 
-from subnetray.algorithms import dpo, grpo, kto, raft, rloo, sft
+from subnetray.algorithms import dpo, grpo, kto, ppo, prime, raft, rloo, sft
 from subnetray.algorithms.setting import Setting
 
 _BUILDERS: dict[str, Callable[[Setting], Trainer]] = {
     "grpo": grpo.build,
     "rloo": rloo.build,
+    "ppo": ppo.build,
+    "prime": prime.build,
     "raft": raft.build,
     "raft_plus_plus": raft.build,
     "sft": sft.build,

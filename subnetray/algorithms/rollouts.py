@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from subnetray.algorithms.setting import Example, Setting, trainer_arguments
 from subnetray.rollout import Samples
+from subnetray.tasks import Problem
 
 
 class EngineRollouts:
@@ -35,17 +36,21 @@ class EngineRollouts:
         encoded = {prompt: self._setting.encode(prompt) for prompt in dict.fromkeys(prompts)}
         return [encoded[prompt] for prompt in prompts]
 
-    def sample(self, prompts: list[list[int]]) -> Samples:
+    def draw(self, prompts: list[list[int]]) -> Samples:
         """One completion of the current policy for every prompt."""
         setting = self._setting
-        samples = setting.policy.sample(prompts, setting.sampling(f"step-{self.state.global_step}", rank=setting.rank))
-        setting.data.add([Example(*pair) for pair in zip(prompts, samples.completions, strict=True)])
+        return setting.policy.sample(prompts, setting.sampling(f"step-{self.state.global_step}", rank=setting.rank))
+
+    def sample(self, prompts: list[list[int]]) -> Samples:
+        """One completion of the current policy for every prompt, to be trained on."""
+        samples = self.draw(prompts)
+        self._setting.data.add([Example(*pair) for pair in zip(prompts, samples.completions, strict=True)])
         return samples
 
 
 def trainer_parts(setting: Setting) -> dict[str, Any]:
     """Arguments of a trainer: the prompts, as many as the run samples from, and their reward."""
-    problems = setting.task.train_prompts(_rounds(setting) * prompts_per_round(setting), setting.config.seed)
+    problems = problems_of(setting)
     by_prompt = {problem.prompt: problem for problem in problems}
 
     def reward(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
@@ -63,15 +68,15 @@ def trainer_parts(setting: Setting) -> dict[str, Any]:
     }
 
 
-def prompts_per_round(setting: Setting) -> int:
-    """Prompts that all workers together sample from at a time: those of ``minibatches`` optimizer steps."""
-    algorithm = setting.config.algorithm
-    return int(algorithm.batch_size * algorithm.minibatches // algorithm.group_size)
+def problems_of(setting: Setting, times: int = 1) -> list[Problem]:
+    """All problems that the run samples from, or ``times`` as many, in order.
 
-
-def _rounds(setting: Setting) -> int:
+    At a time, rollouts are drawn for ``minibatches`` steps, of which ``epochs`` passes are made.
+    """
     algorithm = setting.config.algorithm
-    return math.ceil(algorithm.steps / (algorithm.minibatches * algorithm.epochs))
+    rounds = math.ceil(algorithm.steps / (algorithm.minibatches * algorithm.epochs))
+    prompts = algorithm.batch_size * algorithm.minibatches // algorithm.group_size
+    return setting.task.train_prompts(rounds * prompts * times, setting.config.seed)
 
 
 def group_arguments(setting: Setting) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from subnetray import models
-from subnetray.config import KTO, Algorithm, ArithmeticTask, ConfigError, EmbeddedModel, RunConfig
+from subnetray.config import KTO, PRIME, Algorithm, ArithmeticTask, ConfigError, EmbeddedModel, RunConfig
 from subnetray.models.pretraining import MAX_POSITIONS
 
 
@@ -37,6 +37,11 @@ def _check_micro_batch(algorithm: Algorithm, workers: int) -> None:
         raise ConfigError(
             f"algorithm.micro_batch_size, or a worker's share of algorithm.batch_size, must be at least 2 with"
             f" algorithm=kto, which compares the completions of a forward pass, not {size}"
+        )
+    if isinstance(algorithm, PRIME) and share * algorithm.minibatches % algorithm.group_size:
+        raise ConfigError(
+            f"algorithm.batch_size must leave every worker whole groups with algorithm=prime, and a share of {share}"
+            f" sequences is no multiple of algorithm.group_size ({algorithm.group_size})"
         )
 
 

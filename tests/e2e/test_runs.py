@@ -20,6 +20,8 @@ from subnetray.config import (
     GRPO,
     KTO,
     ORPO,
+    PPO,
+    PRIME,
     RLOO,
     SFT,
     Algorithm,
@@ -148,6 +150,8 @@ def test_greedy_does_not_depend_on_the_seed(tiny: Path, engines: tuple[str, ...]
         _config(SimPO(steps=3, batch_size=16), precision="bf16"),
         _config(KTO(steps=3, batch_size=16)),
         _config(RLOO(steps=3, batch_size=32, beta=0.1)),
+        _config(PPO(steps=3, batch_size=32, beta=0.1)),
+        _config(PRIME(steps=3, batch_size=32, prm_lr=1e-4)),
         _config(RAFTPlusPlus(steps=3, batch_size=32, minibatches=2, epochs=2, micro_batch_size=16)),
     ],
     ids=[
@@ -162,6 +166,8 @@ def test_greedy_does_not_depend_on_the_seed(tiny: Path, engines: tuple[str, ...]
         "simpo_bf16",
         "kto",
         "rloo",
+        "ppo",
+        "prime",
         "raft_plus_plus",
     ],
 )

@@ -18,6 +18,8 @@ from subnetray.config import (
     GRPO,
     KTO,
     ORPO,
+    PPO,
+    PRIME,
     RAFT,
     RLOO,
     SFT,
@@ -48,8 +50,16 @@ OTHER: dict[tuple[str, str], Any] = {
     ("algorithm", "optimizer"): "sgd",
     ("algorithm", "max_grad_norm"): None,
     ("algorithm", "batch_size"): 64,
-    ("algorithm", "group_size"): 4,
+    ("algorithm", "group_size"): 2,
     ("algorithm", "micro_batch_size"): 32,
+    ("algorithm", "kl"): "loss",
+    ("algorithm", "gamma"): 0.5,
+    ("algorithm", "gae_lambda"): 0.5,
+    ("algorithm", "accuracy_low"): 0.5,
+    ("algorithm", "accuracy_high"): 0.5,
+    ("algorithm", "process_norm"): "none",
+    ("algorithm", "leave_one_out"): "paper",
+    ("algorithm", "prm_update"): "none",
     ("rollout", "dtype"): "float32",
     ("rollout", "gpu_memory_utilization"): 0.5,
     ("measurement", "tolerances"): (0.0,),
@@ -71,7 +81,15 @@ def make(algorithm: Algorithm | None = None, **changes: Any) -> RunConfig:
 
 
 def fields() -> Iterator[tuple[RunConfig, str, str]]:
-    for algorithm in (GRPO(), RLOO(), RAFT(), SFT(), *(schema(batch_size=128) for schema in (DPO, ORPO, SimPO, KTO))):
+    for algorithm in (
+        GRPO(),
+        RLOO(),
+        RAFT(),
+        PPO(),
+        PRIME(),
+        SFT(),
+        *(schema(batch_size=128) for schema in (DPO, ORPO, SimPO, KTO)),
+    ):
         config = make(algorithm)
         parts = ("model", "task", "algorithm", "rollout", "evaluation", "measurement")
         for part in parts if isinstance(algorithm, GRPO) else ("algorithm",):

@@ -115,6 +115,10 @@ def test_smoke_is_small_and_can_be_made_smaller(composer: Composer) -> None:
             "algorithm.micro_batch_size, or a worker's share of algorithm.batch_size, must be at least 2 with",
         ),
         (
+            ["grid.factors.method.levels.sft_gold=['algorithm=prime']", "cluster.workers=16"],
+            "algorithm.batch_size must leave every worker whole groups with algorithm=prime, and a share of 2",
+        ),
+        (
             ["grid.factors.method.levels.grpo=['algorithm=rloo','algorithm.group_size=1']"],
             "algorithm.group_size must be a finite number >= 2, not 1",
         ),

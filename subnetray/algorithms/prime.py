@@ -1,0 +1,141 @@
+"""PRIME: tokens are rewarded by a model that learns from outcomes alone, as the policy does (arXiv 2502.01456)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+from transformers import Trainer
+
+from subnetray.algorithms.advantages import (
+    informative_groups,
+    prime_returns,
+    process_rewards,
+    scaled_to_unit_returns,
+    whiten,
+)
+from subnetray.algorithms.companion import Companion, passes, token_logprobs
+from subnetray.algorithms.on_policy import TokenAdvantageTrainer, clipped_loss
+from subnetray.algorithms.preferences import reference
+from subnetray.algorithms.rollouts import problems_of, trainer_parts
+from subnetray.algorithms.setting import Example, Setting
+from subnetray.rollout import Samples
+
+
+class PRIMETrainer(TokenAdvantageTrainer):
+    """The reward model starts at the init, as its reference stays: at first it rewards nothing."""
+
+    def __init__(self, setting: Setting, **kwargs: Any) -> None:
+        super().__init__(setting, **kwargs)
+        algorithm = setting.config.algorithm
+        self._algorithm = algorithm
+        self._problems = iter(problems_of(setting, algorithm.oversample))
+        self._chosen = Samples([], [])
+        self._reference = reference(setting)
+        self.reward_model = Companion(
+            reference(setting), algorithm.prm_lr, algorithm.prm_max_grad_norm, self.accelerator
+        )
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        return super()._generate_and_score_completions(self._choose(len(inputs)))
+
+    def _choose(self, count: int) -> list[dict[str, Any]]:
+        """Draw ``oversample`` times ``count`` rollouts and keep groups; returns rows such as TRL's data set has."""
+        setting, algorithm, size = self._setting, self._algorithm, self._algorithm.group_size
+        self.sync_weights()
+        drawn = [next(self._problems) for _ in range(count // size * algorithm.oversample * setting.workers)]
+        problems = [problem for problem in drawn[setting.rank :: setting.workers] for _ in range(size)]
+        prompts = self.encode([problem.prompt for problem in problems])
+        samples = self.draw(prompts)
+        rewards = [
+            setting.task.reward(problem, setting.decode(ids))
+            for problem, ids in zip(problems, samples.completions, strict=True)
+        ]
+        cut = [ids[-1] not in self.eos_token_ids for ids in samples.completions]
+        groups = [slice(start, start + size) for start in range(0, len(prompts), size)]
+        kept = informative_groups(
+            [sum(reward > 0 for reward in rewards[group]) / size for group in groups],
+            [any(cut[group]) for group in groups],
+            count // size,
+            algorithm.accuracy_low,
+            algorithm.accuracy_high,
+        )
+        rows = [row for index in kept for row in range(index * size, (index + 1) * size)]
+        self._chosen = Samples([samples.completions[row] for row in rows], [samples.logprobs[row] for row in rows])
+        setting.data.add([Example(prompts[row], samples.completions[row]) for row in rows])
+        return [{"prompt": problems[row].prompt, "reward": rewards[row]} for row in rows]
+
+    def _roll_out(self, prompts: list[str], _: Any) -> dict[str, list[Any]]:
+        return {
+            "prompt_ids": self.encode(prompts),
+            "completion_ids": self._chosen.completions,
+            "logprobs": self._chosen.logprobs,
+        }
+
+    def advantages(self, batch: dict[str, Tensor]) -> Tensor:
+        algorithm, mask = self._algorithm, batch["completion_mask"]
+        update = algorithm.prm_update
+        references = self._logprobs_of_reference(batch)
+        ratios = self.learn(batch, references) if update in ("before", "after") else None
+        if update != "after" or ratios is None:
+            ratios = self._log_ratios(batch, references)
+        rewards = process_rewards(ratios, mask, algorithm.prm_beta)
+        if algorithm.process_norm == "batch_norm":
+            rewards = scaled_to_unit_returns(rewards, mask, lambda value: self.accelerator.gather(value).max())
+        weights = (algorithm.process_weight, algorithm.outcome_weight)
+        returns = prime_returns(rewards, batch["scores"], mask, algorithm.group_size, algorithm.leave_one_out, weights)
+        return whiten(returns, mask, self.total)
+
+    def learn(self, batch: dict[str, Tensor], references: Tensor) -> Tensor:
+        """One step of the reward model on −log of its belief σ(β Σ log π_φ/π_ref) in what turned out to be right.
+
+        Returns log-ratios of tokens as they were before the step, (sequences, tokens).
+        """
+        size, count = self.args.per_device_train_batch_size, len(references)
+        right = (batch["scores"] > 0).float()
+        parts, loss, hits = [], 0.0, 0.0
+        for index, part in enumerate(passes(batch, size)):
+            rows = slice(index * size, (index + 1) * size)
+            with self.reward_model.autocast():
+                logprobs = token_logprobs(self.reward_model.model, part)
+            ratios = (logprobs - references[rows]) * part["completion_mask"]
+            belief = self._algorithm.prm_beta * ratios.sum(-1)
+            share = binary_cross_entropy_with_logits(belief, right[rows], reduction="sum") / count
+            share.backward()
+            parts.append(ratios.detach())
+            loss += float(share.detach())
+            hits += float(((belief > 0) == (right[rows] > 0)).sum()) / count
+        self.reward_model.step()
+        self._metrics["train"]["prm_loss"].append(loss)
+        self._metrics["train"]["prm_accuracy"].append(hits)
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def _log_ratios(self, batch: dict[str, Tensor], references: Tensor) -> Tensor:
+        with self.reward_model.autocast():
+            parts = [
+                token_logprobs(self.reward_model.model, part)
+                for part in passes(batch, self.args.per_device_train_batch_size)
+            ]
+        return (torch.cat(parts) - references) * batch["completion_mask"]
+
+    @torch.no_grad()
+    def _logprobs_of_reference(self, batch: dict[str, Tensor]) -> Tensor:
+        with self.reward_model.autocast():
+            parts = [
+                token_logprobs(self._reference, part) for part in passes(batch, self.args.per_device_train_batch_size)
+            ]
+        return torch.cat(parts)
+
+
+def build(setting: Setting) -> Trainer:
+    """Return a trainer of −min(ρA, clip(ρ)A), A the whitened returns of process rewards and outcomes, each less what
+    the others of its group have on average.
+    """
+
+    def reward(prompts: list[str], reward: list[float], **_: Any) -> list[float]:
+        return reward
+
+    return PRIMETrainer(setting, args=clipped_loss(setting), **trainer_parts(setting) | {"reward_funcs": reward})
