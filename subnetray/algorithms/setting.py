@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from subnetray.config import RunConfig
-from subnetray.rollout import Policy, Sampling
+from subnetray.rollout import Policy, Probe, Sampling
 from subnetray.rollout.sampling import derive_seed
 from subnetray.subnetwork.weights import named_weights
 from subnetray.tasks import Problem, Task
@@ -82,8 +83,16 @@ class Setting:
         )
 
     def publish(self, version: str) -> None:
-        """Hand the model's current weights to the engines."""
-        self.policy.publish(named_weights(self.model, getattr(torch, self.config.rollout.dtype)), version)
+        """Hand the model's current weights to the engines, and what they must make of a problem and its solution."""
+        weights = named_weights(self.model, getattr(torch, self.config.rollout.dtype))
+        self.policy.publish(weights, version, Probe.of(self.model, weights, self.probe_ids))
+
+    @cached_property
+    def probe_ids(self) -> list[int]:
+        """The text that trainer and engine are compared on: a held-out problem with its gold completion."""
+        (problem,) = self.task.held_out(1)
+        ids = [*self.tokenizer(problem.prompt)["input_ids"], *self.encode_completion(problem.gold)]
+        return ids[: self.config.rollout.max_model_len - 1]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt; raises :class:`RunError` if it leaves no room for a completion."""

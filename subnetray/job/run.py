@@ -151,6 +151,7 @@ def run(values: dict[str, Any]) -> None:
         "sum_lr": recorder.sum_lr,
         "evaluation": {"before": _scores(before), "after": _scores(after)},
         "data": {"nll": nll, "examples": setting.data.seen, "tokens": setting.data.tokens},
+        "sync": dataclasses.asdict(policy.sync),
         "seconds": {phase: round(value, 4) for phase, value in seconds.items()},
         "dynamics": dynamics,
         "views": seen.to_dict(),

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
+import psutil
 
 from subnetray.config import Rollout
+from subnetray.rollout.copies import Copies
+from subnetray.rollout.probe import Probe
 from subnetray.rollout.sampling import Samples, Sampling
+from subnetray.rollout.transfer import Bits, Update
+from subnetray.subnetwork.bits import from_integers
 
 # Read by vLLM when it is imported: one process, no threads that spin beside those of the trainers, no network.
 ENVIRONMENT = {
@@ -25,12 +31,37 @@ CPU_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TORCHDYNAMO_DISABLE": "1",
 }
+# Host copies of weights take this part of the machine's memory at most (beside the last three).
+_SHARE_OF_MEMORY = 32
+
+
+@dataclass(frozen=True)
+class Target:
+    """The weights that a call is to sample from; ``version`` is what their run calls them, ``shapes`` are by name."""
+
+    version: str
+    digest: str
+    shapes: Mapping[str, tuple[int, ...]]
+    probe: Probe | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Samples, and what taking up the weights took: seconds, and the probe's distance (0 if there was nothing to do).
+
+    Without ``samples``: the engine holds nothing that the updates start from, and asks for more.
+    """
+
+    samples: Samples | None
+    sync_s: float = 0.0
+    logp_gap: float = 0.0
 
 
 class Engine:
-    """vLLM with the weights of the policy version that was asked for last.
+    """vLLM with the weights that were asked for last, and host copies of some that may be asked for next.
 
-    ``version`` names weights: the engine takes those it is given only if it does not hold that version already.
+    Weights are named by their digest, so that an engine that is started again, or serves other runs in between, finds
+    out by itself what it needs.
     """
 
     def __init__(self, model: str, rollout: dict[str, Any]) -> None:
@@ -56,30 +87,53 @@ class Engine:
             disable_log_stats=True,
             **memory,
         )
-        self._version: str | None = None
+        self._copies = Copies(limit=psutil.virtual_memory().total // _SHARE_OF_MEMORY)
+        self._loaded: str | None = None
 
     def ready(self) -> int:
         """Return the process id: answered once the engine has started."""
         return os.getpid()
 
     def generate(
-        self,
-        version: str,
-        weights: Mapping[str, tuple[npt.NDArray[Any], tuple[int, ...]]],
-        prompts: Sequence[list[int]],
-        sampling: Sampling,
-        first: int,
-    ) -> Samples:
-        """Sample one completion a prompt from the policy ``version``.
+        self, target: Target, prompts: Sequence[list[int]], sampling: Sampling, first: int, *updates: Update
+    ) -> Answer:
+        """Sample one completion a prompt from the weights of ``target``, which ``updates`` lead to, in this order.
 
-        ``weights`` maps parameter names to their bits (flat, see ``subnetwork.bits``) and shapes, in the engine's
-        dtype; ``first`` is the index that the first prompt has in the whole call.
+        ``first`` is the index that the first prompt has in the whole call. Raises :class:`SyncError` unless the engine
+        then holds the weights that the run published.
         """
+        start = time.perf_counter()
+        gap = 0.0
+        if target.digest != self._loaded:
+            bits = self._copies.take(target.digest, updates)
+            if bits is None:
+                return Answer(None)
+            # A failure half-way leaves weights that no digest names.
+            self._loaded = None
+            self._load(bits, target.shapes)
+            if target.probe is not None:
+                gap = target.probe.check(target.version, self._logprobs(target.probe.ids))
+            self._loaded = target.digest
+        synchronised = time.perf_counter() - start
+        return Answer(self._sample(prompts, sampling, first), synchronised, gap)
+
+    def _load(self, bits: Mapping[str, Bits], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        dtype = self._llm.llm_engine.model_config.dtype
+        tensors = ((name, from_integers(bits[name], dtype).reshape(shape)) for name, shape in shapes.items())
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": tensors})
+
+    def _logprobs(self, ids: list[int]) -> list[float]:
+        """Log-probability of every token of ``ids`` but the first."""
         from vllm import SamplingParams
 
-        if version != self._version:
-            self._load(weights)
-            self._version = version
+        # A call of its own: in a call with others it would depend on them which sums are taken in which order.
+        params = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+        (output,) = self._llm.generate([{"prompt_token_ids": ids}], params, use_tqdm=False)
+        return [entry[token].logprob for token, entry in zip(ids[1:], output.prompt_logprobs[1:], strict=True)]
+
+    def _sample(self, prompts: Sequence[list[int]], sampling: Sampling, first: int) -> Samples:
+        from vllm import SamplingParams
+
         outputs = self._llm.generate(
             [{"prompt_token_ids": prompt} for prompt in prompts],
             [
@@ -102,15 +156,6 @@ class Engine:
                 for item in drawn
             ],
         )
-
-    def _load(self, weights: Mapping[str, tuple[npt.NDArray[Any], tuple[int, ...]]]) -> None:
-        from subnetray.subnetwork.bits import from_integers
-
-        # A failure half-way leaves weights that no version names.
-        self._version = None
-        dtype = self._llm.llm_engine.model_config.dtype
-        tensors = ((name, from_integers(bits, dtype).reshape(shape)) for name, (bits, shape) in weights.items())
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": tensors})
 
 
 def architecture(model: Path) -> str:

@@ -1,67 +1,159 @@
-"""The policy of a run, as it is sampled: which weights, which version, through which engines."""
+"""The policy of a run, as it is sampled: which weights, and through which engines."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy.typing as npt
 import ray
-from torch import Tensor
 
+from subnetray.rollout.engine import Answer, Target
+from subnetray.rollout.probe import Probe
+from subnetray.rollout.published import Published
 from subnetray.rollout.sampling import Samples, Sampling, concatenate
-from subnetray.subnetwork.bits import flat_integers
+from subnetray.rollout.transfer import SyncError, Update
+from subnetray.subnetwork.weights import Weights
+
+# What an engine may take to start, again or for the first time.
+START_S = 900.0
 
 
 class EngineError(RuntimeError):
-    """An engine that died or did not answer in time."""
+    """An engine that died or did not answer in time, as did the one that replaced it."""
+
+
+@dataclass
+class Sync:
+    """What synchronising the engines took: ``bytes`` sent beside the bytes of whole copies sent as often.
+
+    ``seconds``: comparing and sending, and taking up and checking at the engine. ``logp_gap``: the largest mean
+    distance between the log-probabilities of engine and trainer that a probe found, in nats.
+    """
+
+    publishes: int = 0
+    bytes: int = 0
+    dense_bytes: int = 0
+    seconds: float = 0.0
+    logp_gap: float = 0.0
 
 
 class Policy:
     """Publishes the weights of one run and samples from them.
 
-    ``seconds`` counts the wall-clock spent in ``sync`` (publishing) and ``rollout`` (waiting for samples, which
-    includes the engine's loading of new weights and its work for other runs).
+    ``sync`` says what publishing took; ``rollout_s`` is the wall-clock spent waiting for samples, which includes the
+    engines' work for other runs.
     """
 
     def __init__(self, engines: Sequence[Any], run: str, timeout_s: float) -> None:
         self._engines = list(engines)
         self._run = run
         self._timeout_s = timeout_s
-        self._version: str | None = None
-        self._weights: ray.ObjectRef[dict[str, tuple[npt.NDArray[Any], tuple[int, ...]]]] | None = None
-        self.seconds = {"sync": 0.0, "rollout": 0.0}
+        self._published: Published | None = None
+        self._target: Target | None = None
+        self._step: list[Any] = []
+        self.sync = Sync()
+        self.rollout_s = 0.0
 
-    def publish(self, weights: dict[str, Tensor], version: str) -> None:
-        """Make ``weights`` (in the engines' dtype) what is sampled from; ``version`` names them within the run."""
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall-clock by phase."""
+        return {"sync": self.sync.seconds, "rollout": self.rollout_s}
+
+    def publish(self, weights: Weights, version: str, probe: Probe | None = None) -> None:
+        """Make ``weights`` (in the engines' dtype) what is sampled from; the first are the run's init.
+
+        ``version`` names them in errors; ``probe`` is what the trainer computes with them, and engines must agree.
+        """
         start = time.perf_counter()
-        name = f"{self._run}/{version}"
-        if name != self._version:
-            # One put: every engine on a node reads the same memory.
-            self._weights = ray.put(
-                {key: (flat_integers(tensor), tuple(tensor.shape)) for key, tensor in weights.items()}
-            )
-            self._version = name
-        self.seconds["sync"] += time.perf_counter() - start
+        self._step = []
+        if self._published is None:
+            self._published = Published(weights)
+        elif (update := self._published.advance(weights)) is not None:
+            self._step = [self._put(update)]
+        self._target = Target(f"{self._run}/{version}", self._published.digest, self._published.shapes, probe)
+        self.sync.publishes += 1
+        self.sync.dense_bytes += self._published.dense_bytes
+        self.sync.seconds += time.perf_counter() - start
 
     def sample(self, prompts: Sequence[list[int]], sampling: Sampling) -> Samples:
-        """One completion a prompt, from the weights published last. Raises :class:`EngineError`."""
-        if self._weights is None:
-            raise RuntimeError("publish() weights before sampling from them")
+        """One completion a prompt, from the weights published last.
+
+        Raises :class:`EngineError`, or :class:`SyncError` if an engine does not hold what was published.
+        """
         start = time.perf_counter()
         share = -(-len(prompts) // len(self._engines))
         calls = [
-            engine.generate.remote(self._version, self._weights, prompts[first : first + share], sampling, first)
+            _Call(engine, prompts[first : first + share], sampling, first)
             for engine, first in zip(self._engines, range(0, len(prompts), share), strict=False)
         ]
+        answers: dict[_Call, Answer] = {}
+        for updates in self._ways():
+            asked = [call for call in calls if call not in answers]
+            answers |= {call: answer for call, answer in self._ask(asked, updates) if answer.samples is not None}
+            if len(answers) == len(calls):
+                break
+        synchronising = max(answer.sync_s for answer in answers.values())
+        self.sync.seconds += synchronising
+        self.sync.logp_gap = max(self.sync.logp_gap, *(answer.logp_gap for answer in answers.values()))
+        self.rollout_s += time.perf_counter() - start - synchronising
+        return concatenate([samples for call in calls if (samples := answers[call].samples) is not None])
+
+    def _ways(self) -> Iterator[list[Any]]:
+        """Updates that lead to what was published last, from what ever more forgetful engines hold."""
+        if self._published is None:
+            raise RuntimeError("publish() weights before sampling from them")
+        yield self._step
+        update = self._published.since_init()
+        since_init = [] if update is None else [self._put(update)]
+        if since_init:
+            yield since_init
+        yield [self._put(self._published.init()), *since_init]
+
+    def _put(self, update: Update) -> Any:
+        # One put: every engine on a node reads the same memory.
+        self.sync.bytes += update.nbytes
+        return ray.put(update)
+
+    def _ask(self, calls: Sequence[_Call], updates: Sequence[Any]) -> Iterator[tuple[_Call, Answer]]:
+        """Answers of all calls; an engine that does not give one in time, or is dead, is replaced and asked again."""
+        references = [call.send(self._target, updates) for call in calls]
+        ray.wait(references, num_returns=len(references), timeout=self._timeout_s)
+        for call, reference in zip(calls, references, strict=True):
+            try:
+                answer = ray.get(reference, timeout=0)
+            except ray.exceptions.GetTimeoutError:
+                # Hung: a new process takes its place, which holds nothing and says so.
+                ray.kill(call.engine, no_restart=False)
+                answer = self._ask_again(call, updates)
+            except ray.exceptions.RayActorError:
+                answer = self._ask_again(call, updates)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause if isinstance(error.cause, SyncError) else error from None
+            yield call, answer
+
+    def _ask_again(self, call: _Call, updates: Sequence[Any]) -> Answer:
         try:
-            parts = ray.get(calls, timeout=self._timeout_s)
+            ray.get(call.engine.ready.remote(), timeout=START_S)
+            return ray.get(call.send(self._target, updates), timeout=self._timeout_s)
         except ray.exceptions.GetTimeoutError as error:
             raise EngineError(
-                f"no answer from a rollout engine within {self._timeout_s:g} s (rollout.timeout_s)"
+                f"no answer from a rollout engine within {self._timeout_s:g} s (rollout.timeout_s), nor from the one"
+                " that replaced it"
             ) from error
         except ray.exceptions.RayActorError as error:
-            raise EngineError(f"a rollout engine died: {error}") from error
-        self.seconds["rollout"] += time.perf_counter() - start
-        return concatenate(parts)
+            raise EngineError(f"a rollout engine died, and so did the one that replaced it: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """One engine's part of the prompts."""
+
+    engine: Any
+    prompts: Sequence[list[int]]
+    sampling: Sampling
+    first: int
+
+    def send(self, target: Target | None, updates: Sequence[Any]) -> Any:
+        return self.engine.generate.remote(target, self.prompts, self.sampling, self.first, *updates)

@@ -76,8 +76,9 @@ def _actor(rollout: Rollout, name: str, model: Path) -> Any:
             name=name,
             num_cpus=rollout.cpus_per_engine,
             num_gpus=rollout.gpus_per_engine,
-            # A new process holds no version, so that the next call loads its weights: a restart changes no result.
-            max_restarts=3,
+            # A new process holds no weights and asks for them: a restart changes no result. What dies of every call is
+            # given up by the run that makes the call.
+            max_restarts=-1,
             max_task_retries=1,
             scheduling_strategy="DEFAULT",
             runtime_env={"env_vars": environment},

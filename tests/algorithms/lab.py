@@ -35,7 +35,7 @@ class Engines:
         self.versions: list[str] = []
         self.model: Qwen2ForCausalLM | None = None
 
-    def publish(self, _: dict[str, Tensor], version: str) -> None:
+    def publish(self, _: dict[str, Tensor], version: str, __: object) -> None:
         self.versions.append(version)
 
     def sample(self, prompts: list[list[int]], _: Sampling) -> Samples:

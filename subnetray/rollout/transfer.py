@@ -1,0 +1,107 @@
+"""What travels from a run to an engine: weights whole, or the coordinates that changed since weights it holds.
+
+Weights are named by their content: a digest over the hash of every tensor. So an update can say exactly what it
+applies to and what must come out, whoever sends it, and an engine can tell whether it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from subnetray.subnetwork.hashing import block_hash
+from subnetray.subnetwork.mask import pack, unpack
+
+Bits = npt.NDArray[Any]  # the coordinates of a tensor as integers of their width, flat (see ``subnetwork.bits``)
+
+# A gap of this many unchanged coordinates or more is written as this byte and what is left of it.
+_LONG = 255
+
+
+class SyncError(RuntimeError):
+    """An engine does not hold the weights that its run published; names the tensor, or the probe's distance."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The new values of one tensor's changed coordinates, in order, and where they are.
+
+    ``positions`` is None where every coordinate is sent. Else it is the shorter of two codes: one bit a coordinate
+    (``packed``, as in masks), or, for each changed one, the number of unchanged coordinates before it in as many bytes
+    as needed: 255 for every 255, then the rest. Below a density of an eighth a position costs little more than a byte.
+    """
+
+    values: Bits
+    positions: npt.NDArray[np.uint8] | None
+    packed: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes + (0 if self.positions is None else self.positions.nbytes)
+
+
+@dataclass(frozen=True)
+class Update:
+    """From the weights of digest ``base`` (None: from nothing) to those of ``digest``.
+
+    ``hashes`` holds the hash that each tensor has afterwards, ``pieces`` the tensors that change. ``shared`` weights
+    serve as a base many times, and of many runs; others belong to one run, which moves on from them.
+    """
+
+    digest: str
+    base: str | None
+    hashes: Mapping[str, str]
+    pieces: Mapping[str, Piece]
+    shared: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        return sum(piece.nbytes for piece in self.pieces.values())
+
+
+def whole(bits: Bits) -> Piece:
+    """The piece that sets all coordinates."""
+    return Piece(bits, None)
+
+
+def difference(old: Bits, new: Bits) -> Piece | None:
+    """The smallest piece that turns ``old`` into ``new``; None if they are equal."""
+    changed = old != new
+    where = np.flatnonzero(changed)
+    if not where.size:
+        return None
+    gaps = np.diff(where, prepend=-1) - 1
+    long = gaps // _LONG
+    length = where.size + int(long.sum())
+    packed = -(-new.size // 8)
+    if where.size * new.itemsize + min(length, packed) >= new.nbytes:
+        return whole(new.copy())
+    if packed < length:
+        return Piece(new[where], pack(changed), packed=True)
+    code = np.full(length, _LONG, dtype=np.uint8)
+    code[np.cumsum(long + 1) - 1] = gaps - _LONG * long
+    return Piece(new[where], code)
+
+
+def write(piece: Piece, bits: Bits) -> None:
+    """Set the coordinates of ``bits`` that ``piece`` says; raises ValueError where it does not fit."""
+    bits[_where(piece, bits.size)] = piece.values
+
+
+def hash_of(bits: Bits) -> str:
+    """Checksum of a tensor's coordinates."""
+    return block_hash(bits).hex()
+
+
+def _where(piece: Piece, size: int) -> Any:
+    if piece.positions is None:
+        return slice(None)
+    if piece.packed:
+        return np.flatnonzero(unpack(piece.positions, size))
+    ends = piece.positions != _LONG
+    # A final byte stands for its gap and for the changed coordinate after it.
+    return np.cumsum(piece.positions + ends.astype(np.int64))[ends] - 1
