@@ -1,24 +1,28 @@
 """How fast ``subnetray.diff`` counts, against reading the same files and against a plain torch comparison.
 
-    python benchmarks/diff.py [GiB a checkpoint, default 1]
+    python benchmarks/diff.py [GiB a checkpoint, default 4]
 
-All three read the same two bf16 checkpoints from the page cache, in turn, three times; medians and ratios are printed.
+Two bf16 checkpoints of the shapes of Llama-3.1-8B, as many layers as fit, a shard a layer; a fifth of the weights
+differ. All read them from the page cache, on as many threads, in turn, three times (the plain ones once); medians and
+ratios are printed, and the peak memory of the command in a process of its own.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from subnetray.checkpoints import compare_checkpoints, open_checkpoint
 from subnetray.subnetwork.chunk import Thresholds
@@ -26,76 +30,141 @@ from subnetray.subnetwork.chunk import Thresholds
 ROUNDS = 3
 TOLERANCES = (0.0, 1e-8, 1e-6, 1e-5, 1e-4)
 DEFAULT = Thresholds(TOLERANCES, (2, 4))  # what the command counts unless told otherwise
+THREADS = len(os.sched_getaffinity(0))
+DENSITY = 0.2
+HIDDEN, KEYS, INNER, VOCABULARY = 4096, 1024, 14336, 128256
+LAYER = {
+    "self_attn.q_proj": (HIDDEN, HIDDEN),
+    "self_attn.k_proj": (KEYS, HIDDEN),
+    "self_attn.v_proj": (KEYS, HIDDEN),
+    "self_attn.o_proj": (HIDDEN, HIDDEN),
+    "mlp.gate_proj": (INNER, HIDDEN),
+    "mlp.up_proj": (INNER, HIDDEN),
+    "mlp.down_proj": (HIDDEN, INNER),
+    "input_layernorm": (HIDDEN,),
+}
 
 
-def make(directory: Path, gib: float) -> list[Path]:
-    """An init of normal weights and a final of which about a fifth differs."""
+def make(directory: Path, gib: float) -> tuple[Path, Path, int]:
+    """An init of normal weights and a final; returns both directories and the bytes of both."""
     generator = torch.Generator().manual_seed(0)
-    rows = int(gib * 2**30 / 2 / 4096 / 16)
-    init = {
-        f"model.layers.{i}.mlp.up_proj.weight": (0.02 * torch.randn(rows, 4096, generator=generator)).bfloat16()
-        for i in range(16)
-    }
-    final = {
-        name: torch.where(torch.rand(t.shape, generator=generator) < 0.2, t * 1.01, t).bfloat16()
-        for name, t in init.items()
-    }
-    paths = []
-    for name, weights in (("init", init), ("final", final)):
-        (directory / name).mkdir()
-        save_file(weights, directory / name / "model.safetensors")
-        paths.append(directory / name)
-    return paths
+    init, final = directory / "init", directory / "final"
+    shards: list[dict[str, tuple[int, ...]]] = []
+    left = gib * 2**30
+    if left > 3e9:
+        shards.append({"model.embed_tokens.weight": (VOCABULARY, HIDDEN)})
+        left -= 2 * VOCABULARY * HIDDEN
+    while left > 0:
+        shards.append({f"model.layers.{len(shards)}.{name}.weight": shape for name, shape in LAYER.items()})
+        left -= 2 * sum(torch.Size(shape).numel() for shape in LAYER.values())
+    weight_map, total = {}, 0
+    for number, shapes in enumerate(shards):
+        file = f"model-{number:05d}.safetensors"
+        one, two = {}, {}
+        for name, shape in shapes.items():
+            tensor = torch.empty(shape, dtype=torch.bfloat16).normal_(0, 0.02, generator=generator)
+            moves = torch.empty(shape, dtype=torch.bfloat16).uniform_(generator=generator) < DENSITY
+            one[name], two[name] = tensor, torch.where(moves, tensor * 1.01, tensor)
+            weight_map[name] = file
+            total += 4 * tensor.numel()
+        for place, weights in ((init, one), (final, two)):
+            place.mkdir(exist_ok=True)
+            save_file(weights, place / file)
+    for place in (init, final):
+        (place / "config.json").write_text('{"tie_word_embeddings": false}')
+        (place / "model.safetensors.index.json").write_text(str({"weight_map": weight_map}).replace("'", '"'))
+    return init, final, total
 
 
-def read(init: Path, final: Path) -> None:
-    """What any comparison must do: both files, once."""
-    buffer = bytearray(8 << 20)
-    for path in (init, final):
-        with (path / "model.safetensors").open("rb", buffering=0) as file:
-            while file.readinto(buffer):
-                pass
+def read(*places: Path) -> None:
+    """What any comparison must do: all files once, by as many threads."""
+
+    def work(files: list[Path]) -> None:
+        buffer = bytearray(8 << 20)
+        for path in files:
+            with path.open("rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
+
+    files = [path for place in places for path in sorted(place.glob("*.safetensors"))]
+    threads = [threading.Thread(target=work, args=(files[number::THREADS],)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def plain(init: Path, final: Path) -> None:
-    """What one writes by hand: load both, subtract, count."""
-    a, b = load_file(init / "model.safetensors"), load_file(final / "model.safetensors")
-    for name in a:
-        delta = b[name] - a[name]
-        torch.count_nonzero(delta)
-        for tau in TOLERANCES:
-            torch.isclose(delta, torch.zeros_like(delta), atol=tau).sum()
+    """What one writes by hand, tensor by tensor: subtract, count, and count again for every tolerance."""
+    torch.set_num_threads(THREADS)
+    for path in sorted(init.glob("*.safetensors")):
+        with safe_open(path, "pt") as one, safe_open(final / path.name, "pt") as two:
+            for name in one.keys():  # noqa: SIM118 (no mapping)
+                delta = two.get_tensor(name) - one.get_tensor(name)
+                torch.count_nonzero(delta)
+                for tau in TOLERANCES:
+                    torch.isclose(delta, torch.zeros_like(delta), atol=tau).sum()
+    torch.set_num_threads(1)
+
+
+def simple(init: Path, final: Path) -> None:
+    """The least that one can write by hand: where the bits differ, and nothing else."""
+    torch.set_num_threads(THREADS)
+    for path in sorted(init.glob("*.safetensors")):
+        with safe_open(path, "pt") as one, safe_open(final / path.name, "pt") as two:
+            for name in one.keys():  # noqa: SIM118 (no mapping)
+                (one.get_tensor(name) != two.get_tensor(name)).sum()
+    torch.set_num_threads(1)
 
 
 def ours(init: Path, final: Path, thresholds: Thresholds = DEFAULT, out: Path | None = None) -> None:
-    """Counts bit for bit and at all tolerances; with ``out`` the mask and the delta too."""
+    """Counts bit for bit and by all thresholds; with ``out`` the mask and the delta too."""
     with open_checkpoint(init, "init") as one, open_checkpoint(final, "final") as two:
-        compare_checkpoints(one, two, thresholds, None, len(os.sched_getaffinity(0)), out)
+        compare_checkpoints(one, two, thresholds, None, THREADS, out)
+
+
+def write(out: Path) -> None:
+    """Write as many bytes as the mask and the delta have, and sync them."""
+    block = bytes(8 << 20)
+    for name in ("mask.safetensors", "delta.safetensors"):
+        left = (out / name).stat().st_size
+        with (out / "plain").open("wb", buffering=0) as file:
+            while left > 0:
+                left -= file.write(block[:left])
+            os.fsync(file.fileno())
+        (out / "plain").unlink()
 
 
 def main() -> None:
     """Print a line a contestant."""
-    gib = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
+    gib = float(sys.argv[1]) if len(sys.argv) > 1 else 4.0
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stderr(io.StringIO()):
-        init, final = make(Path(directory), gib)
+    with tempfile.TemporaryDirectory() as directory:
+        init, final, nbytes = make(Path(directory), gib)
+        out = Path(directory) / "out"
         contestants: dict[str, Callable[[], None]] = {
-            "read both files": lambda: read(init, final),
-            "subnetray.diff, bit for bit": lambda: ours(init, final, Thresholds()),
-            "subnetray.diff, tolerances": lambda: ours(init, final),
-            "subnetray.diff, mask and delta": lambda: ours(init, final, out=Path(directory) / "out"),
-            "plain torch": lambda: plain(init, final),
+            "read all files": lambda: read(init, final),
+            "diff, bit for bit": lambda: ours(init, final, Thresholds()),
+            "diff, all thresholds": lambda: ours(init, final),
+            "diff, mask and delta too": lambda: ours(init, final, out=out),
+            "write as many bytes": lambda: write(out),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in contestants}
-        for _ in range(ROUNDS):
-            for name, run in contestants.items():
-                start = time.perf_counter()
-                run()
-                seconds[name].append(time.perf_counter() - start)
-    base = statistics.median(seconds["read both files"])
-    for name, values in seconds.items():
-        median = statistics.median(values)
-        print(f"{name:32} {median:7.3f} s  {2 * gib * 1.0737 / median:6.2f} GB/s  {median / base:6.2f} × reading")
+        by_hand = {"torch, a != b": lambda: simple(init, final), "torch, tolerances": lambda: plain(init, final)}
+        seconds: dict[str, list[float]] = {name: [] for name in (*contestants, *by_hand)}
+        ours(init, final, out=out)  # compiles, and warms the page cache
+        for name, run in [*ROUNDS * list(contestants.items()), *by_hand.items()]:
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+        base = statistics.median(seconds["read all files"])
+        print(f"{nbytes / 1e9:.2f} GB in two checkpoints, {THREADS} threads")
+        for name, values in seconds.items():
+            median = statistics.median(values)
+            print(f"{name:26} {median:7.3f} s  {nbytes / median / 1e9:6.2f} GB/s  {median / base:7.2f} × reading")
+        command = [sys.executable, "-m", "subnetray.diff", f"init={init}", f"final={final}", f"out={out}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        print(f"peak memory of the command: {peak:.2f} GiB")
 
 
 if __name__ == "__main__":
