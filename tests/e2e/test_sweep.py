@@ -71,6 +71,22 @@ def test_all_results_are_there(swept: Path) -> None:
     assert "sft_gold" in report
 
 
+def test_one_run_by_itself_is_the_run_of_the_sweep(swept: Path, tmp_path: Path) -> None:
+    run = next(row for row in _rows(swept) if (row["method"], row["learning_rate"]) == ("sft_gold", "1e-4"))
+    words = ["algorithm=sft", "algorithm.lr=1e-4", "algorithm.steps=6", "algorithm.batch_size=32"]
+    done = subprocess.run(
+        [sys.executable, "-m", "subnetray.train", *words, "evaluation.prompts=64", f"out={tmp_path / 'run'}"],
+        env=_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=True,
+    )
+    assert f"{run['density_bitwise']:.2%} of" in done.stdout
+    assert _finals(tmp_path / "run") == {run["run_id"]: run["final_hash"]}
+    assert (tmp_path / "run" / "report.md").is_file()
+
+
 def test_wandb_files_hold_every_run_and_the_sweep(swept: Path) -> None:
     names = {}
     for path in (swept / "wandb").glob("offline-run-*/*.wandb"):

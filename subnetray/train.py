@@ -1,0 +1,83 @@
+"""``python -m subnetray.train algorithm=grpo [model=…] [task=…] [seed=…]``: one run, measured as those of a sweep.
+
+A sweep of one cell and one seed: its overrides, files and resume are those of ``subnetray.sweep``. Results go to
+``outputs/train/<run id>`` unless ``out=`` says otherwise.
+
+Exit codes: 0 the run is done; 1 it failed; 2 bad input, found before work began.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from subnetray.compose import Composer, parse
+from subnetray.config import ConfigError
+from subnetray.driver.execute import directory_of, execute
+from subnetray.driver.ledger import Ledger
+from subnetray.grid import plan
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m subnetray.train", description=__doc__.splitlines()[0])
+    parser.add_argument("--config-dir", type=Path, help="a directory of your own in the layout of conf/")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, such as algorithm=grpo")
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        overrides = _of_a_grid(options.overrides)
+        sweep, planned = plan(Composer(options.config_dir), overrides)
+        run = planned.runs[0]
+        if sweep.out is None:
+            sweep = dataclasses.replace(sweep, out=f"outputs/train/{run.run_id}")
+        directory = directory_of(sweep, planned)
+        if sweep.dry_run:
+            print(f"{run.run_id} in {directory}")
+            return 0
+        failed = execute(sweep, planned, overrides, _say)
+        if not failed:
+            _say(_summary(json.loads((Ledger(directory, planned).run_directory(run) / "result.json").read_bytes())))
+        return 1 if failed else 0
+    except ConfigError as error:
+        print(f"subnetray: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _of_a_grid(overrides: Sequence[str]) -> list[str]:
+    """The overrides of the sweep that is this run."""
+    words = ["+grid=single"]
+    for override in parse(overrides):
+        if override.key_or_group.split(".")[0] == "grid":
+            raise ConfigError(f"{override.input_line}: one run has no grid, use python -m subnetray.sweep")
+        if override.key_or_group == "seed":
+            seed = override.value()
+            if type(seed) is not int or override.is_sweep_override() or not 0 <= seed < 2**31:
+                raise ConfigError(f"seed must be a whole number from 0 to 2147483647, not {override.value()!r}")
+            words.append(f"grid.seeds=[{seed}]")
+        else:
+            words.append(str(override.input_line))
+    return words
+
+
+def _summary(result: dict[str, Any]) -> str:
+    before, after = (result["evaluation"][when] for when in ("before", "after"))
+    accuracy = ", ".join(
+        f"{decoding} {before[decoding]['accuracy']:.1%} -> {after[decoding]['accuracy']:.1%}" for decoding in before
+    )
+    density = result["density"]["bitwise"]
+    return f"accuracy: {accuracy}; {density:.2%} of {result['n']:,} weights changed, bit for bit"
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
