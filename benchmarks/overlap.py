@@ -5,21 +5,25 @@
 On one core, in turn, three times; medians of CPU time are printed. Speed: pairs × bytes of both masks / seconds, each
 pair of two masks counted once. All pairs: of the masks with each other; a new mask: with each of the others, as a
 sweep's driver does when a run finishes. By numpy: AND and population count of blocks that stay in the cache. Histograms
-of stratum × cell: what one writes by hand.
+of stratum × cell: what one writes by hand. Last, the whole table of a sweep of small runs, with reading their files.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import save_file
 
-from subnetray.subnetwork import Mask, pair_counts, tensor_strata, ulp_strata
+from subnetray.driver.pairs import Pairs
+from subnetray.subnetwork import Delta, Mask, pair_counts, tensor_strata, ulp_strata
 from subnetray.subnetwork.bits import exponents
 
 ROUNDS = 3
@@ -49,6 +53,27 @@ def by_histogram(ids: dict[str, npt.NDArray[np.int64]], one: Mask, two: Mask) ->
         concordant += float((table[:, 0] * table[:, 3] / n).sum())
         discordant += float((table[:, 1] * table[:, 2] / n).sum())
     return concordant / discordant
+
+
+def sweep(runs: int, directory: Path) -> tuple[int, float]:
+    """Coordinates of a run, and seconds for the overlaps of a sweep of so many."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(64, 96), *4 * (4 * [(96, 96)] + 3 * [(256, 96)] + 2 * [(96,)])]
+    init = {str(i): (0.05 * torch.randn(shape, generator=generator)).bfloat16() for i, shape in enumerate(shapes)}
+    save_file(init, directory / "model.safetensors")
+    for run in range(runs):
+        scale = 10 ** float(torch.empty(1).uniform_(-5, -3.5, generator=generator))
+        final = {name: t + scale * torch.randn(t.shape, generator=generator) for name, t in init.items()}
+        final = {name: tensor.bfloat16() for name, tensor in final.items()}
+        Mask.between(init, final).save(directory / f"{run}-mask", {})
+        Delta.between(init, final).save(directory / f"{run}-delta")
+    for count in (2, runs):  # compiled before the clock starts
+        pairs = Pairs()
+        start = time.process_time()
+        for run in range(count):
+            pairs.add(str(run), directory / f"{run}-mask", directory / f"{run}-delta", directory)
+        seconds = time.process_time() - start
+    return pairs.rows[0]["n"], seconds
 
 
 def main() -> None:
@@ -105,6 +130,9 @@ def main() -> None:
     for name, values in seconds.items():
         median = statistics.median(values)
         print(f"{name:42} {1e3 * median:9.3f} ms a pair  {2 * TENSORS * size / 8 / median / 1e9:7.2f} GB/s")
+    with tempfile.TemporaryDirectory() as directory:
+        n, total = sweep(60, Path(directory))
+    print(f"all columns of the 1770 pairs of 60 runs of {n / 1e6:.2f} M coordinates: {total:.2f} s")
 
 
 if __name__ == "__main__":

@@ -132,12 +132,11 @@ def _count(rows: Sequence[Arranged], columns: Sequence[Arranged], edges: Counts)
     counts = np.zeros((len(rows), len(columns), edges.size - 1), np.int64)
     same = rows is columns
     if len(columns) == 1:
-        # Nothing is read twice but the one, which the pass over the others' words finds in the cache or reads along.
+        # Nothing but the one is read twice.
         whole = slice(int(edges[0]), int(edges[-1]))
+        new, within = columns[0].words[None, whole], edges - edges[0]
         for row, mask in enumerate(rows):
-            _add_counts(
-                mask.words[None, whole], columns[0].words[None, whole], edges - edges[0], False, counts[row : row + 1]
-            )
+            _add_counts(mask.words[None, whole], new, within, False, counts[row : row + 1], 0)
         return counts
     step = max(_BLOCK // (len(rows) if same else len(rows) + len(columns)), 64)
     for start in range(int(edges[0]), int(edges[-1]), step):
@@ -147,7 +146,7 @@ def _count(rows: Sequence[Arranged], columns: Sequence[Arranged], edges: Counts)
         within = np.clip(edges[first : last + 1], start, end) - start
         left = np.stack([mask.words[start:end] for mask in rows])
         right = left if same else np.stack([mask.words[start:end] for mask in columns])
-        _add_counts(left, right, within, same, counts[:, :, first:last])
+        _add_counts(left, right, within, same, counts, first)
     if same:
         for row in range(1, len(rows)):
             counts[row, :row] = counts[:row, row]
@@ -155,8 +154,8 @@ def _count(rows: Sequence[Arranged], columns: Sequence[Arranged], edges: Counts)
 
 
 @compiled
-def _add_counts(left: Words, right: Words, edges: Counts, same: bool, counts: Counts) -> None:
-    """Add to ``counts`` the bits that each pair shares in each range; 6 times as fast as numpy's two passes."""
+def _add_counts(left: Words, right: Words, edges: Counts, same: bool, counts: Counts, first: int) -> None:
+    """Add to ``counts``, from range ``first`` on, what each pair shares in each range; 6 times as fast as numpy."""
     # Population count as in Hacker's Delight, section 5-1: LLVM knows it for what it is and takes the processor's own.
     m1, m2, m4 = np.uint64(0x5555555555555555), np.uint64(0x3333333333333333), np.uint64(0x0F0F0F0F0F0F0F0F)
     h01 = np.uint64(0x0101010101010101)
@@ -171,4 +170,4 @@ def _add_counts(left: Words, right: Words, edges: Counts, same: bool, counts: Co
                     x = (x & m2) + (x >> np.uint64(2) & m2)
                     x = x + (x >> np.uint64(4)) & m4
                     total += x * h01 >> np.uint64(56)
-                counts[i, j, s] += np.int64(total)
+                counts[i, j, first + s] += np.int64(total)

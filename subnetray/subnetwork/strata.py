@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from subnetray.subnetwork.bits import exponents
@@ -106,11 +107,27 @@ def ulp_ids(init_a: Tensor, init_b: Tensor | None = None) -> Ids:
 
     As narrow as the number of strata permits, one byte in almost every case.
     """
-    code = exponents(init_a).astype(np.uint32)
-    if init_b is not None:
-        other = exponents(init_b)
-        code = code * (int(other.max(initial=0)) + 1) + other
-    return _numbered(code)
+    flat = [tensor.detach().reshape(-1) for tensor in (init_a, init_b) if tensor is not None]
+    parts = [slice(start, start + _BLOCK) for start in range(0, flat[0].numel(), _BLOCK)]
+    width = exponents(torch.full((1,), math.inf, dtype=flat[-1].dtype))[0].item().bit_length()
+
+    def codes(part: slice) -> npt.NDArray[np.uint32]:
+        code = exponents(flat[0][part]).astype(np.uint32)
+        return code if init_b is None else code << width | exponents(flat[1][part])
+
+    # Numbers are ranks among the codes that occur, as of np.unique, block by block: in linear time and little memory.
+    occurs = np.zeros(1, np.bool_)
+    for part in parts:
+        code = codes(part)
+        if (highest := int(code.max())) >= occurs.size:
+            occurs = np.concatenate([occurs, np.zeros(highest + 1 - occurs.size, np.bool_)])
+        occurs[code] = True
+    rank = np.cumsum(occurs) - 1
+    narrow = rank.astype(np.min_scalar_type(max(int(rank[-1]), 0)))
+    ids = np.empty(flat[0].numel(), narrow.dtype)
+    for part in parts:
+        np.take(narrow, codes(part), out=ids[part])
+    return ids
 
 
 def tensor_strata(mask: Mask) -> Strata:
@@ -140,20 +157,6 @@ def strata_of(ids: Mapping[str, Ids], shapes: Mapping[str, tuple[int, ...]]) -> 
 
 def _shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in weights.items()}
-
-
-def _numbered(code: npt.NDArray[np.uint32]) -> Ids:
-    """Codes by their rank among those that occur; as ``np.unique`` would, in linear time and little memory."""
-    occurs = np.zeros(int(code.max(initial=0)) + 1, np.bool_)
-    parts = [slice(start, start + _BLOCK) for start in range(0, code.size, _BLOCK)]
-    for part in parts:
-        occurs[code[part]] = True
-    rank = np.cumsum(occurs) - 1
-    narrow = rank.astype(np.min_scalar_type(max(int(rank[-1]), 0)))
-    numbers = np.empty(code.size, narrow.dtype)
-    for part in parts:
-        numbers[part] = narrow[code[part]]
-    return numbers
 
 
 def _ordered(ids: Ids) -> _Order:

@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from subnetray.subnetwork import Mask, MismatchError, Weights, estimate, pair_counts, sample, sketch, ulp_strata
+from subnetray.subnetwork import (
+    Mask,
+    MismatchError,
+    Weights,
+    estimate,
+    pair_counts,
+    sample,
+    sketch,
+    strata_of,
+    ulp_strata,
+)
 
 SHAPES = {"a": (60, 50), "b": (7,), "c": (0,), "d": (1,), "e": (40, 30)}
 
@@ -110,3 +120,22 @@ def test_bits_by_position() -> None:
     bools = np.random.default_rng(0).random(77) < 0.5
     positions = np.array([0, 7, 8, 63, 76])
     assert sketch.bits_at(np.packbits(bools, bitorder="little"), positions).tolist() == bools[positions].tolist()
+
+
+def test_few_coordinates_of_a_stratum_do_not_bias_its_excess() -> None:
+    rng = np.random.default_rng(0)
+    ids = np.repeat(np.arange(30), 20).astype(np.uint8)
+    one = rng.random(600) < 0.5
+    two = one ^ (rng.random(600) < 0.2)
+    whole = strata_of({"a": ids}, {"a": (600,)})
+    arranged = [whole.arrange(Mask.from_bools({"a": torch.from_numpy(bits)})) for bits in (one, two)]
+    truth = pair_counts(arranged[:1], arranged[1:]).stratified.excess[0, 0]
+    found = []
+    for seed in range(200):
+        drawn = sample({"a": (600,)}, 150, seed)
+        numbers = np.unique(ids[drawn.positions["a"]], return_inverse=True)[1].astype(np.uint8)
+        few = strata_of({"a": numbers}, {"a": (150,)})
+        masks = [few.arrange(drawn.mask(Mask.from_bools({"a": torch.from_numpy(bits)}))) for bits in (one, two)]
+        found.append(estimate(drawn, masks[:1], masks[1:]).excess[0, 0])
+    # Five of a stratum on average: without the degrees of freedom the mean would be a fifth too small.
+    assert np.mean(found) == pytest.approx(truth, rel=0.08)
