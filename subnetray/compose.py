@@ -68,6 +68,8 @@ def _register() -> None:
         ("model", "schema_pretrained", schema.PretrainedModel),
         ("model", "schema_smollm2", schema.SmolLM2Model),
         ("task", "schema_arithmetic", schema.ArithmeticTask),
+        ("task", "schema_reasoning_gym", schema.ReasoningGymTask),
+        ("task", "schema_dataset", schema.DatasetTask),
         ("algorithm", "schema_grpo", schema.GRPO),
         ("algorithm", "schema_sft", schema.SFT),
         ("algorithm", "schema_dpo", schema.DPO),
@@ -174,6 +176,8 @@ class Composer:
         for key in map(str, node):
             if key not in _ROOT_KEYS[root]:
                 raise ConfigError(f"there is no config key {key}: choose one of {', '.join(sorted(_ROOT_KEYS[root]))}")
+        if isinstance(parameters := OmegaConf.select(node, "task.parameters"), DictConfig):
+            OmegaConf.set_struct(parameters, False)  # what a generator takes, it alone knows
         return node
 
     def _check(self, override: Override) -> None:
@@ -249,6 +253,8 @@ def explain(error: Exception) -> str:
         return f"{key} must be {_TYPES.get(match[2], match[2])}, not {match[1]!r}"
     if match := re.fullmatch(r"Value (.*) \(.*\) is incompatible with type hint '([\w.\[\]]+)'", text):
         return f"{key} must hold {_HINTS.get(match[2], match[2])}, not {match[1]}"
+    if "missing mandatory value" in text:
+        return f"{key} must be given: write {key}=value"
     if "is not Optional" in text:
         return f"{key} must not be null"
     if match := re.fullmatch(r"(?:Invalid value assigned: )?(\w+) is not a (?:ListConfig|DictConfig).*", text):

@@ -20,6 +20,7 @@ from subnetray.config import (
     Evaluation,
     Measurement,
     PretrainedModel,
+    ReasoningGymTask,
     Rollout,
     RunConfig,
     Tracking,
@@ -50,7 +51,8 @@ def test_without_overrides_everything_has_the_schema_s_default(composer: Compose
 @pytest.mark.parametrize("group", [group for group in GROUPS if group != "grid"])
 def test_every_file_of_a_group_can_be_chosen(composer: Composer, group: str) -> None:
     for name in composer.choices(group):
-        sweep = composer.sweep([f"{group}={name}"])
+        own = ["task.path=my.jsonl"] if name == "jsonl" else []
+        sweep = composer.sweep([f"{group}={name}", *own])
         chosen = getattr(sweep.run, group) if group in RUN_KEYS else getattr(sweep, group)
         assert group not in ("model", "task", "algorithm") or chosen.name == name
         assert dataclasses.is_dataclass(chosen)
@@ -90,6 +92,12 @@ def test_overrides_reach_their_place_and_no_other(composer: Composer) -> None:
         4,
     )
     assert type(config.measurement.tolerances[0]) is float
+
+
+def test_parameters_of_a_generator_are_free(composer: Composer) -> None:
+    task = run(composer, "task=reasoning_gym", "task.generator=leg_counting", "task.parameters={max_animals:3}").task
+    assert task == ReasoningGymTask(generator="leg_counting", parameters={"max_animals": 3})
+    assert run(composer, "task=reasoning_gym").task.parameters == {}
 
 
 def test_runs_are_composed_independently(composer: Composer) -> None:
@@ -157,7 +165,7 @@ def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentenc
         ("algorithm.lr=1,2", "algorithm.lr takes one value, or a list in brackets"),
         ("algorithm.lr=${nope}", "algorithm.lr: "),
         ("model=nope", "model=nope is unknown: choose one of"),
-        ("task=nope", "task=nope is unknown: choose one of arithmetic, multiplication"),
+        ("task=nope", "task=nope is unknown: choose one of arithmetic, gsm8k, jsonl,"),
         ("cluster=nope", "cluster=nope is unknown: choose one of gpu, laptop"),
         ("tracking=nope", "tracking=nope is unknown: choose one of disabled, offline, online"),
         ("+grid=nope", "grid=nope is unknown: choose one of checkpoints, origins, smoke"),

@@ -151,7 +151,7 @@ def _sampled_labels(setting: Setting) -> list[tuple[Example, bool]]:
     problems = setting.task.train_prompts(min(count, _PROMPTS), setting.config.seed)
     rounds = math.ceil(count / len(problems))
     groups = setting.sample_init(problems, rounds, "labels")
-    labelled = [(group[turn][0], group[turn][1] > 0) for turn in range(rounds) for group in groups][:count]
+    labelled = [(group[turn][0], setting.accepts(group[turn][1])) for turn in range(rounds) for group in groups][:count]
     if len({desirable for _, desirable in labelled}) == 1:
         raise RunError(
             f"the reward accepts {'all' if labelled[0][1] else 'none'} of {count} samples of the init on"

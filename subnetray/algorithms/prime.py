@@ -19,7 +19,7 @@ from subnetray.algorithms.advantages import (
 from subnetray.algorithms.companion import Companion, passes, token_logprobs
 from subnetray.algorithms.on_policy import TokenAdvantageTrainer, clipped_loss
 from subnetray.algorithms.preferences import reference
-from subnetray.algorithms.rollouts import problems_of, trainer_parts
+from subnetray.algorithms.rollouts import problems_of, row_text, trainer_parts
 from subnetray.algorithms.setting import Example, Setting
 from subnetray.rollout import Samples
 
@@ -47,7 +47,7 @@ class PRIMETrainer(TokenAdvantageTrainer):
         self.sync_weights()
         drawn = [next(self._problems) for _ in range(count // size * algorithm.oversample * setting.workers)]
         problems = [problem for problem in drawn[setting.rank :: setting.workers] for _ in range(size)]
-        prompts = self.encode([problem.prompt for problem in problems])
+        prompts = [setting.encode(problem.prompt) for problem in problems]
         samples = self.draw(prompts)
         rewards = [
             setting.task.reward(problem, setting.decode(ids))
@@ -56,7 +56,7 @@ class PRIMETrainer(TokenAdvantageTrainer):
         cut = [ids[-1] not in self.eos_token_ids for ids in samples.completions]
         groups = [slice(start, start + size) for start in range(0, len(prompts), size)]
         kept = informative_groups(
-            [sum(reward > 0 for reward in rewards[group]) / size for group in groups],
+            [sum(map(setting.accepts, rewards[group])) / size for group in groups],
             [any(cut[group]) for group in groups],
             count // size,
             algorithm.accuracy_low,
@@ -65,7 +65,7 @@ class PRIMETrainer(TokenAdvantageTrainer):
         rows = [row for index in kept for row in range(index * size, (index + 1) * size)]
         self._chosen = Samples([samples.completions[row] for row in rows], [samples.logprobs[row] for row in rows])
         setting.data.add([Example(prompts[row], samples.completions[row]) for row in rows])
-        return [{"prompt": problems[row].prompt, "reward": rewards[row]} for row in rows]
+        return [{"prompt": row_text(row, prompts[row]), "reward": rewards[row]} for row in rows]
 
     def _roll_out(self, prompts: list[str], _: Any) -> dict[str, list[Any]]:
         return {
@@ -94,7 +94,7 @@ class PRIMETrainer(TokenAdvantageTrainer):
         Returns log-ratios of tokens as they were before the step, (sequences, tokens).
         """
         size, count = self.args.per_device_train_batch_size, len(references)
-        right = (batch["scores"] > 0).float()
+        right = (batch["scores"] >= self._setting.config.task.accept).float()
         parts, loss, hits = [], 0.0, 0.0
         for index, part in enumerate(passes(batch, size)):
             rows = slice(index * size, (index + 1) * size)

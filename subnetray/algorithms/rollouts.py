@@ -32,9 +32,8 @@ class EngineRollouts:
         self._setting.publish(f"step-{self.state.global_step}")
 
     def encode(self, prompts: list[str]) -> list[list[int]]:
-        """Token ids of prompts, of which each comes ``group_size`` times."""
-        encoded = {prompt: self._setting.encode(prompt) for prompt in dict.fromkeys(prompts)}
-        return [encoded[prompt] for prompt in prompts]
+        """Token ids of prompts, each as :func:`row_text` made it."""
+        return [[int(token) for token in prompt.split()[1:]] for prompt in prompts]
 
     def draw(self, prompts: list[list[int]]) -> Samples:
         """One completion of the current policy for every prompt."""
@@ -48,21 +47,26 @@ class EngineRollouts:
         return samples
 
 
+def row_text(number: int, ids: list[int]) -> str:
+    """What TRL passes on as a prompt: the number of its problem, for two may have one prompt, and its token ids."""
+    return " ".join(map(str, (number, *ids)))
+
+
 def trainer_parts(setting: Setting) -> dict[str, Any]:
     """Arguments of a trainer: the prompts, as many as the run samples from, and their reward."""
     problems = problems_of(setting)
-    by_prompt = {problem.prompt: problem for problem in problems}
+    prompts = [row_text(number, setting.encode(problem.prompt)) for number, problem in enumerate(problems)]
 
     def reward(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
         return [
-            setting.task.reward(by_prompt[prompt], setting.decode(ids))
+            setting.task.reward(problems[int(prompt.split()[0])], setting.decode(ids))
             for prompt, ids in zip(prompts, completion_ids, strict=True)
         ]
 
     return {
         "model": setting.model,
         "reward_funcs": reward,
-        "train_dataset": Dataset.from_dict({"prompt": [problem.prompt for problem in problems]}),
+        "train_dataset": Dataset.from_dict({"prompt": prompts}),
         "processing_class": setting.tokenizer,
         "callbacks": setting.callbacks,
     }

@@ -16,7 +16,7 @@ from subnetray.config import RunConfig
 from subnetray.rollout import Policy, Probe, Sampling
 from subnetray.rollout.sampling import derive_seed
 from subnetray.subnetwork.weights import named_weights
-from subnetray.tasks import Problem, Task
+from subnetray.tasks import Problem, Prompt, Task
 
 
 class RunError(RuntimeError):
@@ -94,9 +94,21 @@ class Setting:
         ids = [*self.tokenizer(problem.prompt)["input_ids"], *self.encode_completion(problem.gold)]
         return ids[: self.config.rollout.max_model_len - 1]
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt; raises :class:`RunError` if it leaves no room for a completion."""
-        ids = list(self.tokenizer(text)["input_ids"])
+    def accepts(self, reward: float) -> bool:
+        """Whether a completion that earns this reward is right."""
+        return bool(reward >= self.config.task.accept)
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt, messages through the tokenizer's chat template up to where the assistant begins.
+
+        Raises :class:`RunError` if it leaves no room for a completion, or if there is no template.
+        """
+        if isinstance(prompt, str):
+            ids = list(self.tokenizer(prompt)["input_ids"])
+        elif self.tokenizer.chat_template is None:
+            raise RunError("a prompt is messages, and the tokenizer has no chat template (task.chat=false: plain text)")
+        else:
+            ids = self.tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, return_dict=False)
         room = self.config.rollout.max_model_len - self.config.rollout.max_new_tokens
         if not 0 < len(ids) <= room:
             raise RunError(f"a prompt has {len(ids)} tokens, but rollout.max_model_len leaves room for 1 to {room}")

@@ -51,7 +51,7 @@ def examples_of(setting: Setting) -> list[Example]:
         example
         for group in setting.sample_init(problems, algorithm.samples_per_prompt, "rejection")
         for example, reward in group
-        if reward > 0
+        if setting.accepts(reward)
     ]
     if not accepted:
         raise RunError(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from subnetray import models
+from subnetray import models, tasks
 from subnetray.config import SweepConfig
 from subnetray.driver import cluster, estimate, machine, tracking
 from subnetray.driver.ledger import Ledger
@@ -74,7 +74,7 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
 
 
 def _prepare(plan: Plan, cache: Path, say: Say) -> dict[Any, Path]:
-    """The directory of every init that the plan's runs start from."""
+    """The directory of every init that the plan's runs start from; tasks are made ready too."""
     inits = {}
     for config in dict.fromkeys(run.config.model for run in plan.runs):
 
@@ -82,6 +82,9 @@ def _prepare(plan: Plan, cache: Path, say: Say) -> dict[Any, Path]:
             say(f"{name}: {text}")
 
         inits[config] = models.prepare(config, cache, log)
+    # By content: the parameters of a task may be a table, which is no key.
+    for task in {repr(run.config.task): run.config.task for run in plan.runs}.values():
+        tasks.prepare(task, lambda text, name=task.name: say(f"{name}: {text}"))  # type: ignore[misc]
     return inits
 
 

@@ -199,8 +199,9 @@ def row(run: Run, result: dict[str, Any]) -> dict[str, Any]:
     if result["status"] != "done":
         return values
     for when, scores in result["evaluation"].items():
-        values[f"reward_{when}"] = scores["sampled"]["reward"]
         for kind, score in scores.items():
+            if kind == "sampled":
+                values[f"reward_{when}"] = score["reward"]
             values[f"accuracy_{kind}_{when}"] = score["accuracy"]
             values[f"accuracy_{kind}_{when}_se"] = score["accuracy_se"]
             values["eval_n"] = score["n"]

@@ -31,8 +31,10 @@ class Progress:
         if result["status"] == "done":
             self._done += 1
             scores = result["evaluation"]
-            before, after = (scores[when]["sampled"]["accuracy"] for when in ("before", "after"))
-            text = f"density {result['density']['bitwise']:.1%}, accuracy {before:.1%} -> {after:.1%}"
+            text = f"density {result['density']['bitwise']:.1%}"
+            if scores["after"]:  # a task without a reward scores nothing
+                before, after = (scores[when]["sampled"]["accuracy"] for when in ("before", "after"))
+                text += f", accuracy {before:.1%} -> {after:.1%}"
         else:
             self._failed += 1
             text = f"failed: {result['error']}"

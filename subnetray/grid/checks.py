@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from subnetray import models
-from subnetray.config import KTO, PRIME, Algorithm, ArithmeticTask, ConfigError, EmbeddedModel, RunConfig
+from subnetray import models, tasks
+from subnetray.config import KTO, PRIME, Algorithm, ArithmeticTask, ConfigError, DatasetTask, EmbeddedModel, RunConfig
 from subnetray.models.pretraining import MAX_POSITIONS
+from subnetray.models.tokenizer import VOCABULARY
+from subnetray.tasks import dataset
 
 
 def check_run(config: RunConfig, workers: int) -> None:
@@ -20,6 +22,8 @@ def check_run(config: RunConfig, workers: int) -> None:
         )
     _check_micro_batch(config.algorithm, workers)
     models.check(config.model)
+    tasks.check(config.task)
+    _check_offers(config)
     # Only the embedded model's tokenizer is known without loading it: a character is a token.
     if isinstance(config.model, EmbeddedModel):
         _check_lengths(config)
@@ -45,13 +49,31 @@ def _check_micro_batch(algorithm: Algorithm, workers: int) -> None:
         )
 
 
+def _check_offers(config: RunConfig) -> None:
+    """Raise for training data that the task does not have."""
+    algorithm, offered = config.algorithm, tasks.offers(config.task)
+    source = getattr(algorithm, "data", "on_policy")
+    needs, what = {
+        "on_policy": ("reward", "a reward for completions of the policy"),
+        "rejection": ("reward", "a reward for completions of the init"),
+        "gold": ("gold", "gold completions"),
+        "off_policy": ("pairs", "pairs of a better and a worse completion"),
+    }[source]
+    if needs in offered:
+        return
+    setting = f"algorithm={algorithm.name}" + (f" algorithm.data={source}" if hasattr(algorithm, "data") else "")
+    missing = {"reward": "task.reward", "gold": "task.gold", "pairs": "task.gold and task.rejected"}[needs]
+    how = f"set {missing}, or choose" if isinstance(config.task, DatasetTask) else "choose"
+    raise ConfigError(f"{setting} needs {what}, which task={config.task.name} does not offer: {how} another task")
+
+
 def _check_lengths(config: RunConfig) -> None:
     rollout = config.rollout
     if rollout.max_model_len > MAX_POSITIONS:
         raise ConfigError(
             f"rollout.max_model_len must be at most the embedded model's {MAX_POSITIONS}, not {rollout.max_model_len}"
         )
-    prompt, gold = _longest(config.task)
+    prompt, gold = _longest(config.task) if isinstance(config.task, ArithmeticTask) else _longest_record(config)
     if prompt + rollout.max_new_tokens > rollout.max_model_len:
         raise ConfigError(
             f"rollout.max_model_len must hold the longest prompt ({prompt} tokens) and rollout.max_new_tokens "
@@ -62,6 +84,27 @@ def _check_lengths(config: RunConfig) -> None:
             f"rollout.max_new_tokens must hold the longest gold completion of {config.task.name} ({gold} tokens) and "
             f"the end of sequence, so at least {gold + 1}, not {rollout.max_new_tokens}"
         )
+
+
+def _longest_record(config: RunConfig) -> tuple[int, int]:
+    """The same of a data set, which must be one that the embedded model can read."""
+    task = config.task
+    if not isinstance(task, DatasetTask) or not dataset.local(task) or task.chat:
+        raise ConfigError(
+            f"the embedded model reads only {''.join(VOCABULARY[2:])}, one character a token, and has no chat template:"
+            f" task={task.name} needs another model, such as model=smollm2_135m"
+        )
+    problems = dataset.Records(task).problems
+    for text in [each for problem in problems for each in (problem.prompt, problem.gold, problem.rejected or "")]:
+        if not isinstance(text, str) or not set(text) <= set(VOCABULARY[2:]):
+            raise ConfigError(
+                f"task.path: the embedded model reads only {''.join(VOCABULARY[2:])}, not {str(text)[:40]!r}: choose"
+                " another model, such as model=smollm2_135m"
+            )
+    return (
+        max(len(problem.prompt) for problem in problems),
+        max(max(len(problem.gold), len(problem.rejected or "")) for problem in problems),
+    )
 
 
 def _longest(task: ArithmeticTask) -> tuple[int, int]:

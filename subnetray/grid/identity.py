@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Any
 
-from subnetray import models
+from subnetray import models, tasks
 from subnetray.config import RunConfig
 
 # Raise it whenever the same config would give other bytes than before: finished runs are then no longer reused.
@@ -28,12 +28,10 @@ def run_id(config: RunConfig, data_parallel: int) -> str:
 
 
 def _content(config: RunConfig, data_parallel: int) -> dict[str, Any]:
-    task = dataclasses.asdict(config.task)
-    del task["name"]
     return {
         "version": RUN_VERSION,
         "model": models.model_key(config.model),
-        "task": {"kind": type(config.task).__name__, **task},
+        "task": tasks.task_key(config.task),
         "algorithm": dataclasses.asdict(config.algorithm),
         "rollout": {name: getattr(config.rollout, name) for name in _ROLLOUT},
         "evaluation": dataclasses.asdict(config.evaluation),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from subnetray import tasks
 from subnetray.algorithms import Setting
 from subnetray.rollout.sampling import Samples
 
 
 @dataclass(frozen=True)
 class Score:
-    """Mean and standard error (of the mean, over prompts) of ``n`` completions' rewards, and the share above 0."""
+    """Of ``n`` completions: their mean reward, the share that is right and its standard error (over prompts)."""
 
     reward: float
     accuracy: float
@@ -24,8 +25,11 @@ class Score:
 def evaluate(setting: Setting) -> dict[str, Score]:
     """Score the published policy on the held-out prompts: ``greedy``, and one ``sampled`` completion a prompt.
 
-    The seed of the samples is the run's, so that before and after are compared on common random numbers.
+    Without a reward nothing is scored. The seed of the samples is the run's, so that before and after are compared on
+    common random numbers.
     """
+    if "reward" not in tasks.offers(setting.config.task):
+        return {}
     problems = setting.task.held_out(setting.config.evaluation.prompts)
     prompts = [setting.encode(problem.prompt) for problem in problems]
 
@@ -34,7 +38,8 @@ def evaluate(setting: Setting) -> dict[str, Score]:
             [
                 setting.task.reward(problem, setting.decode(ids))
                 for problem, ids in zip(problems, samples.completions, strict=True)
-            ]
+            ],
+            setting.accepts,
         )
 
     return {
@@ -43,10 +48,10 @@ def evaluate(setting: Setting) -> dict[str, Score]:
     }
 
 
-def summarise(rewards: Sequence[float]) -> Score:
-    """Summary of at least one reward; a completion is right if its reward is above 0."""
+def summarise(rewards: Sequence[float], accepts: Callable[[float], bool]) -> Score:
+    """Summary of at least one reward; ``accepts`` says of which the completion is right."""
     n = len(rewards)
-    accuracy = sum(reward > 0 for reward in rewards) / n
+    accuracy = sum(map(accepts, rewards)) / n
     return Score(
         reward=statistics.fmean(rewards),
         accuracy=accuracy,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import operator
 import random
 from collections.abc import Callable
 
 from subnetray.config import ArithmeticTask, ConfigError
 from subnetray.tasks.base import Problem
+from subnetray.tasks.split import Split, is_held_out
 
 _OPERATIONS: dict[str, Callable[[int, int], int]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
 
-class Arithmetic:
+class Arithmetic(Split):
     """All problems ``left operator right`` with 0 <= left <= max_left and 0 <= right <= max_right.
 
     The split depends on the prompt's text alone: a problem that is held out here is held out in every other range of
@@ -30,28 +30,13 @@ class Arithmetic:
             for left in range(config.max_left + 1)
             for right in range(config.max_right + 1)
         ]
-        self.training = tuple(problem for problem in problems if not is_held_out(problem.prompt))
-        # Sorted by digest, any prefix is an unbiased sample of the held-out problems.
-        self._held_out = tuple(sorted((p for p in problems if is_held_out(p.prompt)), key=lambda p: _digest(p.prompt)))
-        if not self.training or not self._held_out:
+        held_out = [problem for problem in problems if is_held_out(problem.prompt)]
+        super().__init__((problem for problem in problems if not is_held_out(problem.prompt)), held_out)
+        if not self.training or not held_out:
             raise ConfigError(
                 f"task.max_left and task.max_right must leave problems both for training and held-out, but "
                 f"{config.name} has only {len(problems)} in all"
             )
-
-    def train_prompts(self, count: int, seed: int) -> list[Problem]:
-        """See ``Task.train_prompts``."""
-        rng = random.Random(seed)
-        problems: list[Problem] = []
-        while len(problems) < count:
-            epoch = list(self.training)
-            rng.shuffle(epoch)
-            problems += epoch[: count - len(problems)]
-        return problems
-
-    def held_out(self, count: int) -> list[Problem]:
-        """See ``Task.held_out``."""
-        return list(self._held_out[:count])
 
     def reward(self, problem: Problem, completion: str) -> float:
         """Return 1.0 if the completion is the gold text, white space around it aside, else 0.0."""
@@ -68,13 +53,3 @@ class Arithmetic:
             if digit != gold[place] and not (digit == "0" and place == first and gold != gold[place])
         ]
         return rng.choice(candidates)
-
-
-def is_held_out(prompt: str) -> bool:
-    """Whether the prompt belongs to the held-out tenth."""
-    return int.from_bytes(_digest(prompt)[:8], "big") % 10 == 0
-
-
-def _digest(prompt: str) -> bytes:
-    # Python's own hash of a string differs from process to process.
-    return hashlib.sha256(prompt.encode()).digest()

@@ -1,18 +1,28 @@
-"""What a task is: prompts, a verifiable reward, gold completions and a held-out split."""
+"""What a task is: prompts, what is known of good and bad completions, a verifiable reward, a held-out split."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+
+# Text as the policy sees it, or messages (role, content) that the tokenizer's chat template makes into text.
+Prompt = str | Sequence[dict[str, str]]
+
+
+class RewardError(RuntimeError):
+    """A reward that raised, gave no finite number or did not end in time: the run cannot go on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A prompt and its gold completion, both as the policy sees them (no end-of-sequence token)."""
+    """A prompt and what its task knows of it; completions have no end-of-sequence token."""
 
-    prompt: str
-    gold: str
+    prompt: Prompt
+    gold: str = ""  # a right, or the preferred, completion; empty where the task offers none
+    rejected: str | None = None  # a worse one, where the data have it
+    reference: Any = None  # what the reward compares a completion with
 
 
 class Task(Protocol):
@@ -36,9 +46,12 @@ class Task(Protocol):
         ...
 
     def reward(self, problem: Problem, completion: str) -> float:
-        """Return 1.0 for a right completion and 0.0 for any other text; the text is never executed."""
+        """Return a finite number, ``accept`` of the config or more for a right completion; raises ``RewardError``.
+
+        An empty completion earns 0. The text is never executed.
+        """
         ...
 
     def corrupted(self, problem: Problem, rng: random.Random) -> str:
-        """Return a wrong completion that looks like the gold one."""
+        """Return a wrong, or worse, completion that looks like the gold one."""
         ...

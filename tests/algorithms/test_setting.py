@@ -1,13 +1,18 @@
-"""The log of training data keeps an even sample of a bounded size."""
+"""Prompts as token ids; the log of training data keeps an even sample of a bounded size."""
 
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subnetray.algorithms.setting import DataLog, Example
+from subnetray.algorithms.setting import DataLog, Example, RunError, Setting
+from subnetray.config import Rollout
+from subnetray.models.tokenizer import VOCABULARY, make_tokenizer
 
 
 @given(parts=st.lists(st.integers(0, 40), max_size=20), limit=st.integers(2, 16))
@@ -34,3 +39,40 @@ def test_data_log_does_not_depend_on_how_the_data_were_batched() -> None:
     for start in range(0, 100, 7):
         split.add(examples[start : start + 7])
     assert whole.examples == split.examples
+
+
+def setting(template: str | None) -> Setting:
+    """One with a tokenizer and room for 6 tokens of a prompt, and nothing else."""
+    tokenizer = make_tokenizer(64)
+    tokenizer.chat_template = template
+    parts = {"tokenizer": tokenizer, "config": SimpleNamespace(rollout=Rollout(max_model_len=8, max_new_tokens=2))}
+    return cast(Setting, SimpleNamespace(**parts))
+
+
+def encode(template: str | None, prompt: Any) -> str:
+    return "".join(VOCABULARY[token] for token in Setting.encode(setting(template), prompt))
+
+
+TEMPLATE = (
+    "{% for message in messages %}{{ message['content'] }}={% endfor %}{% if add_generation_prompt %}*{% endif %}"
+)
+
+
+def test_messages_go_through_the_template_and_text_does_not() -> None:
+    messages = ({"role": "system", "content": "12"}, {"role": "user", "content": "3"})
+    assert encode(TEMPLATE, messages) == "12=3=*"
+    assert encode(TEMPLATE, "1+2=") == encode(None, "1+2=") == "1+2="
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "sentence"),
+    [
+        (None, ({"role": "user", "content": "1"},), "the tokenizer has no chat template"),
+        (TEMPLATE, ({"role": "user", "content": "12345"},), "a prompt has 7 tokens, but .* room for 1 to 6"),
+        (None, "1234567", "a prompt has 7 tokens"),
+        (None, "", "a prompt has 0 tokens"),
+    ],
+)
+def test_a_prompt_that_cannot_be_encoded(template: str | None, prompt: Any, sentence: str) -> None:
+    with pytest.raises(RunError, match=sentence):
+        encode(template, prompt)

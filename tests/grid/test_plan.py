@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,18 @@ from pathlib import Path
 import pytest
 
 from subnetray.compose import Composer
-from subnetray.config import GRPO, SFT, ConfigError
+from subnetray.config import (
+    DPO,
+    GRPO,
+    KTO,
+    RLOO,
+    SFT,
+    Algorithm,
+    ConfigError,
+    DatasetTask,
+    ReasoningGymTask,
+    SmolLM2Model,
+)
 from subnetray.grid import Plan, plan, run_id
 from subnetray.grid.checks import _longest, check_run
 from subnetray.tasks.arithmetic import Arithmetic
@@ -205,3 +218,62 @@ print([name for name in ("torch", "ray", "transformers", "trl", "vllm", "wandb")
 """
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"
+
+
+PAIRS = DatasetTask("pairs", "a/b", gold="chosen", rejected="rejected")
+PROMPTS = DatasetTask("prompts", "a/b", gold=None, reference="answer", reward="number")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "task", "sentence"),
+    [
+        (
+            GRPO(),
+            PAIRS,
+            "algorithm=grpo needs a reward for completions of the policy, which task=pairs does not offer: set",
+        ),
+        (RLOO(), PAIRS, "algorithm=rloo needs a reward"),
+        (DPO(), PAIRS, "algorithm=dpo algorithm.data=on_policy needs a reward"),
+        (SFT(data="rejection"), PAIRS, "algorithm=sft algorithm.data=rejection needs a reward"),
+        (SFT(), PROMPTS, "algorithm=sft algorithm.data=gold needs gold completions, which task=prompts does not offer"),
+        (
+            DPO(data="off_policy"),
+            PROMPTS,
+            "algorithm=dpo algorithm.data=off_policy needs pairs of a better and a worse",
+        ),
+        (KTO(data="off_policy"), ReasoningGymTask(), "algorithm=kto algorithm.data=off_policy needs pairs"),
+    ],
+)
+def test_a_task_without_what_the_algorithm_trains_on(
+    algorithm: Algorithm, task: DatasetTask | ReasoningGymTask, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^{sentence}"):
+        check_run(make(model=SmolLM2Model(), task=task, algorithm=algorithm), 1)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "task"),
+    [(DPO(data="off_policy"), PAIRS), (SFT(), PAIRS), (GRPO(), PROMPTS), (DPO(), PROMPTS), (SFT(), ReasoningGymTask())],
+)
+def test_a_task_with_what_the_algorithm_trains_on(algorithm: Algorithm, task: DatasetTask | ReasoningGymTask) -> None:
+    check_run(make(model=SmolLM2Model(), task=task, algorithm=algorithm), 1)
+
+
+def test_a_task_that_the_embedded_model_cannot_read(tmp_path: Path) -> None:
+    file = tmp_path / "my.jsonl"
+    for prompt, sentence in [
+        ("1+1=", None),
+        ("what?", "task.path: the embedded model reads only 0123456789+-*=, not 'what?'"),
+        ("1+" * 40 + "1=", "rollout.max_model_len must hold the longest prompt"),
+    ]:
+        records = [{"prompt": prompt, "answer": "2"}, *({"prompt": f"{n}+1=", "answer": "1"} for n in range(40))]
+        file.write_text("".join(json.dumps(record) + "\n" for record in records))
+        config = make(task=DatasetTask("mine", str(file), gold="answer", reward="exact"))
+        if sentence is None:
+            check_run(config, 1)
+            continue
+        with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}"):
+            check_run(config, 1)
+    for task in (ReasoningGymTask(), PROMPTS):
+        with pytest.raises(ConfigError, match=r"^the embedded model reads only .* needs another model"):
+            check_run(make(task=task), 1)

@@ -16,7 +16,8 @@ from subnetray import models
 from subnetray.config import ArithmeticTask, ConfigError, EmbeddedModel
 from subnetray.models import embedded, pretraining
 from subnetray.models.tokenizer import EOS, PAD, VOCABULARY
-from subnetray.tasks.arithmetic import Arithmetic, is_held_out
+from subnetray.tasks.arithmetic import Arithmetic
+from subnetray.tasks.split import is_held_out, text_of
 
 CONFIG = EmbeddedModel(pretrain_steps=20, pretrain_batch_size=32, sft_steps=0)
 
@@ -64,9 +65,9 @@ def test_it_is_small_bf16_and_its_embeddings_are_tied(made: Path) -> None:
 def test_every_problem_and_gold_survives_the_tokenizer(tokenizer: Any) -> None:
     task = Arithmetic(ArithmeticTask(operators=("+", "-", "*"), max_left=20, max_right=20))
     for problem in task.train_prompts(500, 0):
-        ids = tokenizer(problem.prompt + problem.gold)["input_ids"]
-        assert ids == [VOCABULARY.index(character) for character in problem.prompt + problem.gold]
-        assert tokenizer.decode(ids) == problem.prompt + problem.gold
+        ids = tokenizer(text_of(problem.prompt) + problem.gold)["input_ids"]
+        assert ids == [VOCABULARY.index(character) for character in text_of(problem.prompt) + problem.gold]
+        assert tokenizer.decode(ids) == text_of(problem.prompt) + problem.gold
 
 
 def test_special_tokens_are_those_of_the_model(made: Path, tokenizer: Any) -> None:
@@ -130,7 +131,7 @@ def test_shares_of_the_corpus_are_as_stated_and_only_completions_are_learned() -
         learned = [VOCABULARY[label] for label in labels if label != -100]
         assert learned == [*problem.gold, EOS]
         text = [VOCABULARY[token] for token in ids]
-        assert "".join(text).rstrip(PAD.strip()).startswith(problem.prompt + problem.gold)
+        assert "".join(text).rstrip(PAD.strip()).startswith(text_of(problem.prompt) + problem.gold)
         assert [token for token, label in zip(ids, labels, strict=True) if label != -100] == [
             label for label in labels if label != -100
         ]

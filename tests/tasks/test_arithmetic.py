@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from subnetray import tasks
 from subnetray.config import ArithmeticTask
-from subnetray.tasks.arithmetic import Arithmetic, is_held_out
+from subnetray.tasks.arithmetic import Arithmetic
 from subnetray.tasks.base import Problem
+from subnetray.tasks.split import is_held_out, text_of
 
 DEFAULT = Arithmetic(ArithmeticTask())
 SMALL = Arithmetic(ArithmeticTask(name="small", operators=("+", "-", "*"), max_left=12, max_right=7))
@@ -24,13 +25,13 @@ def everything(task: Arithmetic) -> list[Problem]:
 
 
 def test_all_problems_of_the_range_and_no_others() -> None:
-    prompts = [problem.prompt for problem in everything(SMALL)]
+    prompts = [text_of(problem.prompt) for problem in everything(SMALL)]
     assert sorted(prompts) == sorted(f"{a}{op}{b}=" for op in "+-*" for a in range(13) for b in range(8))
 
 
 def test_gold_is_the_value_of_the_prompt() -> None:
     for problem in everything(SMALL):
-        assert problem.gold == str(eval(problem.prompt.removesuffix("=")))
+        assert problem.gold == str(eval(text_of(problem.prompt).removesuffix("=")))
 
 
 def test_training_and_held_out_share_no_problem() -> None:
