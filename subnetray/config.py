@@ -519,6 +519,8 @@ class Measurement:
     every: int = 1
     tolerances: tuple[float, ...] = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 
+    ULPS: ClassVar[tuple[int, ...]] = (2, 4)  # counted beside the tolerances: 1 is bit for bit
+
     def __post_init__(self) -> None:
         _freeze(self, "tolerances")
         _at_least("measurement.every", self.every, 1)

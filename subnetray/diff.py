@@ -35,7 +35,7 @@ from subnetray.checkpoints.findings import describe_matrices, show_matrices
 from subnetray.checkpoints.match import match
 from subnetray.checkpoints.progress import progress_bar
 from subnetray.compose import parse
-from subnetray.config import Cluster, ConfigError
+from subnetray.config import Cluster, ConfigError, Measurement
 from subnetray.driver.cluster import start
 from subnetray.files import write_atomic
 from subnetray.models import locate_weights
@@ -52,7 +52,7 @@ class DiffConfig:
     final: str
     out: str | None = None
     tolerances: tuple[float, ...] = (0.0, 1e-8, 1e-6, 1e-5, 1e-4)
-    ulps: tuple[int, ...] = (2, 4)
+    ulps: tuple[int, ...] = Measurement.ULPS
     relative: tuple[float, ...] = ()
     dtype: str | None = None
     threads: int | None = None

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from subnetray.config import ConfigError
+from subnetray.config import ConfigError, Measurement
 from subnetray.files import atomic_path, write_atomic
 from subnetray.grid.plan import Plan, Run
 
@@ -170,6 +170,7 @@ def runs_schema(plan: Plan) -> pa.Schema:
         ("eval_n", whole),
         ("density_bitwise", real),
         *((f"density_{tau:g}", real) for tau in tolerances),
+        *((f"density_{ulps}_ulps", real) for ulps in Measurement.ULPS),
         *((name, real) for name in (*_VIEWS, *_DYNAMICS)),
         ("n", whole),
         ("steps", whole),
@@ -212,6 +213,7 @@ def row(run: Run, result: dict[str, Any]) -> dict[str, Any]:
         "final_hash": result["final_hash"],
         "density_bitwise": result["density"]["bitwise"],
         **{f"density_{tau}": density for tau, density in result["density"]["abs"].items()},
+        **{f"density_{ulps}_ulps": density for ulps, density in result["density"]["ulps"].items()},
         **{name: _at(result["views"], path) for name, path in _VIEWS.items()},
         **{name: _at(result["dynamics"], path) for name, path in _DYNAMICS.items()},
         "n": result["n"],

@@ -117,7 +117,7 @@ def run(values: dict[str, Any]) -> None:
         return
     with clock("measure"):
         final = _export(model, export)
-        comparison = compare(init, final, config.measurement.tolerances)
+        comparison = compare(init, final, config.measurement.tolerances, config.measurement.ULPS)
         if comparison.nonfinite:
             raise RunError(f"{comparison.nonfinite} weights are NaN or infinite after step {recorder.steps}")
         delta = Delta.between(init, final)
@@ -171,6 +171,7 @@ def summary(comparison: Comparison) -> dict[str, Any]:
         "density": {
             "bitwise": comparison.density_bitwise,
             "abs": {f"{tau:g}": density for tau, density in comparison.density_abs.items()},
+            "ulps": {str(ulps): density for ulps, density in comparison.density_ulps.items()},
         },
         "by_module": {kind: counts(part) for kind, part in comparison.by_module().items()},
         "by_layer": {str(layer): counts(part) for layer, part in comparison.by_layer().items() if layer is not None},

@@ -45,6 +45,7 @@ def make_result(run: Run, **changes: Any) -> dict[str, Any]:
         "density": {
             "bitwise": 0.25,
             "abs": {f"{tau:g}": 0.25 for tau in run.config.measurement.tolerances},
+            "ulps": {"2": 0.2, "4": 0.1},
         },
     }
     counts: dict[str, Any] = {"cancelled_of_n": 0.0625, "cancelled_of_ever": 0.2}
