@@ -465,6 +465,17 @@ class KTO(Preference):
 class Rollout:
     """vLLM engines in Ray actors, and how they sample."""
 
+    # What an engine is built with; the rest is said with every call.
+    ENGINE: ClassVar[tuple[str, ...]] = (
+        "engines",
+        "cpus_per_engine",
+        "gpus_per_engine",
+        "dtype",
+        "kv_cache_mib",
+        "max_model_len",
+        "gpu_memory_utilization",
+    )
+
     engines: int = 1
     cpus_per_engine: float = 0
     gpus_per_engine: float = 0
@@ -480,6 +491,8 @@ class Rollout:
         _at_least("rollout.engines", self.engines, 1)
         _at_least("rollout.cpus_per_engine", self.cpus_per_engine, 0)
         _at_least("rollout.gpus_per_engine", self.gpus_per_engine, 0)
+        # New weights reach one process: an engine that is spread over several GPUs would leave all but one idle.
+        _require(self.gpus_per_engine <= 1, "rollout.gpus_per_engine", "at most 1", self.gpus_per_engine)
         _one_of("rollout.dtype", self.dtype, ("bfloat16", "float16", "float32"))
         _at_least("rollout.kv_cache_mib", self.kv_cache_mib, 1)
         _at_least("rollout.max_model_len", self.max_model_len, 2)

@@ -107,6 +107,7 @@ BAD: list[tuple[type, dict[str, Any], str]] = [
     (Rollout, {"max_model_len": 1}, "rollout.max_model_len"),
     (Rollout, {"max_new_tokens": 64}, "rollout.max_new_tokens"),
     (Rollout, {"max_new_tokens": 0}, "rollout.max_new_tokens"),
+    (Rollout, {"gpus_per_engine": 2}, "rollout.gpus_per_engine"),
     (Rollout, {"gpu_memory_utilization": 1.1}, "rollout.gpu_memory_utilization"),
     (Rollout, {"temperature": 0.0}, "rollout.temperature"),
     (Rollout, {"timeout_s": 0.0}, "rollout.timeout_s"),

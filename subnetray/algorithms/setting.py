@@ -89,10 +89,10 @@ class Setting:
 
     @cached_property
     def probe_ids(self) -> list[int]:
-        """The text that trainer and engine are compared on: a held-out problem with its gold completion."""
-        (problem,) = self.task.held_out(1)
-        ids = [*self.tokenizer(problem.prompt)["input_ids"], *self.encode_completion(problem.gold)]
-        return ids[: self.config.rollout.max_model_len - 1]
+        """The text that trainer and engine are compared on: the end of a held-out problem with its gold completion."""
+        problem = self.task.held_out(1)[0]
+        ids = [*self.encode(problem.prompt), *self.encode_completion(problem.gold)]
+        return ids[-min(64, self.config.rollout.max_model_len - 1) :]
 
     def accepts(self, reward: float) -> bool:
         """Whether a completion that earns this reward is right."""

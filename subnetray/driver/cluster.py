@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from subnetray.config import Cluster
-from subnetray.driver import machine
+from subnetray.driver import machine, watchdog
 
 # Ray's own settings, read when it starts: no usage reports, quiet Tune, quick Train.
 _RAY_ENVIRONMENT = {
@@ -43,6 +43,8 @@ def start(cluster: Cluster) -> None:
         logging_level="ERROR",
         log_to_driver=False,
     )
+    if local:
+        watchdog.watch()
 
 
 def trial_resources(cluster: Cluster) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from subnetray.config import SweepConfig
 from subnetray.driver import cluster, estimate, machine, tracking
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.progress import Progress
+from subnetray.grid.checks import check_engine
 from subnetray.grid.plan import Plan, Run
 from subnetray.job.spec import RunSpec
 
@@ -37,7 +39,7 @@ def check(sweep: SweepConfig, plan: Plan, ledger: Ledger) -> None:
     machine.check_packages()
     tracking.check(sweep.tracking)
     if sweep.cluster.address is None:
-        machine.runs_at_once(sweep, sweep.run.rollout.engines)
+        machine.runs_at_once(sweep, machine.engines(run.config.rollout for run in plan.runs))
 
 
 def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) -> int:
@@ -51,6 +53,8 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
         return 0
     cache = Path(sweep.cache).expanduser() if sweep.cache else models.default_cache()
     inits = _prepare(plan, cache, say)
+    for model, rollout_config in {(run.config.model, run.config.rollout) for run in todo}:
+        check_engine(json.loads((inits[model] / "config.json").read_bytes()), rollout_config)
     cluster.start(sweep.cluster)
     # Ray is imported only now: it reads its settings from the environment when it is.
     import ray

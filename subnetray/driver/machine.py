@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
+from collections.abc import Iterable
+from pathlib import Path
 
 import psutil
 
-from subnetray.config import ConfigError, SweepConfig
+from subnetray.config import ConfigError, Rollout, SweepConfig
 
 _PACKAGES = ("torch", "transformers", "trl", "datasets", "ray", "vllm", "wandb", "pandas", "matplotlib")
 _GIB = 1 << 30
-# Measured on a CPU: Ray's own processes, and one engine with the embedded model.
-_RAY_GIB, _ENGINE_GIB = 1.0, 1.5
+# Measured on a CPU: Ray's own processes, and one engine with the embedded model but for its KV cache.
+_RAY_GIB, _ENGINE_GIB = 1.0, 1.4
 
 
 def check_packages() -> None:
@@ -30,20 +33,50 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def gpus() -> int:
+    """NVIDIA GPUs that this process may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return sum(bool(name.strip()) and name.strip() != "-1" for name in visible.split(","))
+    return len([path for path in Path("/dev").glob("nvidia*") if path.name[6:].isdigit()])
+
+
+def engines(rollouts: Iterable[Rollout]) -> int:
+    """Engines that these rollouts need at least: what differs only in how it samples shares them."""
+    return sum(
+        {tuple(getattr(rollout, key) for key in Rollout.ENGINE): rollout.engines for rollout in rollouts}.values()
+    )
+
+
 def runs_at_once(sweep: SweepConfig, engines: int) -> int:
-    """How many runs a local sweep executes at once. Raises ConfigError if not even one fits in memory or cores."""
-    cluster = sweep.cluster
-    cpus = cluster.cpus_per_run * max(1, cluster.workers)
-    by_cores = int(cores() // cpus)
-    if by_cores < 1:
-        raise ConfigError(f"cluster.cpus_per_run asks for {cpus:g} cores a run, and this machine has {cores()}")
-    fixed = _RAY_GIB + _ENGINE_GIB * engines
+    """How many runs a local sweep executes at once. Raises ConfigError if not even one fits beside the engines."""
+    cluster, rollout = sweep.cluster, sweep.run.rollout
+    workers = max(1, cluster.workers)
+    most = min(
+        _fit("cores", cores(), "cpus_per_run", cluster.cpus_per_run * workers, rollout.cpus_per_engine * engines),
+        _fit("GPUs", gpus(), "gpus_per_worker", cluster.gpus_per_worker * workers, rollout.gpus_per_engine * engines),
+    )
+    fixed = _RAY_GIB + (_ENGINE_GIB + rollout.kv_cache_mib / 1024) * engines
     free = psutil.virtual_memory().available / _GIB
     by_memory = int((free - fixed) // cluster.memory_gib_per_run)
     if by_memory < 1:
         raise ConfigError(
-            f"cluster.memory_gib_per_run asks for {cluster.memory_gib_per_run:g} GiB a run beside {fixed:g} GiB for Ray"
+            f"cluster.memory_gib_per_run asks for {cluster.memory_gib_per_run:g} GiB a run beside {fixed:.1f} for Ray"
             f" and {engines} rollout engines, and {free:.1f} GiB are free: free memory, or lower it if runs need less"
         )
-    most = min(by_cores, by_memory)
-    return most if cluster.max_concurrent is None else min(most, cluster.max_concurrent)
+    most = min(most, by_memory)
+    return int(most if cluster.max_concurrent is None else min(most, cluster.max_concurrent))
+
+
+def _fit(what: str, there: int, key: str, run: float, engines: float) -> float:
+    """Runs that fit beside the engines."""
+    if engines > there:
+        kind = "gpus" if what == "GPUs" else "cpus"
+        raise ConfigError(
+            f"rollout.engines and rollout.{kind}_per_engine ask for {engines:g} {what}, and this machine has {there}"
+        )
+    if run > there - engines:
+        beside = f" beside {engines:g} for rollout engines" if engines else ""
+        raise ConfigError(f"cluster.{key} asks for {run:g} {what} a run{beside}, and this machine has {there}")
+    # Fractions that fill the machine exactly, such as ten tenths, must not be lost to rounding.
+    return (there - engines + 1e-9) // run if run else math.inf

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from subnetray import models, tasks
-from subnetray.config import KTO, PRIME, Algorithm, ArithmeticTask, ConfigError, DatasetTask, EmbeddedModel, RunConfig
-from subnetray.models.pretraining import MAX_POSITIONS
+from subnetray.config import (
+    KTO,
+    PRIME,
+    Algorithm,
+    ArithmeticTask,
+    ConfigError,
+    DatasetTask,
+    EmbeddedModel,
+    Rollout,
+    RunConfig,
+)
 from subnetray.models.tokenizer import VOCABULARY
 from subnetray.tasks import dataset
+
+_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+_BLOCK = 128  # tokens that vLLM's cache on a CPU is handed out in
 
 
 def check_run(config: RunConfig, workers: int) -> None:
@@ -24,9 +39,43 @@ def check_run(config: RunConfig, workers: int) -> None:
     models.check(config.model)
     tasks.check(config.task)
     _check_offers(config)
+    architecture = models.architecture(config.model)
+    if architecture is not None:
+        check_engine(architecture, config.rollout)
     # Only the embedded model's tokenizer is known without loading it: a character is a token.
     if isinstance(config.model, EmbeddedModel):
         _check_lengths(config)
+
+
+def check_engine(architecture: Mapping[str, Any], rollout: Rollout) -> None:
+    """Raise ConfigError unless a model with this ``config.json`` has the context of an engine, and its cache the room.
+
+    What the file does not say is left to vLLM.
+    """
+    shape = architecture.get("text_config", architecture)
+    positions = shape.get("max_position_embeddings")
+    # Scaled rotary embeddings reach further than the file says.
+    scaled = "factor" in (shape.get("rope_scaling") or shape.get("rope_parameters") or {})
+    if positions is not None and not scaled and rollout.max_model_len > positions:
+        raise ConfigError(
+            f"rollout.max_model_len must be at most the model's context of {positions} tokens,"
+            f" not {rollout.max_model_len}"
+        )
+    try:
+        heads = shape["num_attention_heads"]
+        size = shape.get("head_dim") or shape["hidden_size"] // heads
+        per_token = (
+            2 * shape["num_hidden_layers"] * shape.get("num_key_value_heads", heads) * size * _BYTES[rollout.dtype]
+        )
+    except KeyError:
+        return
+    needed = -(-rollout.max_model_len // _BLOCK) * _BLOCK * per_token
+    if rollout.gpus_per_engine == 0 and needed > rollout.kv_cache_mib << 20:
+        raise ConfigError(
+            f"rollout.kv_cache_mib must hold one sequence of rollout.max_model_len ({rollout.max_model_len} tokens of"
+            f" {per_token / 1024:g} KiB, in blocks of {_BLOCK}), so at least {-(-needed >> 20)}, not"
+            f" {rollout.kv_cache_mib}"
+        )
 
 
 def _check_micro_batch(algorithm: Algorithm, workers: int) -> None:
@@ -69,10 +118,6 @@ def _check_offers(config: RunConfig) -> None:
 
 def _check_lengths(config: RunConfig) -> None:
     rollout = config.rollout
-    if rollout.max_model_len > MAX_POSITIONS:
-        raise ConfigError(
-            f"rollout.max_model_len must be at most the embedded model's {MAX_POSITIONS}, not {rollout.max_model_len}"
-        )
     prompt, gold = _longest(config.task) if isinstance(config.task, ArithmeticTask) else _longest_record(config)
     if prompt + rollout.max_new_tokens > rollout.max_model_len:
         raise ConfigError(

@@ -31,6 +31,13 @@ def model_key(config: Model) -> dict[str, Any]:
     return smollm2.key() if isinstance(config, SmolLM2Model) else pretrained.key(config)
 
 
+def architecture(config: Model) -> dict[str, Any] | None:
+    """What the model's ``config.json`` says of its shape; None where the file is not here yet."""
+    if isinstance(config, EmbeddedModel):
+        return embedded.architecture(config)
+    return pretrained.architecture(config) if isinstance(config, PretrainedModel) else None
+
+
 def prepare(config: Model, cache_dir: Path, log: Callable[[str], None]) -> Path:
     """Return a directory with the init: ``config.json``, safetensors and tokenizer, as transformers and vLLM read it.
 
@@ -46,4 +53,4 @@ def prepare(config: Model, cache_dir: Path, log: Callable[[str], None]) -> Path:
     return pretrained.prepare(config, log)
 
 
-__all__ = ["check", "default_cache", "locate_weights", "model_key", "prepare", "weights_fingerprint"]
+__all__ = ["architecture", "check", "default_cache", "locate_weights", "model_key", "prepare", "weights_fingerprint"]

@@ -26,6 +26,17 @@ def check(config: EmbeddedModel) -> None:
         )
 
 
+def architecture(config: EmbeddedModel) -> dict[str, Any]:
+    """The shape as ``config.json`` has it."""
+    return {
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "max_position_embeddings": pretraining.MAX_POSITIONS,
+    }
+
+
 def key(config: EmbeddedModel) -> dict[str, Any]:
     """Return what decides the weights; the name is a label, and SFT settings count only if there is SFT."""
     content = {"kind": "embedded", "recipe": pretraining.RECIPE_VERSION, **dataclasses.asdict(config)}

@@ -46,6 +46,12 @@ def key(config: PretrainedModel) -> dict[str, Any]:
     return {"kind": "directory", "fingerprint": fingerprint(directory)}
 
 
+def architecture(config: PretrainedModel) -> dict[str, Any] | None:
+    """``config.json`` of a local directory."""
+    directory = _local(config)
+    return None if directory is None else _read_json(directory / "config.json")
+
+
 def prepare(config: PretrainedModel, log: Callable[[str], None]) -> Path:
     """Return the validated local directory, or download the Hub's snapshot and return where it lies."""
     directory = _local(config)

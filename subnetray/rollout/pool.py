@@ -14,17 +14,6 @@ from subnetray.config import Rollout
 from subnetray.rollout.engine import CPU_ENVIRONMENT, ENVIRONMENT, Engine, architecture
 from subnetray.rollout.policy import EngineError
 
-# What an engine is built with; the rest of a rollout config is said with every call.
-_ENGINE_KEYS = (
-    "engines",
-    "cpus_per_engine",
-    "gpus_per_engine",
-    "dtype",
-    "kv_cache_mib",
-    "max_model_len",
-    "gpu_memory_utilization",
-)
-
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
@@ -50,7 +39,7 @@ def start(wanted: Iterable[tuple[Path, Rollout]]) -> Pool:
     """
     groups: dict[str, list[tuple[Path, Rollout]]] = {}
     for init, rollout in sorted(set(wanted), key=repr):
-        key = repr((architecture(init), [getattr(rollout, name) for name in _ENGINE_KEYS]))
+        key = repr((architecture(init), [getattr(rollout, name) for name in Rollout.ENGINE]))
         groups.setdefault(key, []).append((init, rollout))
     names: dict[tuple[Path, Rollout], tuple[str, ...]] = {}
     handles = []

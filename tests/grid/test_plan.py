@@ -137,7 +137,10 @@ def test_smoke_is_small_and_can_be_made_smaller(composer: Composer) -> None:
         ),
         (["rollout.max_new_tokens=3"], "rollout.max_new_tokens must hold the longest gold completion"),
         (["rollout.max_model_len=10"], "rollout.max_model_len must hold the longest prompt (6 tokens)"),
-        (["rollout.max_model_len=129"], "rollout.max_model_len must be at most the embedded model's 128"),
+        (
+            ["rollout.max_model_len=129"],
+            "rollout.max_model_len must be at most the model's context of 128 tokens, not 129",
+        ),
         (["algorithm.samples_per_prompt=0"], "algorithm.samples_per_prompt must be a finite number >= 1, not 0 (in"),
         (
             ["grid.factors.method.levels.sft_gold=['algorithm=grpo']"],
