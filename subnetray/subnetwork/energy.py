@@ -67,7 +67,9 @@ def concentration(read: Read, shares: Sequence[float] = (0.5, 0.9, 0.99)) -> Con
         if not sizes.size:
             continue
         changed += sizes.size
-        largest = max(largest, float(sizes.max())) if np.isfinite(sizes).all() else math.nan
+        if not np.isfinite(sizes).all():
+            raise ValueError("the update is not finite: it has no energy")
+        largest = max(largest, float(sizes.max()))
         if not 1e-70 < largest < 1e70:
             raise ValueError(f"the largest |Δ| is {largest:g}: its energy cannot be summed in fp64")
         squares = sizes * sizes

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from subnetray.subnetwork.distance import reachable
+from subnetray.subnetwork.energy import concentration
 from subnetray.subnetwork.visible import count_changed, require_same_layout
 from subnetray.subnetwork.weights import Weights
 
@@ -23,8 +25,6 @@ EXPORTS = (torch.bfloat16, torch.float16, torch.float32)
 SHARES = (0.5, 0.9, 0.99)
 
 _CHUNK = 1 << 20
-# |Δ| in fp32 by its sign, exponent and the first seven bits of its mantissa: neighbours within 1/128 of each other.
-_BINS, _BIN_SHIFT = 1 << 15, 16
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def views(
     """All views of the update from ``init`` to ``final``, finite weights in the format that training held them in.
 
     ``displacement`` and ``export`` are for ``reachable``. Raises ``MismatchError`` when layouts differ, ``ValueError``
-    for shares outside of (0, 1].
+    for shares outside of (0, 1] and for what :func:`concentration` refuses.
     """
     require_same_layout(init, final)
     n = sum(tensor.numel() for tensor in init.values())
@@ -79,71 +79,28 @@ def views(
             changed[dtype] += count_changed({name: old.to(dtype)}, {name: new.to(dtype)})
         if displacement is not None:
             within_reach += int(reachable(old, displacement, export).sum())
-    energy = Energy(init, final)
+    energy = concentration(partial(_magnitudes, init, final), shares)
     return Views(
         density={dtype: _ratio(count, n) for dtype, count in changed.items()},
-        energy={share: _ratio(size, n) for share, size in energy.sizes(shares).items()},
+        energy={share: _ratio(count, n) for share, count in energy.counts.items()},
         participation=energy.participation,
         reachable=None if displacement is None else _ratio(within_reach, n),
     )
 
 
-class Energy:
-    """How ΣΔ² is spread over the coordinates: what :func:`subnetray.subnetwork.distance.energy_masks` would hold.
-
-    It counts instead of sorting, in bins of |Δ|, and sorts the one bin that a share ends in.
-    """
-
-    def __init__(self, init: Weights, final: Weights) -> None:
-        """Raises ``ValueError`` for an update that is not finite."""
-        self._weights = init, final
-        self._counts, self._energies = np.zeros(_BINS, np.int64), np.zeros(_BINS)
-        fourth = 0.0
-        for magnitudes, bins in self._chunks():
-            squares = np.square(magnitudes)
-            self._counts += np.bincount(bins, minlength=_BINS)
-            self._energies += np.bincount(bins, squares, minlength=_BINS)
-            fourth += float(np.square(squares).sum())
-        self.total = float(self._energies.sum())
-        if not math.isfinite(self.total):
-            raise ValueError("the update is not finite: it has no energy")
-        n = sum(tensor.numel() for tensor in init.values())
-        self.participation = self.total**2 / fourth / n if fourth else math.nan
-
-    def sizes(self, shares: Sequence[float]) -> dict[float, int]:
-        """Coordinates in the smallest set that holds each of ``shares`` (in (0, 1]) of the energy."""
-        for share in shares:
-            if not 0 < share <= 1:
-                raise ValueError(f"shares of energy must be in (0, 1], not {share}")
-        if not self.total:
-            return dict.fromkeys(shares, 0)
-        # Largest first: the bin in which a share is reached, and what lies before it.
-        sums, counts = np.cumsum(self._energies[::-1]), np.cumsum(self._counts[::-1])
-        places = {share: min(int(np.searchsorted(sums, share * self.total)), _BINS - 1) for share in shares}
-        inside: dict[int, list[npt.NDArray[np.float64]]] = {place: [] for place in places.values()}
-        for magnitudes, bins in self._chunks():
-            for place, parts in inside.items():
-                parts.append(magnitudes[bins == _BINS - 1 - place])
-        result = {}
-        for share, place in places.items():
-            largest_first = -np.sort(-np.concatenate(inside[place]))
-            before, so_far = (int(counts[place - 1]), float(sums[place - 1])) if place else (0, 0.0)
-            more = int(np.searchsorted(so_far + np.cumsum(np.square(largest_first)), share * self.total)) + 1
-            result[share] = before + min(more, largest_first.size)
-        return result
-
-    def _chunks(self) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]:
-        """|Δ| where it is not 0, and the bin of each."""
-        init, final = self._weights
-        for name, tensor in init.items():
-            old, new = tensor.detach().cpu().reshape(-1), final[name].detach().cpu().reshape(-1)
-            for start in range(0, old.numel(), _CHUNK):
-                part = slice(start, start + _CHUNK)
-                delta = (new[part].double() - old[part].double()).abs_().numpy()
-                magnitudes = delta[delta != 0]
-                with np.errstate(over="ignore"):
-                    bins = magnitudes.astype(np.float32).view(np.int32) >> _BIN_SHIFT
-                yield magnitudes, bins.astype(np.int64)
+def _magnitudes(init: Weights, final: Weights) -> Iterator[npt.NDArray[np.float64]]:
+    """|Δ| in chunks; small tensors come together, as each chunk has costs of its own."""
+    waiting: list[npt.NDArray[np.float64]] = []
+    for name, tensor in init.items():
+        old, new = tensor.detach().cpu().reshape(-1), final[name].detach().cpu().reshape(-1)
+        for start in range(0, old.numel(), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            waiting.append((new[part].double() - old[part].double()).abs_().numpy())
+            if sum(chunk.size for chunk in waiting) >= _CHUNK:
+                yield np.concatenate(waiting)
+                waiting.clear()
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -75,9 +75,10 @@ def key(config: ReasoningGymTask) -> dict[str, Any]:
 
 def verifier(generator: str, values: dict[str, Any]) -> Callable[[Any, str, int], float]:
     """The reward, as ``tasks.judge`` makes it in its process."""
+    data = _dataset(generator, values)
+    # Importable only now: see `package`.
     from reasoning_gym.utils import extract_answer
 
-    data = _dataset(generator, values)
     entry = cache(data.__getitem__)
 
     def reward(prompt: Any, completion: str, index: int) -> float:
@@ -105,7 +106,7 @@ def _values(config: ReasoningGymTask) -> dict[str, Any]:
 
 
 def _dataset(generator: str, values: dict[str, Any]) -> Any:
-    package, known = _package()
+    gym, known = package()
     if generator not in known:
         raise ConfigError(
             f"task.generator must be one of {', '.join(sorted(known - EXECUTE_ANSWERS))}, not {generator!r}"
@@ -115,14 +116,15 @@ def _dataset(generator: str, values: dict[str, Any]) -> Any:
     if generator in _NEED_PYCOSAT and not hasattr(sys.modules["pycosat"], "solve"):
         raise ConfigError(f"task.generator={generator} needs pycosat: write pip install pycosat (with a C compiler)")
     try:
-        return package.create_dataset(generator, **values)
+        return gym.create_dataset(generator, **values)
     except Exception as error:
         # Whatever a generator thinks of its parameters: TypeError for unknown ones, AssertionError for impossible ones.
         raise ConfigError(f"task.parameters do not suit {generator} ({type(error).__name__}: {error})") from error
 
 
 @cache
-def _package() -> tuple[Any, frozenset[str]]:
+def package() -> tuple[Any, frozenset[str]]:
+    """The module ``reasoning_gym``, importable without pycosat, and the names of its generators."""
     if find_spec("pycosat") is None:
         # Imported with the package and used by one generator; it comes as source only.
         sys.modules["pycosat"] = ModuleType("pycosat")

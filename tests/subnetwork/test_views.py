@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from subnetray.subnetwork import MismatchError
 from subnetray.subnetwork.distance import energy_masks
-from subnetray.subnetwork.views import Energy, views
+from subnetray.subnetwork.views import views
 
 
 def test_an_update_worked_out_by_hand() -> None:
@@ -48,18 +48,18 @@ def test_sizes_are_those_of_the_masks_of_energy(deltas: list[int], shares: list[
     final = {"a": torch.tensor(deltas[::2], dtype=torch.float32), "b": torch.tensor(deltas[1::2], dtype=torch.float32)}
     init = {name: torch.zeros_like(tensor) for name, tensor in final.items()}
     masks = energy_masks(init, final, shares)
-    assert Energy(init, final).sizes(shares) == {share: mask.k for share, mask in masks.items()}
+    assert views(init, final, shares=shares).energy == {share: mask.density for share, mask in masks.items()}
 
 
-def test_chunks_and_bins_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     init = {"a": torch.randn(3000, generator=generator)}
     final = {"a": init["a"] + 1e-3 * torch.randn(3000, generator=generator)}
     shares = (0.1, 0.5, 0.9, 0.99)
-    expected = {share: mask.k for share, mask in energy_masks(init, final, shares).items()}
-    assert Energy(init, final).sizes(shares) == expected
+    expected = {share: mask.density for share, mask in energy_masks(init, final, shares).items()}
+    assert views(init, final, shares=shares).energy == expected
     monkeypatch.setattr("subnetray.subnetwork.views._CHUNK", 7)
-    assert Energy(init, final).sizes(shares) == expected
+    assert views(init, final, shares=shares).energy == expected
 
 
 def test_nothing_moved() -> None:

@@ -7,14 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-import reasoning_gym
-from reasoning_gym.factory import DATASETS
 
 from subnetray import tasks
 from subnetray.config import ConfigError, ReasoningGymTask
 from subnetray.tasks import gym
 from subnetray.tasks.split import is_held_out, text_of
 
+reasoning_gym, _ = gym.package()
 CONFIG = ReasoningGymTask(generator="chain_sum", parameters={"max_terms": 2, "max_digits": 2}, size=200)
 
 
@@ -75,7 +74,7 @@ def test_every_verifier_that_could_execute_an_answer_is_refused() -> None:
     own = {"codeio", "number_sorting"}
     found = {
         name
-        for name, (dataset, _) in DATASETS.items()
+        for name, (dataset, _) in reasoning_gym.factory.DATASETS.items()
         if re.search(r"\b(eval|exec|parse_expr|sympify)\(", inspect.getsource(dataset))
     }
     assert found - own <= gym.EXECUTE_ANSWERS
