@@ -11,8 +11,8 @@ from subnetray.rollout.transfer import SyncError
 from subnetray.subnetwork.weights import Weights
 
 # How far engine and trainer may be apart, as a share of 1 + the text's mean negative log-likelihood (nats a token): the
-# unlikely is rounded more. In bf16 they differ by at most 0.008 of that with the embedded model (200 synchronisations at
-# learning rates from 1e-6 to 1e-2) and 0.02 with SmolLM2-135M (6 at 1e-5, 18 texts each); a stale output head, once
+# unlikely is rounded more. In bf16 they differ by at most 0.008 of that with the embedded model (200 synchronisations
+# at learning rates from 1e-6 to 1e-2) and 0.02 with SmolLM2-135M (6 at 1e-5, 18 texts each); a stale output head, once
 # training at 1e-4 has moved it for 35 steps, by 0.024 and soon more. Weights whose effect is below this may be stale.
 TOLERANCE = 0.04
 
