@@ -210,7 +210,7 @@ class Algorithm:
     """What all algorithms share: the optimizer, the schedule and the batch."""
 
     name: str = "grpo"
-    lr: float = 1e-5
+    lr: float = 1e-4  # for the embedded model (docs/algorithms.md); those of billions are trained at 1e-6 or so
     schedule: str = "constant"
     warmup_steps: int = 0
     weight_decay: float = 0.0
@@ -329,7 +329,7 @@ class PRIME(OnPolicy):
     leave_one_out: str = "code"  # the baseline of process rewards: as published in the authors' code, or in the paper
     prm_update: str = "after"  # the reward model learns before it rewards a batch, after, or never (none)
     prm_beta: float = 0.05
-    prm_lr: float = 1e-6
+    prm_lr: float = 1e-5
     prm_max_grad_norm: float | None = 10.0
 
     def __post_init__(self) -> None:
@@ -413,7 +413,8 @@ class Pairs(Preference):
 class DPO(Pairs):
     """Direct preference optimisation (arXiv 2305.18290) through TRL's ``DPOTrainer``."""
 
-    name: str = "dpo"  # beta: weight of log-ratios to the init
+    name: str = "dpo"
+    beta: float = 1.0  # weight of log-ratios to the init; at 0.1 the embedded model unlearns (docs/algorithms.md)
     loss: str = "sigmoid"  # sigmoid_norm: log-ratios over lengths, Tulu 3's dpo_norm (arXiv 2411.15124)
 
     def __post_init__(self) -> None:
@@ -433,8 +434,8 @@ class SimPO(Pairs):
     """Simple preference optimisation (arXiv 2405.14734) through TRL's ``CPOTrainer``."""
 
     name: str = "simpo"
-    beta: float = 2.0  # weight of mean log-probabilities
-    gamma: float = 1.0  # the margin, after the weight
+    beta: float = 10.0  # weight of mean log-probabilities; at 2 the embedded model gains nothing
+    gamma: float = 2.0  # the margin, after the weight
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -445,7 +446,8 @@ class SimPO(Pairs):
 class KTO(Preference):
     """Kahneman-Tversky optimisation (arXiv 2402.01306) through TRL's ``KTOTrainer``; a sequence is one completion."""
 
-    name: str = "kto"  # beta: weight of log-ratios to the init
+    name: str = "kto"
+    beta: float = 4.0  # weight of log-ratios to the init; at 1 the embedded model gains little
     desirable_weight: float = 1.0
     undesirable_weight: float = 1.0
 

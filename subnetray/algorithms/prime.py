@@ -45,6 +45,7 @@ class PRIMETrainer(TokenAdvantageTrainer):
         """Draw ``oversample`` times ``count`` rollouts and keep groups; returns rows such as TRL's data set has."""
         setting, algorithm, size = self._setting, self._algorithm, self._algorithm.group_size
         self.sync_weights()
+        self._last_loaded_step = self.state.global_step  # which TRL need not do again
         drawn = [next(self._problems) for _ in range(count // size * algorithm.oversample * setting.workers)]
         problems = [problem for problem in drawn[setting.rank :: setting.workers] for _ in range(size)]
         prompts = [setting.encode(problem.prompt) for problem in problems]

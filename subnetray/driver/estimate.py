@@ -14,6 +14,10 @@ _FIXED_S = 2.5
 _SEQUENCE_S = {
     "grpo": 1.1e-3,
     "rloo": 1.1e-3,
+    "ppo": 1.6e-3,
+    "prime": 2.6e-3,
+    "raft": 1.1e-3,
+    "raft_plus_plus": 1.1e-3,
     "sft": 0.5e-3,
     "dpo": 1.3e-3,
     "orpo": 1.1e-3,

@@ -24,6 +24,7 @@ _NAMES = {
     "frac_reward_zero_std": "zero_advantage_share",
     "kl": "kl",  # to the init: a token's mean; KTO's reference point, which is a completion's
     "entropy": "entropy",
+    "num_tokens": "tokens",  # of prompts and completions so far, over all workers
     "clip_ratio/region_mean": "clip_share",
     "completions/mean_length": "completion_length",
     "completions/clipped_ratio": "truncated_share",

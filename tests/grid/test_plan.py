@@ -80,7 +80,7 @@ def test_levels_reach_the_configs(composer: Composer, origins: Plan) -> None:
     assert config["train_steps", "180"].algorithm.steps == 180
     assert config["data", "multiplication"].task.operators == ("*",)
     assert config["dtype", "bf16"].precision == "bf16"
-    assert config["method", "sft_rejection"].algorithm == SFT(data="rejection")
+    assert config["method", "sft_rejection"].algorithm == SFT(lr=1e-5, data="rejection")
 
 
 def test_the_sweep_s_run_is_the_baseline(composer: Composer, origins: Plan) -> None:
@@ -158,10 +158,13 @@ def test_a_mistake_is_found_before_any_run(composer: Composer, overrides: list[s
 
 def test_a_grid_must_be_named(composer: Composer) -> None:
     with pytest.raises(
-        ConfigError, match=r"^no grid is named: write \+grid=NAME with one of checkpoints, origins, smoke$"
+        ConfigError,
+        match=r"^no grid is named: write \+grid=NAME with one of algorithms, checkpoints, origins, single, smoke$",
     ):
         plan(composer, [])
-    with pytest.raises(ConfigError, match=r"^grid=nope is unknown: choose one of checkpoints, origins, smoke$"):
+    with pytest.raises(
+        ConfigError, match=r"^grid=nope is unknown: choose one of algorithms, checkpoints, origins, single, smoke$"
+    ):
         plan(composer, ["+grid=nope"])
 
 
@@ -176,7 +179,7 @@ def test_the_grids_of_a_user_s_own_directory(tmp_path: Path) -> None:
     (tmp_path / "grid").mkdir()
     (tmp_path / "grid" / "mine.yaml").write_text("# @package grid\ndefaults: [smoke, _self_]\nname: mine\nseeds: [4]\n")
     composer = Composer(tmp_path)
-    assert composer.choices("grid") == ["checkpoints", "mine", "origins", "smoke"]
+    assert composer.choices("grid") == ["algorithms", "checkpoints", "mine", "origins", "single", "smoke"]
     sweep, planned = plan(composer, ["+grid=mine"])
     assert sweep.grid is not None
     assert sweep.grid.name == "mine"
