@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from subnetray.algorithms.setting import DataLog, Example, RunError, Setting
 from subnetray.config import Rollout
 from subnetray.models.tokenizer import VOCABULARY, make_tokenizer
+from subnetray.tasks import Problem
 
 
 @given(parts=st.lists(st.integers(0, 40), max_size=20), limit=st.integers(2, 16))
@@ -62,6 +63,15 @@ def test_messages_go_through_the_template_and_text_does_not() -> None:
     messages = ({"role": "system", "content": "12"}, {"role": "user", "content": "3"})
     assert encode(TEMPLATE, messages) == "12=3=*"
     assert encode(TEMPLATE, "1+2=") == encode(None, "1+2=") == "1+2="
+
+
+def test_engines_are_compared_on_what_the_policy_sees() -> None:
+    held_out = Problem(({"role": "user", "content": "3"},), gold="4")
+    parts = setting(TEMPLATE).__dict__ | {"task": SimpleNamespace(held_out=lambda _: [held_out])}
+    asked = SimpleNamespace(**parts, encode=lambda prompt: Setting.encode(setting(TEMPLATE), prompt))
+    asked.encode_completion = lambda text: Setting.encode_completion(cast(Setting, asked), text)
+    ids = Setting.probe_ids.func(cast(Setting, asked))  # type: ignore[attr-defined]
+    assert "".join(VOCABULARY[token] for token in ids) == "3=*4<eos>"
 
 
 @pytest.mark.parametrize(
