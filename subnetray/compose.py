@@ -31,7 +31,7 @@ from subnetray.config import ConfigError, PairsConfig, RunConfig, SweepConfig
 
 GROUPS = ("algorithm", "cluster", "grid", "model", "rollout", "task", "tracking")
 
-_SECTIONS = ("model", "task", "algorithm", "rollout", "evaluation", "measurement")
+_SECTIONS = ("model", "task", "algorithm", "rollout", "evaluation", "measurement", "subnetwork")
 RUN_KEYS = (*_SECTIONS, "precision", "seed")
 # The files in conf/ that a command line starts from, and their keys: a sweep of runs, or a comparison of pairs.
 _SWEEP, _PAIRS = "config", "checkpoints"
@@ -61,6 +61,7 @@ def _register() -> None:
         "tracking": MISSING,
         "evaluation": _structured(schema.Evaluation),
         "measurement": _structured(schema.Measurement),
+        "subnetwork": _structured(schema.Subnetwork),
     }
     store.store(name="schema", node=root)
     for group, name, node in (

@@ -544,6 +544,19 @@ class Measurement:
             _at_least("measurement.tolerances", tolerance, 0)
 
 
+@dataclass(frozen=True)
+class Subnetwork:
+    """What training is restricted to: updates happen where the mask is 1, and all other weights keep their bits."""
+
+    mask: str | None = None  # a mask.safetensors, as runs and diff write them; null: every weight trains
+    # The gradient norm that clipping goes by: of all weights, before they are masked, or of the mask's alone, after.
+    clip: str = "before"
+
+    def __post_init__(self) -> None:
+        _require(self.mask != "", "subnetwork.mask", "a mask file", self.mask)
+        _one_of("subnetwork.clip", self.clip, ("before", "after"))
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # cluster, tracking
 
@@ -606,6 +619,7 @@ class RunConfig:
     measurement: Measurement
     precision: str = "fp32_master"
     seed: int = 0
+    subnetwork: Subnetwork = Subnetwork()
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, self.PRECISIONS)
@@ -627,6 +641,7 @@ class RunConfig:
             measurement=Measurement(**values["measurement"]),
             precision=values["precision"],
             seed=values["seed"],
+            subnetwork=Subnetwork(**values["subnetwork"]),
         )
 
 

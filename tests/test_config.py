@@ -32,6 +32,7 @@ from subnetray.config import (
     RunConfig,
     SimPO,
     SmolLM2Model,
+    Subnetwork,
     SweepConfig,
     Tracking,
 )
@@ -80,6 +81,8 @@ BAD: list[tuple[type, dict[str, Any], str]] = [
     (SFT, {"samples_per_prompt": 0}, "algorithm.samples_per_prompt"),
     (DPO, {"name": "grpo"}, "algorithm.name"),
     (DPO, {"data": "gold"}, "algorithm.data"),
+    (Subnetwork, {"mask": ""}, "subnetwork.mask"),
+    (Subnetwork, {"clip": "never"}, "subnetwork.clip"),
     (DPO, {"samples_per_prompt": 1}, "algorithm.samples_per_prompt"),
     (DPO, {"beta": 0.0}, "algorithm.beta"),
     (ORPO, {"name": "dpo"}, "algorithm.name"),
@@ -204,6 +207,7 @@ def make_run(**values: Any) -> RunConfig:
     tolerances=st.lists(st.floats(0, 1), min_size=1).map(tuple),
     precision=st.sampled_from(RunConfig.PRECISIONS),
     seed=st.integers(0, 2**31 - 1),
+    subnetwork=st.sampled_from([Subnetwork(), Subnetwork(mask="a/mask.safetensors", clip="after")]),
 )
 def test_a_run_survives_json(
     model: Any,
@@ -212,6 +216,7 @@ def test_a_run_survives_json(
     tolerances: tuple[float, ...],
     precision: str,
     seed: int,
+    subnetwork: Subnetwork,
 ) -> None:
     config = make_run(
         model=model,
@@ -220,6 +225,7 @@ def test_a_run_survives_json(
         measurement=Measurement(tolerances=tolerances),
         precision=precision,
         seed=seed,
+        subnetwork=subnetwork,
     )
     assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 

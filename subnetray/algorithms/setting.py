@@ -143,7 +143,7 @@ def trainer_arguments(setting: Setting) -> dict[str, Any]:
     dtype for everything, which the weights have when they are loaded.
     """
     config = setting.config
-    algorithm = config.algorithm
+    algorithm, restricted = config.algorithm, config.subnetwork.mask is not None
     share = algorithm.batch_size // setting.workers
     size = algorithm.micro_batch_size or share
     return {
@@ -154,8 +154,8 @@ def trainer_arguments(setting: Setting) -> dict[str, Any]:
         "warmup_steps": algorithm.warmup_steps,
         "weight_decay": algorithm.weight_decay,
         "optim": {"adamw": "adamw_torch_fused", "sgd": "sgd"}[algorithm.optimizer],
-        # 0, transformers' own way to say "no clipping", measures no norm either.
-        "max_grad_norm": math.inf if algorithm.max_grad_norm is None else algorithm.max_grad_norm,
+        # 0, transformers' own way to say "no clipping", measures no norm either. A restriction clips by itself.
+        "max_grad_norm": math.inf if algorithm.max_grad_norm is None or restricted else algorithm.max_grad_norm,
         "max_steps": algorithm.steps,
         "per_device_train_batch_size": size,
         "gradient_accumulation_steps": share // size,

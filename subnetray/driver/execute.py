@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -17,6 +18,7 @@ from subnetray.driver.progress import Progress
 from subnetray.grid.checks import check_engine
 from subnetray.grid.plan import Plan, Run
 from subnetray.job.spec import RunSpec
+from subnetray.mask_file import inspect
 
 Say = Callable[[str], None]
 
@@ -55,6 +57,7 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
     inits = _prepare(plan, cache, say)
     for model, rollout_config in {(run.config.model, run.config.rollout) for run in todo}:
         check_engine(json.loads((inits[model] / "config.json").read_bytes()), rollout_config)
+    _check_masks(plan, inits)
     cluster.start(sweep.cluster)
     # Ray is imported only now: it reads its settings from the environment when it is.
     import ray
@@ -92,10 +95,22 @@ def _prepare(plan: Plan, cache: Path, say: Say) -> dict[Any, Path]:
     return inits
 
 
+def _check_masks(plan: Plan, inits: dict[Any, Path]) -> None:
+    """Raise ConfigError for a run whose mask is not one of its model's."""
+    pairs = {(run.config.subnetwork.mask, inits[run.config.model]) for run in plan.runs}
+    for mask, init in sorted((mask, init) for mask, init in pairs if mask is not None):
+        inspect(Path(mask)).require(models.parameter_shapes(init), init)
+
+
 def _spec(sweep: SweepConfig, ledger: Ledger, run: Run, inits: dict[Any, Path], engines: Sequence[str]) -> RunSpec:
+    config, mask = run.config, run.config.subnetwork.mask
+    if mask is not None:  # a trial has another working directory
+        config = dataclasses.replace(
+            config, subnetwork=dataclasses.replace(config.subnetwork, mask=str(Path(mask).absolute()))
+        )
     return RunSpec(
         run_id=run.run_id,
-        config=run.config,
+        config=config,
         init=inits[run.config.model],
         directory=ledger.run_directory(run),
         engines=tuple(engines),

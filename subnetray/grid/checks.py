@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from subnetray import models, tasks
@@ -17,6 +18,7 @@ from subnetray.config import (
     Rollout,
     RunConfig,
 )
+from subnetray.mask_file import inspect
 from subnetray.models.tokenizer import VOCABULARY
 from subnetray.tasks import dataset
 
@@ -39,6 +41,8 @@ def check_run(config: RunConfig, workers: int) -> None:
     models.check(config.model)
     tasks.check(config.task)
     _check_offers(config)
+    if config.subnetwork.mask is not None:
+        inspect(Path(config.subnetwork.mask))
     architecture = models.architecture(config.model)
     if architecture is not None:
         check_engine(architecture, config.rollout)

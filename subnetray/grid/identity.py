@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 from subnetray import models, tasks
 from subnetray.config import RunConfig
+from subnetray.mask_file import inspect
 
 # Raise it whenever the same config would give other bytes than before: finished runs are then no longer reused.
 RUN_VERSION = 2
@@ -28,7 +30,11 @@ def run_id(config: RunConfig, data_parallel: int) -> str:
 
 
 def _content(config: RunConfig, data_parallel: int) -> dict[str, Any]:
+    mask = config.subnetwork.mask
+    # Only where there is a mask, which counts by its content: the ids of other runs are what they were without masks.
+    restricted = {"subnetwork": {"mask": inspect(Path(mask)).digest, "clip": config.subnetwork.clip}} if mask else {}
     return {
+        **restricted,
         "version": RUN_VERSION,
         "model": models.model_key(config.model),
         "task": tasks.task_key(config.task),

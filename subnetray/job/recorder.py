@@ -19,6 +19,7 @@ _NAMES = {
     "loss": "loss",
     "learning_rate": "lr",
     "grad_norm": "grad_norm",
+    "grad_norm_masked": "grad_norm_masked",  # of a restricted run, where grad_norm is of all weights
     "reward": "reward",
     "reward_std": "reward_std",
     "frac_reward_zero_std": "zero_advantage_share",

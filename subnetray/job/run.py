@@ -21,6 +21,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from subnetray import algorithms, rollout, tasks
+from subnetray.algorithms.restricted import restrict
 from subnetray.algorithms.setting import DataLog, RunError, Setting
 from subnetray.files import write_atomic
 from subnetray.job.evaluation import Score, evaluate
@@ -102,6 +103,7 @@ def run(values: dict[str, Any]) -> None:
         with clock("evaluate"):
             before = evaluate(setting)
         with clock("prepare"):
+            restricted = restrict(setting, init)
             trainer = algorithms.build(setting)
             # The model's own progress and metrics tables; the recorder writes both.
             trainer.remove_callback(transformers.PrinterCallback)
@@ -155,6 +157,7 @@ def run(values: dict[str, Any]) -> None:
         "seconds": {phase: round(value, 4) for phase, value in seconds.items()},
         "dynamics": dynamics,
         "views": seen.to_dict(),
+        **({} if restricted is None else {"subnetwork": restricted.summary()}),
         **summary(comparison),
     }
     write_atomic(spec.result, json.dumps(result, indent=1))

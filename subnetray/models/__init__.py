@@ -53,4 +53,23 @@ def prepare(config: Model, cache_dir: Path, log: Callable[[str], None]) -> Path:
     return pretrained.prepare(config, log)
 
 
-__all__ = ["architecture", "check", "default_cache", "locate_weights", "model_key", "prepare", "weights_fingerprint"]
+def parameter_shapes(init: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the parameters of the model in a directory, by name, tied ones once; no weights are read."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(init, local_files_only=True))
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+__all__ = [
+    "architecture",
+    "check",
+    "default_cache",
+    "locate_weights",
+    "model_key",
+    "parameter_shapes",
+    "prepare",
+    "weights_fingerprint",
+]

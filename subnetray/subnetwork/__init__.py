@@ -5,6 +5,7 @@ Tensors in, dataclasses out; nothing here imports Ray, TRL, vLLM, W&B or transfo
 
 from __future__ import annotations
 
+from subnetray.subnetwork import arms
 from subnetray.subnetwork.delta import Delta, DeltaError, compose
 from subnetray.subnetwork.displacement import displacement, displacement_agreement
 from subnetray.subnetwork.distance import energy_masks, exceeds_relative, exceeds_ulps, reachable
@@ -29,6 +30,7 @@ from subnetray.subnetwork.mask import Mask
 from subnetray.subnetwork.nulls import Null, PairCounts, pair_counts
 from subnetray.subnetwork.overlap import Agreement, Overlap, OverlapCounts, agreement, statistics
 from subnetray.subnetwork.rank import Rank, RankBounds, rank, rank_bounds, shuffled
+from subnetray.subnetwork.restriction import Restriction
 from subnetray.subnetwork.sketch import Estimate, Sample, estimate, sample
 from subnetray.subnetwork.spectrum import Spectrum, decompose, principal_angles, singular_values
 from subnetray.subnetwork.storage import CorruptFileError
@@ -58,12 +60,14 @@ __all__ = [
     "Profile",
     "Rank",
     "RankBounds",
+    "Restriction",
     "Sample",
     "SpectralDrift",
     "Spectrum",
     "Strata",
     "Weights",
     "agreement",
+    "arms",
     "compare",
     "compose",
     "concentration",

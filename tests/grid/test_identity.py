@@ -8,9 +8,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from subnetray.config import (
     ALGORITHMS,
@@ -32,8 +34,10 @@ from subnetray.config import (
     Rollout,
     RunConfig,
     SimPO,
+    Subnetwork,
 )
 from subnetray.grid.identity import run_id
+from subnetray.subnetwork import Mask
 
 LABELS = {("model", "name"), ("task", "name")}
 RESOURCES = {
@@ -137,6 +141,17 @@ def test_a_directory_counts_by_its_content_not_its_place(tmp_path: Any) -> None:
         (tmp_path / name / "config.json").write_bytes(content)
         ids.append(run_id(make(model=PretrainedModel(name=name, path=str(tmp_path / name))), 1))
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_mask_counts_by_its_content_and_only_where_there_is_one(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("one", "two", "three")]
+    for path, bits in zip(paths, ([True, False], [True, False], [False, True]), strict=True):
+        Mask.from_bools({"w": torch.tensor(bits)}).save(path, {"run_id": path.name})
+    one, two, three = (run_id(make(subnetwork=Subnetwork(mask=str(path))), 1) for path in paths)
+    after = run_id(make(subnetwork=Subnetwork(mask=str(paths[0]), clip="after")), 1)
+    assert one == two
+    assert len({run_id(make(), 1), one, three, after}) == 4
+    assert run_id(make(subnetwork=Subnetwork(clip="after")), 1) == run_id(make(), 1)
 
 
 def test_identity_survives_serialisation() -> None:

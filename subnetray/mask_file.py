@@ -1,0 +1,95 @@
+"""A mask's file as a plan sees it: whether it is one, of which tensors, and its identity; without torch.
+
+:meth:`subnetray.subnetwork.Mask.load` reads the mask itself, and ``subnetwork.storage`` writes the format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from subnetray.config import ConfigError
+
+_KEY = "subnetwork.mask"
+
+
+@dataclass(frozen=True, eq=False)
+class MaskFile:
+    """A whole mask file that is not empty: the ``shapes`` of its tensors, and a ``digest`` of shapes and bits.
+
+    The digest leaves out what else the file says, such as the run that wrote it.
+    """
+
+    path: Path
+    shapes: dict[str, tuple[int, ...]]
+    digest: str
+
+    def require(self, shapes: dict[str, tuple[int, ...]], of: Path) -> None:
+        """Raise ConfigError unless the mask has the tensors of the model ``of``."""
+        for name in (*self.shapes, *shapes):
+            one, other = self.shapes.get(name), shapes.get(name)
+            if one != other:
+                has = [f"of shape {list(shape)}" if shape is not None else "absent" for shape in (one, other)]
+                raise ConfigError(
+                    f"{_KEY}: {self.path} is a mask of another model than {of}: tensor {name!r} is {has[0]} in the"
+                    f" mask and {has[1]} in the model"
+                )
+
+
+def inspect(path: Path) -> MaskFile:
+    """Read all of a mask file; raises ConfigError if it is missing, damaged, no mask, or empty."""
+    try:
+        stat = path.stat()
+        return _inspect(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise ConfigError(
+            f"{_KEY}: {path} cannot be read ({error.strerror or error}): name a mask.safetensors of a run or of diff"
+        ) from error
+
+
+@cache  # every run of a grid asks for its own
+def _inspect(path: Path, _: int, size: int) -> MaskFile:
+    import numpy as np
+    import pyarrow as pa
+    import xxhash
+
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header: dict[str, Any] = json.loads(file.read(min(length, size)))
+            own = json.loads(header["__metadata__"]["subnetray"])
+            if own["kind"] != "mask":
+                raise ConfigError(f"{_KEY}: {path} holds a {own['kind']}, not a mask: name a mask.safetensors")
+            shapes = {str(name): tuple(int(side) for side in shape) for name, shape in own["shapes"].items()}
+            compressed: dict[str, int] = own.get("compressed", {})
+            content: dict[str, Any] = {}
+            filled = False
+            for name, shape in shapes.items():
+                begin, end = header[name]["data_offsets"]
+                file.seek(8 + length + begin)
+                stored = file.read(end - begin)
+                if xxhash.xxh3_64_hexdigest(stored) != own["checksums"][name]:
+                    raise ValueError
+                raw = (
+                    pa.decompress(stored, compressed[name], codec="zstd", asbytes=True)
+                    if name in compressed
+                    else stored
+                )
+                if len(raw) != -(-math.prod(shape) // 8):
+                    raise ValueError
+                filled = filled or bool(np.frombuffer(raw, np.uint8).any())
+                content[name] = [list(shape), xxhash.xxh3_128_hexdigest(raw)]
+    except ConfigError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
+        raise ConfigError(
+            f"{_KEY}: {path} is damaged, or no mask that subnetray wrote: write or copy it again"
+        ) from None
+    if not filled:
+        raise ConfigError(f"{_KEY}: {path} is an empty mask: nothing would be trained")
+    return MaskFile(path, shapes, hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32])
