@@ -224,6 +224,27 @@ def test_a_warm_process_gives_the_bytes_of_a_fresh_one(tiny: Path, engines: tupl
     assert seeded["final_hash"] != warm["final_hash"]
 
 
+def test_two_runs_at_once_on_one_engine_give_the_bytes_of_each_alone(
+    tiny: Path, engines: tuple[str, ...], tmp_path: Path
+) -> None:
+    configs = [_config(GRPO(steps=4, batch_size=32), seed=seed) for seed in (0, 1)]
+    alone = [_run(tiny, engines, tmp_path / f"alone-{config.seed}", config)[1] for config in configs]
+
+    @ray.remote(num_cpus=1)
+    def start(spec: dict[str, Any]) -> None:
+        launch(RunSpec.from_dict(spec), max_failures=0)
+
+    specs = [
+        RunSpec(f"shared-{config.seed}", config, tiny, tmp_path / f"shared-{config.seed}", engines, 0, 1, 0)
+        for config in configs
+    ]
+    ray.get([start.remote(spec.to_dict()) for spec in specs])
+    shared = [json.loads(spec.result.read_text()) for spec in specs]
+    assert [result["final_hash"] for result in shared] == [result["final_hash"] for result in alone]
+    assert shared[0]["final_hash"] != shared[1]["final_hash"]
+    assert all(result["sync"]["publishes"] == 6 for result in shared)  # the init, four steps, the final
+
+
 def test_a_run_in_a_worker_group_gives_the_bytes_of_local_mode(
     tiny: Path, engines: tuple[str, ...], tmp_path: Path
 ) -> None:
