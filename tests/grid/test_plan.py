@@ -283,3 +283,8 @@ def test_a_task_that_the_embedded_model_cannot_read(tmp_path: Path) -> None:
     for task in (ReasoningGymTask(), PROMPTS):
         with pytest.raises(ConfigError, match=r"^the embedded model reads only .* needs another model"):
             check_run(make(task=task), 1)
+
+
+def test_a_mask_that_cannot_be_used_is_found_before_any_run(composer: Composer, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^subnetwork\.mask: .*none cannot be read"):
+        plan(composer, ["+grid=smoke", f"subnetwork.mask={tmp_path / 'none'}"])

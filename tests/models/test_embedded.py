@@ -155,3 +155,10 @@ def test_a_head_size_without_a_kernel_is_refused(hidden: int, heads: int) -> Non
     with pytest.raises(ConfigError, match=r"^model\.hidden_size / model\.heads must be one of 32, 64, .*, not \d+$"):
         models.check(config)
     models.check(EmbeddedModel(hidden_size=64, heads=2, kv_heads=1))
+
+
+def test_its_parameters_are_known_without_its_weights(made: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(made, local_files_only=True)
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    assert models.parameter_shapes(made) == shapes
+    assert "lm_head.weight" not in shapes

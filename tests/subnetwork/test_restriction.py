@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from subnetray.subnetwork import Mask, MismatchError, arms, named_weights
@@ -49,15 +51,15 @@ class Net(nn.Module):
 
 
 def train(
-    net: Net,
+    net: nn.Module,
     optimizer: torch.optim.Optimizer,
     max_norm: float | None = None,
     autocast: bool = False,
-    steps: int = 6,
+    seed: int = 1,
     passes: int = 2,
 ) -> None:
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(steps):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(6):
         for _ in range(passes):
             ids = torch.randint(11, (8,), generator=generator)
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
@@ -202,3 +204,33 @@ def test_an_optimizer_of_other_parameters_is_refused() -> None:
     restriction = Restriction(dict(net.named_parameters()), ones(), named_weights(net))
     with pytest.raises(MismatchError, match="sharded"):
         restriction.attach(torch.optim.SGD([nn.Parameter(torch.ones(3))], lr=1.0))
+
+
+def worker(rank: int, directory: Path) -> None:
+    """One of two data-parallel workers, each with data of its own: the full run, then those of three masks."""
+    torch.distributed.init_process_group("gloo", f"file://{directory / 'meet'}", rank=rank, world_size=2)
+    part = arms.random(ones().shapes, 80, seed=2)
+    for name, mask in {"full": None, "ones": ones(), "zeros": ~ones(), "part": part}.items():
+        net = Net(torch.float32)
+        optimizer = OPTIMIZERS["adamw"](list(net.parameters()))
+        if mask is not None:
+            init = copy.deepcopy(named_weights(net))
+            Restriction(dict(net.named_parameters()), mask, init, max_norm=0.5).attach(optimizer)
+        parallel = nn.parallel.DistributedDataParallel(net, find_unused_parameters=True)
+        train(parallel, optimizer, 0.5 if mask is None else None, seed=rank, passes=1)
+        save_file(named_weights(net), directory / f"{name}-{rank}")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_data_parallel_workers_are_restricted_alike(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(worker, (tmp_path,), nprocs=2)
+    finals = {path.name: load_file(path) for path in tmp_path.glob("*-*")}
+    init = named_weights(Net(torch.float32))
+    for name, tensor in init.items():
+        found = {key: raw(final[name]) for key, final in finals.items()}
+        assert all(found[f"{key}-0"] == found[f"{key}-1"] for key in ("full", "ones", "zeros", "part"))
+        assert found["ones-0"] == found["full-0"]
+        assert found["zeros-0"] == raw(tensor)
+    mask = arms.random(ones().shapes, 80, seed=2)
+    assert (Mask.between(init, finals["part-0"]) & ~mask).k == 0
+    assert Mask.between(init, finals["part-0"]).k > 40
