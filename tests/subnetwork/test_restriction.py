@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 from subnetray.subnetwork import Mask, MismatchError, arms, named_weights
 from subnetray.subnetwork.restriction import Restriction
@@ -223,7 +224,7 @@ def worker(rank: int, directory: Path) -> None:
 
 
 def test_two_data_parallel_workers_are_restricted_alike(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(worker, (tmp_path,), nprocs=2)
+    spawn(worker, (tmp_path,), nprocs=2)
     finals = {path.name: load_file(path) for path in tmp_path.glob("*-*")}
     init = named_weights(Net(torch.float32))
     for name, tensor in init.items():
