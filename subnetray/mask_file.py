@@ -16,6 +16,7 @@ from typing import Any
 from subnetray.config import ConfigError
 
 _KEY = "subnetwork.mask"
+_VERSION = 2  # as in subnetwork.storage
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,8 @@ def _inspect(path: Path, _: int, size: int) -> MaskFile:
             own = json.loads(header["__metadata__"]["subnetray"])
             if own["kind"] != "mask":
                 raise ConfigError(f"{_KEY}: {path} holds a {own['kind']}, not a mask: name a mask.safetensors")
+            if own["version"] != _VERSION:
+                raise ConfigError(f"{_KEY}: {path} is of version {own['version']}, not {_VERSION}: write it again")
             shapes = {str(name): tuple(int(side) for side in shape) for name, shape in own["shapes"].items()}
             compressed: dict[str, int] = own.get("compressed", {})
             content: dict[str, Any] = {}

@@ -12,7 +12,7 @@ import torch
 
 from subnetray.config import ConfigError
 from subnetray.mask_file import inspect
-from subnetray.subnetwork import Delta, Mask
+from subnetray.subnetwork import Delta, Mask, storage
 
 ONES = {"a.weight": torch.ones(300, 70, dtype=torch.bool), "b.bias": torch.arange(5) == 2}
 
@@ -50,6 +50,12 @@ def to_directory(path: Path) -> None:
     path.mkdir()
 
 
+def of_version_1(path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "_VERSION", 1)
+        Mask.from_bools(ONES).save(path, {})
+
+
 def a_delta(path: Path) -> None:
     Delta.between({"w": torch.zeros(3)}, {"w": torch.ones(3)}).save(path, {})
 
@@ -62,6 +68,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-3]), "damaged"),
     "a flipped bit": (flip, "damaged"),
     "a delta": (a_delta, "holds a delta"),
+    "of an earlier version": (of_version_1, "is of version 1"),
     "zeros": (lambda path: Mask.from_bools({"w": torch.zeros(3, dtype=torch.bool)}).save(path, {}), "empty mask"),
     "no tensors": (lambda path: Mask.from_bools({}).save(path, {}), "empty mask"),
 }
