@@ -18,7 +18,7 @@ from torch import Tensor
 
 from subnetray.subnetwork import storage
 from subnetray.subnetwork.bits import flat_integers, from_integers
-from subnetray.subnetwork.hashing import BLOCK, weights_hash
+from subnetray.subnetwork.hashing import BLOCK, block_hash, combined_hash, joined_hash, weights_hash
 from subnetray.subnetwork.kernels import kept, put
 from subnetray.subnetwork.mask import Bits, Mask, pack, require_same_shapes, unpack
 from subnetray.subnetwork.storage import CorruptFileError
@@ -61,11 +61,13 @@ class Delta:
 
     def apply(self, init: Weights) -> dict[str, Tensor]:
         """The final, in new tensors on the host; raises :class:`DeltaError` unless ``init`` is the delta's init."""
-        self._require_init(init)
-        final = {}
+        self._require_layout(init)
+        final, hashes = {}, {}
         for name, tensor in init.items():
-            array = _restored(flat_integers(tensor), self.mask.bits[name], flat_integers(self.values[name]))
+            array, blocks = _restored(flat_integers(tensor), self.mask.bits[name], flat_integers(self.values[name]))
             final[name] = from_integers(array, tensor.dtype).reshape(tensor.shape)
+            hashes[name] = joined_hash(blocks, tensor.dtype, tuple(tensor.shape))
+        self._require_hash(combined_hash(hashes))
         return final
 
     def verify(self, init: Weights) -> None:
@@ -75,7 +77,8 @@ class Delta:
 
     def invert(self, init: Weights) -> Delta:
         """The delta from the final back to ``init``."""
-        self._require_init(init)
+        self._require_layout(init)
+        self._require_hash(weights_hash(init))
         values = {
             name: from_integers(
                 kept(flat_integers(tensor), self.mask.flat(name), self.values[name].numel()), tensor.dtype
@@ -109,12 +112,15 @@ class Delta:
             raise CorruptFileError(f"{path} does not hold one value for every coordinate of its mask")
         return cls(_hash(path, header, "init_hash"), _hash(path, header, "final_hash"), mask, values)
 
-    def _require_init(self, init: Weights) -> None:
-        if (found := weights_hash(init)) != self.init_hash:
+    def _require_hash(self, found: str) -> None:
+        if found != self.init_hash:
             raise DeltaError(f"the delta was made from an init of hash {self.init_hash}, not from this one ({found})")
-        # The hash vouches for the init alone; the bits of values of another format would be taken for this one's.
+
+    def _require_layout(self, init: Weights) -> None:
         layout = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in init.items()}
         if layout != {name: (shape, self.values[name].dtype) for name, shape in self.mask.shapes.items()}:
+            self._require_hash(weights_hash(init))
+            # The hash vouches for the init alone; the bits of values of another format would be taken for this one's.
             raise DeltaError("the delta's tensors do not have the names, shapes and dtypes of the init that it names")
 
 
@@ -143,17 +149,19 @@ def compose(first: Delta, second: Delta) -> Delta:
     return Delta(first.init_hash, second.final_hash, first.mask | second.mask, values)
 
 
-def _restored(old: npt.NDArray[Any], mask: Bits, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _restored(old: npt.NDArray[Any], mask: Bits, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[bytes]]:
+    """The new bits of a tensor, and the hashes of the blocks of the old ones."""
     # Block by block: what a block is made of is in the cache while it is needed.
-    new, at = np.empty_like(old), 0
+    new, blocks, at = np.empty_like(old), [], 0
     for start in range(0, old.size, BLOCK):
-        part = new[start : start + BLOCK]
-        part[:] = old[start : start + BLOCK]
+        source, part = old[start : start + BLOCK], new[start : start + BLOCK]
+        blocks.append(block_hash(source))
+        part[:] = source
         where = unpack(mask[start // 8 : start // 8 + -(-part.size // 8)], part.size)
         count = int(np.count_nonzero(where))
         put(values[at : at + count], where, part)
         at += count
-    return new
+    return new, blocks
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
