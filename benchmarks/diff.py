@@ -10,7 +10,6 @@ ratios are printed, and the peak memory of the command in a process of its own.
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -161,10 +160,15 @@ def main() -> None:
         for name, values in seconds.items():
             median = statistics.median(values)
             print(f"{name:26} {median:7.3f} s  {nbytes / median / 1e9:6.2f} GB/s  {median / base:7.2f} × reading")
-        command = [sys.executable, "-m", "subnetray.diff", f"init={init}", f"final={final}", f"out={out}"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-        print(f"peak memory of the command: {peak:.2f} GiB")
+        # Not ru_maxrss, which a child takes over from its parent.
+        code = (
+            "import sys; from pathlib import Path; from subnetray.diff import main; main(sys.argv[1:]);"
+            "status = Path('/proc/self/status').read_text();"
+            "print('peak', status.split('VmHWM:')[1].split()[0])"
+        )
+        words = [f"init={init}", f"final={final}", f"out={out}"]
+        done = subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True, text=True)
+        print(f"peak memory of the command: {int(done.stdout.split('peak ')[1]) / 2**20:.2f} GiB")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from subnetray.subnetwork.bits import float_format
-from subnetray.subnetwork.kernels import kept, tally
+from subnetray.subnetwork.kernels import kept, levels, tally
 
 Bits = npt.NDArray[Any]
 
@@ -85,11 +85,17 @@ class Chunk:
 
     def counts(self, thresholds: Thresholds) -> Counts:
         """All counts of this chunk."""
+        absolute, ulps = thresholds.absolute, thresholds.ulps
+        if self.dtype == torch.bfloat16 and not self.nonfinite:
+            rounded = [round_down(tau, self.dtype) for tau in absolute]
+            beyond, far = levels(self.old, self.new, rounded, ulps)
+        else:
+            beyond, far = [self.beyond(tau) for tau in absolute], [self.at_least(least) for least in ulps]
         return Counts(
             self.visible,
             self.nonfinite,
-            {tau: self.beyond(tau) for tau in thresholds.absolute},
-            {ulps: self.at_least(ulps) for ulps in thresholds.ulps},
+            dict(zip(absolute, beyond, strict=True)),
+            dict(zip(ulps, far, strict=True)),
             {share: self.relative(share) for share in thresholds.relative},
         )
 
