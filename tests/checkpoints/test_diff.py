@@ -25,6 +25,7 @@ from subnetray.checkpoints import open_checkpoint, part
 from subnetray.config import ConfigError
 from subnetray.diff import main
 from subnetray.subnetwork import Delta, Mask, compare, hashing, weights_hash
+from subnetray.subnetwork import delta as delta_module
 from subnetray.subnetwork.chunk import Thresholds
 
 TOLERANCES = (0.0, 1e-8, 1e-6, 1e-5, 1e-4)
@@ -92,6 +93,7 @@ def test_counts_mask_and_delta_are_those_of_weights_in_memory(
     monkeypatch.setattr(diff, "compare_checkpoints", compare_parts)  # several blocks a part, and parts a tensor
     monkeypatch.setattr(part, "BLOCK", 64)
     monkeypatch.setattr(hashing, "BLOCK", 64)
+    monkeypatch.setattr(delta_module, "BLOCK", 64)
     init = _weights(dtype=dtype)
     final = _moved(init)
     final["model.norm.weight"] = init["model.norm.weight"]
