@@ -1,0 +1,74 @@
+"""The schema of every config: Hydra structured configs, validated before anything starts.
+
+Hydra composes ``conf/``; OmegaConf checks names and types against these dataclasses; their ``__post_init__`` checks
+ranges. What leaves this package is frozen dataclasses or plain dictionaries, never a ``DictConfig``.
+It imports no torch, Ray or TRL, so that planning a sweep costs no heavy import.
+"""
+
+from __future__ import annotations
+
+from subnetray.config.algorithm import (
+    ALGORITHMS,
+    DPO,
+    GRPO,
+    KTO,
+    ORPO,
+    PPO,
+    PRIME,
+    RAFT,
+    RLOO,
+    SFT,
+    Algorithm,
+    OnPolicy,
+    Pairs,
+    Preference,
+    RAFTPlusPlus,
+    SimPO,
+)
+from subnetray.config.checks import ConfigError
+from subnetray.config.model import MODELS, EmbeddedModel, PretrainedModel, SmolLM2Model
+from subnetray.config.pairs import CheckpointPair, PairGrid, PairsConfig
+from subnetray.config.run import Evaluation, Measurement, Rollout, RunConfig, Subnetwork
+from subnetray.config.sweep import Cluster, Factor, Grid, SweepConfig, Tracking
+from subnetray.config.task import TASKS, ArithmeticTask, DatasetTask, ReasoningGymTask
+
+__all__ = [
+    "ALGORITHMS",
+    "DPO",
+    "GRPO",
+    "KTO",
+    "MODELS",
+    "ORPO",
+    "PPO",
+    "PRIME",
+    "RAFT",
+    "RLOO",
+    "SFT",
+    "TASKS",
+    "Algorithm",
+    "ArithmeticTask",
+    "CheckpointPair",
+    "Cluster",
+    "ConfigError",
+    "DatasetTask",
+    "EmbeddedModel",
+    "Evaluation",
+    "Factor",
+    "Grid",
+    "Measurement",
+    "OnPolicy",
+    "PairGrid",
+    "Pairs",
+    "PairsConfig",
+    "Preference",
+    "PretrainedModel",
+    "RAFTPlusPlus",
+    "ReasoningGymTask",
+    "Rollout",
+    "RunConfig",
+    "SimPO",
+    "SmolLM2Model",
+    "Subnetwork",
+    "SweepConfig",
+    "Tracking",
+]

@@ -1,0 +1,162 @@
+"""One run: everything that decides its bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from subnetray.config.algorithm import ALGORITHMS
+from subnetray.config.checks import at_least, freeze, one_of, positive, require
+from subnetray.config.model import MODELS
+from subnetray.config.task import TASKS
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """vLLM engines in Ray actors, and how they sample."""
+
+    # What an engine is built with; the rest is said with every call.
+    ENGINE: ClassVar[tuple[str, ...]] = (
+        "engines",
+        "cpus_per_engine",
+        "gpus_per_engine",
+        "dtype",
+        "kv_cache_mib",
+        "max_model_len",
+        "gpu_memory_utilization",
+    )
+
+    engines: int = 1
+    cpus_per_engine: float = 0
+    gpus_per_engine: float = 0
+    dtype: str = "bfloat16"
+    kv_cache_mib: int = 64
+    max_model_len: int = 64
+    gpu_memory_utilization: float = 0.4
+    temperature: float = 1.0
+    max_new_tokens: int = 5
+    timeout_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        at_least("rollout.engines", self.engines, 1)
+        at_least("rollout.cpus_per_engine", self.cpus_per_engine, 0)
+        at_least("rollout.gpus_per_engine", self.gpus_per_engine, 0)
+        # New weights reach one process: an engine that is spread over several GPUs would leave all but one idle.
+        require(self.gpus_per_engine <= 1, "rollout.gpus_per_engine", "at most 1", self.gpus_per_engine)
+        one_of("rollout.dtype", self.dtype, ("bfloat16", "float16", "float32"))
+        at_least("rollout.kv_cache_mib", self.kv_cache_mib, 1)
+        at_least("rollout.max_model_len", self.max_model_len, 2)
+        require(
+            0 < self.gpu_memory_utilization <= 1,
+            "rollout.gpu_memory_utilization",
+            "in (0, 1]",
+            self.gpu_memory_utilization,
+        )
+        positive("rollout.temperature", self.temperature)
+        require(
+            1 <= self.max_new_tokens < self.max_model_len,
+            "rollout.max_new_tokens",
+            f"from 1 to below rollout.max_model_len ({self.max_model_len})",
+            self.max_new_tokens,
+        )
+        positive("rollout.timeout_s", self.timeout_s)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out accuracy, before and after, greedy and sampled."""
+
+    prompts: int = 512
+
+    def __post_init__(self) -> None:
+        at_least("evaluation.prompts", self.prompts, 1)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is counted: the update's dynamics every ``every`` optimizer steps and at the end, then its tolerances.
+
+    Steps are counted from one measured step to the next: what is cancelled in between is not seen.
+    """
+
+    every: int = 1
+    tolerances: tuple[float, ...] = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
+
+    ULPS: ClassVar[tuple[int, ...]] = (2, 4)  # counted beside the tolerances: 1 is bit for bit
+
+    def __post_init__(self) -> None:
+        freeze(self, "tolerances")
+        at_least("measurement.every", self.every, 1)
+        require(len(self.tolerances) > 0, "measurement.tolerances", "a list of numbers >= 0", list(self.tolerances))
+        for tolerance in self.tolerances:
+            at_least("measurement.tolerances", tolerance, 0)
+
+
+@dataclass(frozen=True)
+class Subnetwork:
+    """What training is restricted to: updates happen where the mask is 1, and all other weights keep their bits."""
+
+    mask: str | None = None  # a mask.safetensors, as runs and diff write them; null: every weight trains
+    # The gradient norm that clipping goes by: of all weights, before they are masked, or of the mask's alone, after.
+    clip: str = "before"
+
+    def __post_init__(self) -> None:
+        require(self.mask != "", "subnetwork.mask", "a mask file", self.mask)
+        one_of("subnetwork.clip", self.clip, ("before", "after"))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's bytes, and nothing else: its hash is the run's identity.
+
+    ``precision``: ``fp32_master`` (fp32 weights and optimizer, bf16 compute, bf16 export), ``bf16`` or ``fp32`` (one
+    dtype throughout, which is also the export dtype).
+    """
+
+    PRECISIONS: ClassVar[tuple[str, ...]] = ("fp32_master", "bf16", "fp32")
+
+    model: Any
+    task: Any
+    algorithm: Any
+    rollout: Rollout
+    evaluation: Evaluation
+    measurement: Measurement
+    precision: str = "fp32_master"
+    seed: int = 0
+    subnetwork: Subnetwork = Subnetwork()
+
+    def __post_init__(self) -> None:
+        one_of("precision", self.precision, self.PRECISIONS)
+        require(0 <= self.seed < 2**31, "seed", "a whole number from 0 to 2147483647", self.seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary: what crosses process boundaries and is written to ``config.yaml``."""
+        return _plain(dataclasses.asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        """Inverse of :meth:`to_dict`."""
+        return cls(
+            model=_of_kind(MODELS, values["model"]),
+            task=_of_kind(TASKS, values["task"]),
+            algorithm=ALGORITHMS[values["algorithm"]["name"]](**values["algorithm"]),
+            rollout=Rollout(**values["rollout"]),
+            evaluation=Evaluation(**values["evaluation"]),
+            measurement=Measurement(**values["measurement"]),
+            precision=values["precision"],
+            seed=values["seed"],
+            subnetwork=Subnetwork(**values["subnetwork"]),
+        )
+
+
+def _of_kind(kinds: tuple[type, ...], values: dict[str, Any]) -> Any:
+    """The dataclass of ``kinds`` that has the fields ``values``: no two have the same."""
+    (kind,) = [kind for kind in kinds if {each.name for each in dataclasses.fields(kind)} == values.keys()]
+    return kind(**values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,92 @@
+"""A sweep: the grid around a run, and where and how it executes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from subnetray.config.checks import at_least, one_of, positive, require
+from subnetray.config.run import RunConfig
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where runs execute: resources of one run, and the Ray cluster that they are scheduled on."""
+
+    address: str | None = None  # null starts Ray on this machine; "auto" joins a running cluster
+    # Data-parallel workers of one run. 0 is Ray Train's local mode: the run trains in its (warm) trial process.
+    workers: int = 0
+    cpus_per_run: float = 1.0
+    gpus_per_worker: float = 0.0
+    max_concurrent: int | None = None  # null: as many as the cluster's CPUs and GPUs allow
+    max_failures: int = 1  # times a crashed run is started again
+    memory_gib_per_run: float = 2.0
+
+    def __post_init__(self) -> None:
+        at_least("cluster.workers", self.workers, 0)
+        positive("cluster.cpus_per_run", self.cpus_per_run)
+        at_least("cluster.gpus_per_worker", self.gpus_per_worker, 0)
+        if self.max_concurrent is not None:
+            at_least("cluster.max_concurrent", self.max_concurrent, 1)
+        at_least("cluster.max_failures", self.max_failures, 0)
+        positive("cluster.memory_gib_per_run", self.memory_gib_per_run)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """W&B: ``offline`` writes local run files that ``wandb sync`` uploads; ``online``; ``disabled``."""
+
+    mode: str = "offline"
+    project: str = "subnetray"
+    entity: str | None = None
+
+    def __post_init__(self) -> None:
+        one_of("tracking.mode", self.mode, ("offline", "online", "disabled"))
+        require(bool(self.project), "tracking.project", "a W&B project name", self.project)
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What a grid varies: each level is a list of Hydra overrides; cells that do not vary it take the baseline."""
+
+    about: str = ""
+    baseline: str = ""
+    levels: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Factors, their levels and the design: one factor at a time around the baseline, plus full crossings."""
+
+    name: str = ""
+    about: str = ""
+    seeds: list[int] = field(default_factory=lambda: [0])
+    factors: dict[str, Factor] = field(default_factory=dict)
+    # Hydra overrides that hold in every cell, such as the size of the runs; a command line's go before them.
+    overrides: list[str] = field(default_factory=list)
+    one_at_a_time: list[str] = field(default_factory=list)
+    # Each crossing names factors and the levels of each that are crossed in full.
+    crossed: list[dict[str, list[str]]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """What one command line composes to: a run's config, the grid around it, and where and how it executes."""
+
+    run: RunConfig
+    grid: Grid | None
+    cluster: Cluster
+    tracking: Tracking
+    out: str | None
+    cache: str | None
+    dry_run: bool
+    resume: str
+
+    RESUME: ClassVar[tuple[str, ...]] = ("auto", "never", "must")
+
+    def __post_init__(self) -> None:
+        one_of("resume", self.resume, self.RESUME)
+        for key in ("out", "cache"):
+            require(getattr(self, key) != "", key, "a directory", getattr(self, key))
+        if self.out is not None:
+            require("://" not in self.out, "out", "a directory on a file system that all nodes share", self.out)

@@ -1,0 +1,112 @@
+"""What a policy is asked, and how its answers are judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from subnetray.config.checks import at_least, freeze, one_of, positive, require
+
+
+@dataclass(frozen=True)
+class ArithmeticTask:
+    """``12+34=`` -> ``46``: exact-match reward, a held-out tenth of all problems."""
+
+    accept: ClassVar[float] = 1.0
+
+    name: str = "arithmetic"
+    operators: tuple[str, ...] = ("+", "-")
+    max_left: int = 99
+    max_right: int = 99
+
+    def __post_init__(self) -> None:
+        freeze(self, "operators")
+        require(len(self.operators) > 0, "task.operators", "a list of +, -, *", list(self.operators))
+        for operator in self.operators:
+            one_of("task.operators", operator, ("+", "-", "*"))
+        for key in ("max_left", "max_right"):
+            require(1 <= getattr(self, key) <= 999, f"task.{key}", "a whole number from 1 to 999", getattr(self, key))
+
+
+@dataclass(frozen=True)
+class ReasoningGymTask:
+    """Problems of one generator of the package ``reasoning-gym``, rewarded by its verifier; a tenth is held out."""
+
+    name: str = "reasoning_gym"
+    generator: str = "chain_sum"
+    # The generator's own, as in task.parameters={min_terms:2,max_terms:3}; its size and seed are the two keys below.
+    parameters: dict[str, Any] = field(default_factory=dict)
+    size: int = 1024
+    data_seed: int = 0
+    chat: bool = True  # the question is a user's message, to which the tokenizer's chat template is applied
+    instruction: str = ""  # follows the question, after an empty line
+    accept: float = 1.0  # the least reward of a right completion: verifiers give less for a part
+    timeout_s: float = 10.0  # of the verifier, for one completion
+
+    def __post_init__(self) -> None:
+        require(bool(self.generator), "task.generator", "the name of a generator", self.generator)
+        for key in ("size", "seed"):
+            require(key not in self.parameters, "task.parameters", "without size and seed", self.parameters)
+        at_least("task.size", self.size, 1)
+        require(0 <= self.data_seed < 2**31, "task.data_seed", "a whole number from 0 to 2147483647", self.data_seed)
+        positive("task.accept", self.accept)
+        positive("task.timeout_s", self.timeout_s)
+
+
+@dataclass(frozen=True)
+class DatasetTask:
+    """Records with a prompt, and what else the columns hold, from a local file or directory or the Hugging Face hub."""
+
+    name: str
+    path: str  # a .jsonl, .json or .parquet file, a directory in the hub's layout, or the hub's id of a data set
+    subset: str | None = None
+    revision: str | None = None
+    split: str = "train"
+    held_out_split: str | None = None  # null: a tenth of the split
+    # Columns: text, or a list of messages, of which the last is taken as a completion.
+    prompt: str = "prompt"
+    gold: str | None = None  # a right, or the preferred, completion
+    rejected: str | None = None  # a worse one
+    reference: str | None = None  # what the reward compares with; null: gold
+    # exact, number (the last), math (LaTeX, the last \boxed{}), or package.module.function of your own; null: none
+    reward: str | None = None
+    chat: bool = False  # a prompt that is text is a user's message, to which the tokenizer's chat template is applied
+    instruction: str = ""  # follows a prompt that is text, after an empty line
+    accept: float = 1.0  # the least reward of a right completion
+    timeout_s: float = 10.0  # of the reward, for one completion
+
+    REWARDS: ClassVar[tuple[str, ...]] = ("exact", "number", "math")
+
+    def __post_init__(self) -> None:
+        require(bool(self.path), "task.path", "a file, a directory or a Hugging Face id", self.path)
+        local = Path(self.path).expanduser()
+        if local.exists():
+            # Runs have a working directory of their own.
+            object.__setattr__(self, "path", str(local.absolute()))
+        if self.reward is not None:
+            parts = self.reward.split(".")
+            require(
+                self.reward in self.REWARDS or (len(parts) > 1 and all(part.isidentifier() for part in parts)),
+                "task.reward",
+                f"one of {', '.join(self.REWARDS)}, or a function as package.module.function",
+                self.reward,
+            )
+        compares = self.reward in self.REWARDS
+        require(
+            not compares or self.reference is not None or self.gold is not None,
+            "task.reference",
+            f"the column that task.reward={self.reward} compares with",
+            self.reference,
+        )
+        require(
+            self.rejected is None or self.gold is not None,
+            "task.gold",
+            f"the column of completions preferred to those in task.rejected={self.rejected}",
+            self.gold,
+        )
+        positive("task.accept", self.accept)
+        positive("task.timeout_s", self.timeout_s)
+
+
+TASKS = (ArithmeticTask, ReasoningGymTask, DatasetTask)
