@@ -15,7 +15,7 @@ from subnetray.analysis.claims import Claim, claims
 from subnetray.analysis.effects import DENSITY, Crossing, Origin, crossings, origins, runs_of
 from subnetray.analysis.pairs import SEED, Group, around_baseline, factor_groups, group, label_pairs, seed_groups
 from subnetray.files import write_atomic
-from subnetray.reporting import figures, sections
+from subnetray.reporting import along, figures, overlaps, sections
 from subnetray.reporting.document import Block, Figure
 from subnetray.reporting.heatmap import heat_map
 from subnetray.reporting.html import to_html
@@ -54,11 +54,11 @@ def write_report(directory: Path) -> Path:
         *_origins_figure(analysis),
         *_heat_map(analysis),
         *sections.crossing_tables(analysis.crossed),
-        *sections.along(analysis.sweep, analysis.origins),
-        *sections.dynamics(analysis.sweep, analysis.origins, _dynamics_figure(analysis)),
-        *sections.overlap(analysis.by_seed, analysis.by_factor, analysis.by_both, analysis.several),
+        *along.density(analysis.sweep, analysis.origins),
+        *along.dynamics(analysis.sweep, analysis.origins, _dynamics_figure(analysis)),
+        *overlaps.overlap(analysis.by_seed, analysis.by_factor, analysis.by_both, analysis.several),
         *_overlap_figure(analysis),
-        *sections.nulls(analysis.sweep, analysis.pairs),
+        *overlaps.nulls(analysis.sweep, analysis.pairs),
         *sections.failures(analysis.sweep),
         *sections.reading(),
     ]
@@ -121,11 +121,11 @@ def _write_tables(analysis: Analysis) -> None:
         write_atomic(
             directory / "origins.tex", to_latex(sections.origins_table(analysis.sweep.grid, analysis.origins)[0])
         )
-    if (dynamics := sections.dynamics_table(analysis.sweep, analysis.origins)) is not None:
+    if (dynamics := along.dynamics_table(analysis.sweep, analysis.origins)) is not None:
         write_atomic(directory / "dynamics.tex", to_latex(dynamics))
     groups = [*analysis.by_seed, *analysis.by_factor, *analysis.by_both, *analysis.several]
     if groups:
-        write_atomic(directory / "overlap.tex", to_latex(sections.overlap_table(groups)))
+        write_atomic(directory / "overlap.tex", to_latex(overlaps.overlap_table(groups)))
 
 
 def _learning_rate_figure(analysis: Analysis) -> list[Block]:
@@ -201,7 +201,7 @@ def _dynamics_figure(analysis: Analysis) -> list[Block]:
     cells = {level: {method: level} for level in sweep.grid.factors[method].levels} if method else {"baseline": {}}
     panels = []
     for title, metric in (("since the init", "density"), ("of the step", "density_step")):
-        lines = {level: sections.metric_path(sweep, cell, metric) for level, cell in cells.items()}
+        lines = {level: along.metric_path(sweep, cell, metric) for level, cell in cells.items()}
         panels.append((title, {level: points for level, points in lines.items() if points}))
     if not all(lines for _, lines in panels):
         return []

@@ -1,0 +1,198 @@
+"""What masks of different runs share, as sections of a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from subnetray.analysis import paper
+from subnetray.analysis.pairs import SEED, Group, around_baseline, group
+from subnetray.config import Grid
+from subnetray.reporting import format as fmt
+from subnetray.reporting.document import Block, Heading, Paragraph, Table, table
+from subnetray.reporting.source import Sweep
+
+_SAME_SEED = (
+    "Runs of one seed share the order of prompts and the random numbers, which by itself makes their masks more alike."
+)
+
+
+def overlap_table(groups: Sequence[Group], caption: bool = True) -> Table:
+    """Groups of pairs with what both nulls expect."""
+    header = (
+        *(
+            ("differ in", "l"),
+            ("runs", "l"),
+            ("pairs", "r"),
+            ("o1, %", "r"),
+            ("o2, %", "r"),
+            ("Jaccard", "r"),
+            ("κ", "r"),
+        ),
+        *(("uniform null, %", "r"), ("ULP null, %", "r"), ("over uniform, points", "r"), ("over ULP, points", "r")),
+        *(("odds ratio", "r"), ("MH odds ratio", "r")),
+    )
+    rows = [
+        (
+            fmt.listing(each.differs),
+            _runs_of_group(each),
+            str(each.pairs),
+            fmt.percent(each.o1),
+            fmt.share(each.o2.mean),
+            fmt.plain(each.jaccard.mean, 3),
+            fmt.plain(each.kappa.mean, 3),
+            fmt.share(each.uniform.mean),
+            fmt.share(each.ulp.mean),
+            fmt.points(each.uniform_excess),
+            fmt.points(each.ulp_excess),
+            fmt.ratio(each.uniform_odds_ratio),
+            fmt.ratio(each.ulp_odds_ratio),
+        )
+        for each in groups
+    ]
+    text = (
+        "o1: share of the first run's changed weights that the second changed too; o2 the other way round. Nulls: o1"
+        " expected without shared structure (uniform), and expected from each weight's tensor and exponent (ULP)."
+        " ± and brackets: 95 % by the jackknife over seeds, as pairs share runs. Odds ratios: geometric means over"
+        " pairs; MH: Mantel-Haenszel over the strata of the ULP null, 1 when it explains the overlap; a dash where a"
+        " mask is (almost) full."
+    )
+    return table(header, rows, text if caption else "")
+
+
+def overlap(
+    by_seed: Sequence[Group], by_factor: Sequence[Group], by_both: Sequence[Group], several: Sequence[Group]
+) -> list[Block]:
+    """Overlap between runs beside the paper's."""
+    if not by_seed and not by_factor:
+        return []
+    blocks: list[Block] = [Heading(2, "Overlap")]
+    if by_seed:
+        blocks += [Heading(3, "Same cell, another seed"), overlap_table(by_seed)]
+    if by_factor:
+        blocks += [Heading(3, "Same seed, another level of one factor"), overlap_table(by_factor, caption=not by_seed)]
+    if by_both:
+        blocks += [
+            Heading(3, "Another seed and another level of one factor"),
+            Paragraph(f"{_SAME_SEED} Here neither is shared. Other factors are at their baseline."),
+            overlap_table(by_both, caption=False),
+        ]
+    if several:
+        blocks += [Heading(3, "Another seed, data set and method"), overlap_table(several, caption=False)]
+    return [*blocks, Heading(3, f"What the paper reports ({paper.PAPER}, Table 4)"), paper_table()]
+
+
+def paper_table() -> Table:
+    """The paper's overlaps beside what weights without shared structure give."""
+    header = (
+        *(("differ in", "l"), ("runs", "l"), ("sparsity, %", "r"), ("o1 / o2", "r"), ("uniform null", "r")),
+        ("without shared structure", "r"),
+    )
+    rows = [
+        (
+            each.axis,
+            each.setting,
+            " / ".join(f"{100 * value:.1f}" for value in each.sparsity),
+            " / ".join(f"{value:.3f}" for value in each.observed),
+            " / ".join(f"{value:.3f}" for value in each.uniform),
+            " / ".join(f"{low:.3f}–{high:.3f}" for low, high in each.structure_free),
+        )
+        for each in paper.TABLE_4
+    ]
+    caption = (
+        "One pair of 7B or 8B models a row, no intervals. Without shared structure: synthetic weights, displaced"
+        " independently (Gaussian) in two runs, scaled to the two sparsities, rounded to bf16 and compared at 1e-5:"
+        " enough to give overlaps like the paper's, which does not show that nothing else is shared."
+    )
+    return table(header, rows, caption)
+
+
+def nulls(sweep: Sweep, pairs: pd.DataFrame) -> list[Block]:
+    """What each null expects, and what is left."""
+    grid = sweep.grid
+    same_cell, at_base = pairs[pairs["differs"] == SEED], around_baseline(grid, pairs, SEED)
+    selections = [("seed, at the baseline", at_base)]
+    if len(same_cell) > len(at_base):
+        selections.append(("seed, all cells", same_cell))
+    for name in grid.factors:
+        selections.append((f"{name}, same seed", around_baseline(grid, pairs, name)))
+        selections.append((f"{name} and seed", around_baseline(grid, pairs, name, SEED)))
+    rows = []
+    for label, selected in selections:
+        if selected.empty:
+            continue
+        each = group(grid, selected)
+        beyond = each.uniform_excess.mean
+        explained = (each.ulp.mean - each.uniform.mean) / beyond if beyond > 0.005 else math.nan
+        rows.append(
+            (
+                label,
+                str(each.pairs),
+                fmt.percent(each.o1),
+                fmt.share(each.uniform.mean),
+                fmt.share(each.tensor.mean),
+                fmt.share(each.margins.mean),
+                fmt.share(each.ulp.mean),
+                fmt.share(explained, 0),
+                fmt.points(each.margins_excess),
+                fmt.points(each.ulp_excess),
+                fmt.ratio(each.ulp_odds_ratio),
+                fmt.percent(each.sign_agreement),
+                fmt.number(each.cosine),
+            )
+        )
+    if not rows:
+        return []
+    header = (
+        *(("pairs differ in", "l"), ("pairs", "r"), ("observed o1, %", "r"), ("uniform null, %", "r")),
+        *(("tensor null, %", "r"), ("row and column null, %", "r"), ("ULP null, %", "r")),
+        *(("of the rest explained by ULP, %", "r"), ("over rows and columns, points", "r"), ("over ULP, points", "r")),
+        *(("MH odds ratio", "r"), ("same sign, %", "r"), ("cosine", "r")),
+    )
+    caption = (
+        "What o1 each null expects: from the density of the model (uniform), of each tensor, of each row and column of"
+        " each matrix, and of each tensor's weights of one exponent (ULP). Explained: how much of the overlap above the"
+        " uniform null the ULP null expects, which knows only which weights are small enough for bf16 to show a change."
+        " A dash: the overlap is within half a point of the uniform null. Same sign, cosine: of the two updates where"
+        " both changed, for runs of one init; chance gives 50 % and 0."
+        f" Factors: a level against the baseline's, the other factors at theirs. {_SAME_SEED}"
+    )
+    return [Heading(2, "What the nulls leave unexplained"), table(header, rows, caption)]
+
+
+def sentences(grid: Grid, pairs: pd.DataFrame) -> list[str]:
+    same_cell = around_baseline(grid, pairs, SEED)
+    if same_cell.empty:
+        return []
+    each = group(grid, same_cell)
+    return [
+        f"Two seeds of the baseline share **{fmt.percent(each.o1)} %** of their changed weights. Chance alone (uniform"
+        f" null) gives {fmt.share(each.uniform.mean)} %, an excess of {fmt.points(each.uniform_excess)} points"
+        f" (odds ratio {fmt.ratio(each.uniform_odds_ratio)}); which weights are small enough for a change to show (ULP"
+        f" null) gives {fmt.share(each.ulp.mean)} %, which leaves"
+        f" **{fmt.points(each.ulp_excess)} points** (Mantel-Haenszel odds ratio {fmt.ratio(each.ulp_odds_ratio)}).",
+        *_reseeded_sentence(grid, pairs),
+    ]
+
+
+def _reseeded_sentence(grid: Grid, pairs: pd.DataFrame) -> list[str]:
+    found = {name: around_baseline(grid, pairs, name, SEED) for name in grid.factors}
+    words = [
+        f"{name} {fmt.points(group(grid, selected).ulp_excess)}"
+        for name, selected in found.items()
+        if not selected.empty
+    ]
+    if not words:
+        return []
+    return [
+        "Where a factor's level differs from the baseline's and the seed does too, what is left above the ULP null is,"
+        f" in points: {fmt.listing(words)}."
+    ]
+
+
+def _runs_of_group(each: Group) -> str:
+    levels = f"{each.level_a} and {each.level_b}" if each.level_a else ""
+    where = each.context or ("" if levels else "baseline" if each.differs == (SEED,) else "others at their baseline")
+    return f"{levels}, at {where}" if levels and where else levels or where
