@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from torch import Tensor
 from subnetray.subnetwork.bits import flat_integers
 from subnetray.subnetwork.compiled import compiled
 from subnetray.subnetwork.mask import Mask, pack, require_same_shapes
+from subnetray.subnetwork.selection import kth_smallest
 from subnetray.subnetwork.spectrum import decompose
 from subnetray.subnetwork.strata import ulp_ids
 from subnetray.subnetwork.weights import Weights
@@ -116,8 +118,13 @@ def top_per_tensor(like: Mask, scores: Weights, seed: int) -> Mask:
 
 def _largest(scores: Weights, k: int, rng: np.random.Generator) -> dict[str, npt.NDArray[np.bool_]]:
     """The ``k`` coordinates of largest score, flat by tensor; those that score as the k-th does are drawn from."""
-    _require_budget(k, sum(score.numel() for score in scores.values()))
-    least = _kth_largest(scores, k) if k else np.uint64(2**64 - 1)
+    n = sum(score.numel() for score in scores.values())
+    _require_budget(k, n)
+
+    def read() -> Iterator[npt.NDArray[np.uint64]]:
+        return chain.from_iterable(map(_codes, scores.values()))
+
+    least = np.uint64(kth_smallest(read, 64, n - k + 1) if k else 2**64 - 1)
     equal = above = 0
     for score in scores.values():
         for codes in _codes(score):
@@ -131,22 +138,6 @@ def _largest(scores: Weights, k: int, rng: np.random.Generator) -> dict[str, npt
         left[0] += int((ids == 0).sum())
         chosen[name] = _draw(ids, left, take, rng)
     return chosen
-
-
-def _kth_largest(scores: Weights, k: int) -> np.uint64:
-    """Code of the ``k``-th largest (from 1) of all scores, by digits of 16 bits from the highest: no copy, no sort."""
-    found = 0
-    for shift in (48, 32, 16, 0):
-        digits = np.zeros(1 << 16, np.int64)
-        for score in scores.values():
-            for codes in _codes(score):
-                here = codes if shift == 48 else codes[codes >> np.uint64(shift + 16) == found]
-                digits += np.bincount(here >> np.uint64(shift) & np.uint64(0xFFFF), minlength=1 << 16)
-        at_least = np.cumsum(digits[::-1])[::-1]  # how many have this digit or a higher one
-        digit = int(np.flatnonzero(at_least >= k)[-1])
-        k -= int(at_least[digit] - digits[digit])
-        found = found << 16 | digit
-    return np.uint64(found)
 
 
 def _codes(score: Tensor) -> Iterator[npt.NDArray[np.uint64]]:

@@ -21,6 +21,7 @@ from subnetray.subnetwork.bits import flat_integers
 from subnetray.subnetwork.mask import Mask
 from subnetray.subnetwork.nulls import pair_counts
 from subnetray.subnetwork.overlap import OverlapCounts
+from subnetray.subnetwork.selection import kth_smallest
 from subnetray.subnetwork.spectrum import Spectrum, decompose, principal_angles, squared_norm
 from subnetray.subnetwork.strata import strata_of, ulp_ids
 from subnetray.subnetwork.visible import changed, require_same_layout
@@ -272,18 +273,8 @@ def _magnitudes(matrix: Tensor) -> npt.NDArray[Any]:
 
 
 def _kth_smallest(codes: npt.NDArray[Any], k: int) -> int:
-    """The ``k``-th smallest (from 1) of non-negative integers, exactly, by digits of 16 bits: no copy, no sort."""
-    prefix = 0
-    for shift in reversed(range(0, 8 * codes.itemsize, 16)):
-        digits = np.zeros(1 << 16, np.int64)
-        for start in range(0, codes.size, _CHUNK):
-            part = codes[start : start + _CHUNK] >> shift
-            digits += np.bincount(part[part >> 16 == prefix] & 0xFFFF if part.itemsize > 2 else part, minlength=1 << 16)
-        below = np.cumsum(digits)
-        digit = int(np.searchsorted(below, k))
-        k -= int(below[digit - 1]) if digit else 0
-        prefix = prefix << 16 | digit
-    return prefix
+    parts = [codes[start : start + _CHUNK] for start in range(0, codes.size, _CHUNK)]
+    return kth_smallest(lambda: parts, 8 * codes.itemsize, k)
 
 
 def _rms(angles: Reals) -> float:
