@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from subnetray.subnetwork.hashing import block_hash
+from subnetray.subnetwork.kernels import kept, put
 from subnetray.subnetwork.mask import pack, unpack
 
 Bits = npt.NDArray[Any]  # the coordinates of a tensor as integers of their width, flat (see ``subnetwork.bits``)
@@ -80,16 +81,25 @@ def difference(old: Bits, new: Bits) -> Piece | None:
     packed = -(-new.size // 8)
     if where.size * new.itemsize + min(length, packed) >= new.nbytes:
         return whole(new.copy())
+    values = kept(new, changed, where.size)
     if packed < length:
-        return Piece(new[where], pack(changed), packed=True)
+        return Piece(values, pack(changed), packed=True)
     code = np.full(length, _LONG, dtype=np.uint8)
     code[np.cumsum(long + 1) - 1] = gaps - _LONG * long
-    return Piece(new[where], code)
+    return Piece(values, code)
 
 
 def write(piece: Piece, bits: Bits) -> None:
     """Set the coordinates of ``bits`` that ``piece`` says; raises ValueError where it does not fit."""
-    bits[_where(piece, bits.size)] = piece.values
+    if piece.positions is None:
+        bits[:] = piece.values
+    elif piece.packed:
+        where = unpack(piece.positions, bits.size)
+        if np.count_nonzero(where) != piece.values.size:
+            raise ValueError(f"{piece.values.size} values for {np.count_nonzero(where)} coordinates")
+        put(piece.values, where, bits)
+    else:
+        bits[_indices(piece.positions)] = piece.values
 
 
 def hash_of(bits: Bits) -> str:
@@ -97,11 +107,7 @@ def hash_of(bits: Bits) -> str:
     return block_hash(bits).hex()
 
 
-def _where(piece: Piece, size: int) -> Any:
-    if piece.positions is None:
-        return slice(None)
-    if piece.packed:
-        return np.flatnonzero(unpack(piece.positions, size))
-    ends = piece.positions != _LONG
+def _indices(code: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
+    ends = code != _LONG
     # A final byte stands for its gap and for the changed coordinate after it.
-    return np.cumsum(piece.positions + ends.astype(np.int64))[ends] - 1
+    return np.cumsum(code + ends.astype(np.int64))[ends] - 1

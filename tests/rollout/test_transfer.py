@@ -240,3 +240,14 @@ def test_weights_have_one_digest_whoever_publishes_them_and_others_another() -> 
     others = [_model(1), init | {"norm": -init["norm"]}, {**init, "proj": init["embed"], "embed": init["proj"]}]
     names = [Published(weights).digest for weights in (init, *others)]
     assert all(one != other for one, other in itertools.combinations(names, 2))
+
+
+@pytest.mark.parametrize("density", [0.3, 0.02])
+def test_a_piece_of_another_size_is_refused(density: float) -> None:
+    generator = np.random.default_rng(0)
+    old: Bits = np.zeros(1000, np.int16)
+    piece = difference(old, (generator.random(1000) < density).astype(np.int16))
+    assert piece is not None
+    assert piece.packed == (density > 0.1)
+    with pytest.raises(ValueError, match=r"values|shape"):
+        write(dataclasses.replace(piece, values=piece.values[1:]), old)
