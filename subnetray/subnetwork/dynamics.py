@@ -27,6 +27,7 @@ from torch import Tensor
 
 from subnetray.subnetwork.bits import flat_integers
 from subnetray.subnetwork.compiled import compiled
+from subnetray.subnetwork.ratio import ratio
 from subnetray.subnetwork.visible import MismatchError, changed, require_same_names
 from subnetray.subnetwork.weights import Weights, module_kind
 
@@ -62,12 +63,12 @@ class Counts:
     @property
     def cancelled_of_n(self) -> float:
         """NaN without coordinates."""
-        return _ratio(self.cancelled, self.n)
+        return ratio(self.cancelled, self.n)
 
     @property
     def cancelled_of_ever(self) -> float:
         """NaN if nothing ever changed."""
-        return _ratio(self.cancelled, self.ever)
+        return ratio(self.cancelled, self.ever)
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(self.n + other.n, self.ever + other.ever, self.effective + other.effective)
@@ -179,9 +180,9 @@ class Dynamics:
         sample = self._sample.advance(held)
         self._norms.append((step, math.sqrt(squares), sample["update_norm_held"]))
         return Step(
-            density=_ratio(counts.effective, counts.n),
-            density_step=_ratio(moved, counts.n),
-            density_ever=_ratio(counts.ever, counts.n),
+            density=ratio(counts.effective, counts.n),
+            density_step=ratio(moved, counts.n),
+            density_ever=ratio(counts.ever, counts.n),
             update_norm=math.sqrt(squares),
             step_norm=math.sqrt(step_squares),
             coherence=self._coherence(),
@@ -207,8 +208,8 @@ class Dynamics:
             at_snapshots=at_snapshots,
             by_module=by_module,
             moves=moves,
-            density_ever=_ratio(counts.ever, counts.n),
-            density_step=_ratio(moves, len(steps) * counts.n),
+            density_ever=ratio(counts.ever, counts.n),
+            density_step=ratio(moves, len(steps) * counts.n),
             coherence=self._coherence(),
             coherence_held=self._sample.coherence(),
             coherence_q10=low,
@@ -224,7 +225,7 @@ class Dynamics:
 
     def _coherence(self) -> float:
         tensors = self._tensors.values()
-        return _ratio(math.fsum(tensor.net for tensor in tensors), math.fsum(tensor.path for tensor in tensors))
+        return ratio(math.fsum(tensor.net for tensor in tensors), math.fsum(tensor.path for tensor in tensors))
 
 
 def growth_exponent(steps: Sequence[int], norms: Sequence[float]) -> float:
@@ -311,19 +312,22 @@ class _Sample:
         delta, step = np.abs(values - self._init), np.abs(values - self._previous)
         self._previous = values
         self._path += step
-        ratio = delta / self._threshold
+        relative = delta / self._threshold
         levels = (0.5, 0.9, 0.99)
         return {
             "update_norm_held": math.sqrt(self._scale * float(np.square(delta).sum())),
             **{f"delta_q{100 * q:.0f}": value for q, value in zip(levels, _quantiles(delta, levels), strict=True)},
-            **{f"threshold_q{100 * q:.0f}": value for q, value in zip(levels, _quantiles(ratio, levels), strict=True)},
+            **{
+                f"threshold_q{100 * q:.0f}": value
+                for q, value in zip(levels, _quantiles(relative, levels), strict=True)
+            },
             "threshold_step_q50": _quantiles(step / self._threshold, (0.5,))[0],
-            "beyond_threshold": _ratio(int(np.count_nonzero(ratio > 1)), self.size),
+            "beyond_threshold": ratio(int(np.count_nonzero(relative > 1)), self.size),
         }
 
     def coherence(self) -> float:
         """Of all sampled coordinates together."""
-        return _ratio(float(np.abs(self._previous - self._init).sum()), float(self._path.sum()))
+        return ratio(float(np.abs(self._previous - self._init).sum()), float(self._path.sum()))
 
     def coherences(self) -> _Floats:
         """Of each sampled coordinate that has moved."""
@@ -417,10 +421,6 @@ def _require_same_shapes(init: Weights, held: Weights) -> None:
     for name, tensor in init.items():
         if tensor.shape != held[name].shape:
             raise MismatchError(f"tensor {name!r} is {tuple(tensor.shape)} in the init, {tuple(held[name].shape)} now")
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else math.nan
 
 
 def _known(value: float) -> float | None:

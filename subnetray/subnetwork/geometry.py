@@ -21,6 +21,7 @@ from subnetray.subnetwork.bits import flat_integers
 from subnetray.subnetwork.mask import Mask
 from subnetray.subnetwork.nulls import pair_counts
 from subnetray.subnetwork.overlap import OverlapCounts
+from subnetray.subnetwork.ratio import ratio
 from subnetray.subnetwork.selection import kth_smallest
 from subnetray.subnetwork.spectrum import Spectrum, decompose, principal_angles, squared_norm
 from subnetray.subnetwork.strata import strata_of, ulp_ids
@@ -255,9 +256,9 @@ def spectral_drift(init: Spectrum, final: Spectrum, update_norm: float) -> Spect
     return SpectralDrift(
         k=k,
         exact=exact,
-        nss=_ratio(change, size) if exact else None,
-        nss_leading=_ratio(float(np.linalg.norm(final.values[:k] - init.values[:k])), leading),
-        relative_norm=_ratio(update_norm, math.sqrt(init.energy)),
+        nss=ratio(change, size) if exact else None,
+        nss_leading=ratio(float(np.linalg.norm(final.values[:k] - init.values[:k])), leading),
+        relative_norm=ratio(update_norm, math.sqrt(init.energy)),
         left=float(left[-1]) if k else math.nan,
         right=float(right[-1]) if k else math.nan,
         left_rms=_rms(left),
@@ -279,7 +280,3 @@ def _kth_smallest(codes: npt.NDArray[Any], k: int) -> int:
 
 def _rms(angles: Reals) -> float:
     return float(np.sqrt(np.square(angles).mean())) if angles.size else math.nan
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else math.nan

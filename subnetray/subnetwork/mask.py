@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from subnetray.subnetwork import storage
+from subnetray.subnetwork.ratio import ratio
 from subnetray.subnetwork.storage import CorruptFileError
 from subnetray.subnetwork.visible import MismatchError, changed, require_same_layout, require_same_names
 from subnetray.subnetwork.weights import Weights
@@ -68,7 +69,7 @@ class Mask:
     @property
     def density(self) -> float:
         """k / n; NaN without coordinates."""
-        return self.k / self.n if self.n else math.nan
+        return ratio(self.k, self.n)
 
     def __and__(self, other: Mask) -> Mask:
         return self._combine(other, np.bitwise_and)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from subnetray.subnetwork.ratio import ratio
 from subnetray.subnetwork.visible import changed, require_same_layout
 from subnetray.subnetwork.weights import Weights
 
@@ -82,17 +83,17 @@ def statistics(counts: OverlapCounts) -> Overlap:
     highest = n * smaller - k1 * k2
     disagreement = k1 * (n - k2) + k2 * (n - k1)
     return Overlap(
-        o1=_ratio(k12, k1),
-        o2=_ratio(k12, k2),
-        overlap_coefficient=_ratio(k12, smaller),
-        jaccard=_ratio(k12, k1 + k2 - k12),
-        dice=_ratio(2 * k12, k1 + k2),
-        kappa=_ratio(2 * excess, disagreement),
-        kappa_max=_ratio(2 * highest, disagreement),
-        kappa_ratio=_ratio(excess, highest),
-        phi=_ratio(excess, math.sqrt(k1 * k2 * (n - k1) * (n - k2))),
+        o1=ratio(k12, k1),
+        o2=ratio(k12, k2),
+        overlap_coefficient=ratio(k12, smaller),
+        jaccard=ratio(k12, k1 + k2 - k12),
+        dice=ratio(2 * k12, k1 + k2),
+        kappa=ratio(2 * excess, disagreement),
+        kappa_max=ratio(2 * highest, disagreement),
+        kappa_ratio=ratio(excess, highest),
+        phi=ratio(excess, math.sqrt(k1 * k2 * (n - k1) * (n - k2))),
         odds_ratio=odds_ratio(k12 * (n - k1 - k2 + k12), (k1 - k12) * (k2 - k12)),
-        enrichment=_ratio(k12 * n, k1 * k2),
+        enrichment=ratio(k12 * n, k1 * k2),
     )
 
 
@@ -110,7 +111,7 @@ def agreement(init: Weights, final_a: Weights, final_b: Weights) -> Agreement:
         dot += float(a @ b)
         norm_a += float(a @ a)
         norm_b += float(b @ b)
-    return Agreement(sign=_ratio(same, n), cosine=_ratio(dot, math.sqrt(norm_a) * math.sqrt(norm_b)), n=n)
+    return Agreement(sign=ratio(same, n), cosine=ratio(dot, math.sqrt(norm_a) * math.sqrt(norm_b)), n=n)
 
 
 def odds_ratio(concordant: float, discordant: float) -> float:
@@ -118,7 +119,3 @@ def odds_ratio(concordant: float, discordant: float) -> float:
     if discordant:
         return concordant / discordant
     return math.inf if concordant else math.nan
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    return numerator / denominator if denominator else math.nan

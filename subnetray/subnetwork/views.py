@@ -18,6 +18,7 @@ import torch
 
 from subnetray.subnetwork.distance import reachable
 from subnetray.subnetwork.energy import concentration
+from subnetray.subnetwork.ratio import ratio
 from subnetray.subnetwork.visible import count_changed, require_same_layout
 from subnetray.subnetwork.weights import Weights
 
@@ -81,10 +82,10 @@ def views(
             within_reach += int(reachable(old, displacement, export).sum())
     energy = concentration(partial(_magnitudes, init, final), shares)
     return Views(
-        density={dtype: _ratio(count, n) for dtype, count in changed.items()},
-        energy={share: _ratio(count, n) for share, count in energy.counts.items()},
+        density={dtype: ratio(count, n) for dtype, count in changed.items()},
+        energy={share: ratio(count, n) for share, count in energy.counts.items()},
         participation=energy.participation,
-        reachable=None if displacement is None else _ratio(within_reach, n),
+        reachable=None if displacement is None else ratio(within_reach, n),
     )
 
 
@@ -101,7 +102,3 @@ def _magnitudes(init: Weights, final: Weights) -> Iterator[npt.NDArray[np.float6
                 waiting.clear()
     if waiting:
         yield np.concatenate(waiting)
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else math.nan

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from subnetray.subnetwork.bits import flat_integers, integers
 from subnetray.subnetwork.chunk import Counts, Thresholds, count, round_down, scan
+from subnetray.subnetwork.ratio import ratio
 from subnetray.subnetwork.weights import Weights, layer_index, module_kind
 
 # Coordinates compared at a time: the temporaries of a chunk stay in the cache, and memory stays bounded.
@@ -99,27 +100,27 @@ class Comparison:
     @property
     def density_bitwise(self) -> float:
         """Changed / n; NaN without coordinates."""
-        return _ratio(self.changed_bitwise, self.n)
+        return ratio(self.changed_bitwise, self.n)
 
     @property
     def sparsity_bitwise(self) -> float:
         """Unchanged / n; NaN without coordinates."""
-        return _ratio(self.n - self.changed_bitwise, self.n)
+        return ratio(self.n - self.changed_bitwise, self.n)
 
     @property
     def density_abs(self) -> dict[float, float]:
         """Density by tolerance."""
-        return {tau: _ratio(count, self.n) for tau, count in self.changed_abs.items()}
+        return {tau: ratio(count, self.n) for tau, count in self.changed_abs.items()}
 
     @property
     def density_ulps(self) -> dict[int, float]:
         """Density by the least number of ULPs."""
-        return {k: _ratio(count, self.n) for k, count in self.changed_ulps.items()}
+        return {k: ratio(count, self.n) for k, count in self.changed_ulps.items()}
 
     @property
     def density_relative(self) -> dict[float, float]:
         """Density by relative threshold."""
-        return {eta: _ratio(count, self.n) for eta, count in self.changed_relative.items()}
+        return {eta: ratio(count, self.n) for eta, count in self.changed_relative.items()}
 
     def by_module(self) -> dict[str, Comparison]:
         """The same comparison for each kind of module (see :func:`module_kind`), in order of appearance."""
@@ -217,7 +218,3 @@ def _compare_tensor(name: str, init: Tensor, final: Tensor, thresholds: Threshol
 def _distance(init: Tensor, final: Tensor) -> Tensor:
     wide = torch.promote_types(init.dtype, torch.float32)
     return (final.detach().to(wide) - init.detach().to(wide)).abs_()
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else math.nan
