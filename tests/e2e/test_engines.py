@@ -110,8 +110,9 @@ def test_an_engine_that_hangs_is_replaced_and_the_run_goes_on_with_the_same_samp
 class _Careless(Engine):
     """Loads only a part of what it is given."""
 
-    def __init__(self, model: str, values: dict[str, Any], fault: str) -> None:
-        super().__init__(model, values)
+    _fault = ""
+
+    def sabotage(self, fault: str) -> None:
         self._fault = fault
 
     def _load(self, bits: Any, shapes: Any) -> None:
@@ -125,17 +126,19 @@ class _Careless(Engine):
             model.lm_head.cpu_linear = stale
 
 
-@pytest.mark.parametrize("fault", ["head", "half", "nothing"])
-def test_weights_that_were_loaded_in_part_are_noticed(tiny: Path, engine: Any, fault: str) -> None:
+@pytest.fixture(scope="module")
+def careless(tiny: Path, engine: Any) -> Any:
+    """An engine beside the other one."""
+    environment = {"env_vars": ENVIRONMENT | CPU_ENVIRONMENT}
+    return ray.remote(_Careless).options(num_cpus=0, runtime_env=environment).remote(str(tiny), {})
+
+
+@pytest.mark.parametrize(("fault", "seed"), [("head", 4), ("half", 5), ("nothing", 6)])
+def test_weights_that_were_loaded_in_part_are_noticed(tiny: Path, careless: Any, fault: str, seed: int) -> None:
     """A stale tied output head is a known failure of some versions of vLLM."""
-    careless = (
-        ray.remote(_Careless)
-        .options(num_cpus=0, runtime_env={"env_vars": ENVIRONMENT | CPU_ENVIRONMENT})
-        .remote(str(tiny), {}, fault)
-    )
-    trained = _Trained(tiny, seed=4, lr=5e-2)
+    ray.get(careless.sabotage.remote(fault))
+    trained = _Trained(tiny, seed, lr=5e-2)
     policy = Policy([careless], "careless", timeout_s=300)
     policy.publish(trained.step(), "step-1", trained.probe())
     with pytest.raises(SyncError, match=r"engine that loaded careless/step-1 gives a text other log-probabilities"):
         _samples(policy, seed=1)
-    ray.kill(careless)

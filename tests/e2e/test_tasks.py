@@ -1,4 +1,4 @@
-"""Tasks of one's own through the main command: records, pairs without a reward, a reward by dotted path."""
+"""Tasks of one's own through the main command: records, pairs without a reward, a reward by dotted path; failures."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ factors:
       pairs: [algorithm=dpo, algorithm.data=off_policy, task=jsonl]
       raises: [algorithm=grpo, task=jsonl, task.reward=rewards_of_mine.raising]
       hangs: [algorithm=grpo, task=jsonl, task.reward=rewards_of_mine.hanging, task.timeout_s=0.5]
+      diverges: [algorithm=sft, task=jsonl, algorithm.lr=1e30]
 one_at_a_time: [way]
 """
 
 
-def test_tasks_of_one_s_own(tiny: Path, tmp_path: Path) -> None:
+def test_tasks_of_one_s_own_and_what_fails_is_recorded_while_the_others_go_on(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "rewards_of_mine.py").write_text(_REWARDS)
     (tmp_path / "conf" / "grid").mkdir(parents=True)
     (tmp_path / "conf" / "grid" / "own.yaml").write_text(_GRID)
@@ -67,6 +68,7 @@ def test_tasks_of_one_s_own(tiny: Path, tmp_path: Path) -> None:
         "pairs": "done",
         "raises": "failed",
         "hangs": "failed",
+        "diverges": "failed",
     }
     # A digit earns a tenth, which is no right answer.
     assert by_way["own_reward"]["reward_before"] >= by_way["own_reward"]["accuracy_sampled_before"]
@@ -74,3 +76,5 @@ def test_tasks_of_one_s_own(tiny: Path, tmp_path: Path) -> None:
     assert by_way["pairs"]["density_bitwise"] > 0
     assert "task.reward=rewards_of_mine.raising raised ZeroDivisionError: division by zero" in by_way["raises"]["error"]
     assert "task.reward=rewards_of_mine.hanging did not end on the completion" in by_way["hangs"]["error"]
+    assert "step" in by_way["diverges"]["error"]
+    assert by_way["diverges"]["error"] in (tmp_path / "outputs" / "own" / "report.md").read_text()
