@@ -29,14 +29,16 @@ from yaml import YAMLError
 from subnetray import config as schema
 from subnetray.config import ConfigError, PairsConfig, RunConfig, SweepConfig
 
-GROUPS = ("algorithm", "cluster", "grid", "model", "rollout", "task", "tracking")
+GROUPS = ("algorithm", "cluster", "grid", "model", "recipe", "rollout", "task", "tracking")
+# Those without a default, which a command line adds.
+_ADDED = ("grid", "recipe")
 
 _SECTIONS = ("model", "task", "algorithm", "rollout", "evaluation", "measurement", "subnetwork")
 RUN_KEYS = (*_SECTIONS, "precision", "seed")
 # The files in conf/ that a command line starts from, and their keys: a sweep of runs, or a comparison of pairs.
 _SWEEP, _PAIRS = "config", "checkpoints"
 _ROOT_KEYS = {
-    _SWEEP: frozenset((*RUN_KEYS, "grid", "cluster", "tracking", "out", "cache", "dry_run", "resume")),
+    _SWEEP: frozenset((*RUN_KEYS, "grid", "recipe", "cluster", "tracking", "out", "cache", "dry_run", "resume")),
     _PAIRS: frozenset(each.name for each in dataclasses.fields(PairsConfig)),
 }
 
@@ -135,6 +137,24 @@ class Composer:
                 return None
             return _pairs(self._compose(overrides, _PAIRS))
 
+    def recipe(self, overrides: Sequence[str]) -> tuple[str, list[str]]:
+        """Name and overrides of the recipe that a command line adds; ``""`` and none without.
+
+        Raises ConfigError with one sentence.
+        """
+        with self._one_sentence():
+            chosen = [each for each in parse(overrides) if each.key_or_group.split(".")[0] == "recipe"]
+            if not chosen:
+                return "", []
+            if len(chosen) > 1 or chosen[0].key_or_group != "recipe":
+                raise ConfigError(f"{chosen[-1].input_line}: write +recipe=NAME once, with {self._names('recipe')}")
+            node = self._compose([str(chosen[0].input_line)])
+            texts = _typed(OmegaConf.select(node, "recipe.overrides"))
+            name = str(chosen[0].value())
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise ConfigError(f"recipe={name} must have overrides: a list of overrides in quotes, not {texts!r}")
+            return name, texts
+
     def runs(self, overrides: Sequence[Sequence[str]]) -> Iterator[RunConfig]:
         """One run config for each list of overrides. Raises ConfigError with one sentence."""
         for each in overrides:
@@ -190,10 +210,10 @@ class Composer:
             raise ConfigError(f"there is no config key {group}: Hydra itself is not configured here")
         if group not in GROUPS:
             return
-        sign = "+" if group == "grid" else ""
+        sign = "+" if group in _ADDED else ""
         if override.is_delete() or not isinstance(override.value(), str):
             raise ConfigError(f"{override.input_line}: write {sign}{group}=NAME with {self._names(group)}")
-        if override.is_add() != (group == "grid"):
+        if override.is_add() != (group in _ADDED):
             raise ConfigError(f"{override.input_line} must be written {sign}{group}={override.value()}")
 
     def _names(self, group: str) -> str:

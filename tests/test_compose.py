@@ -48,7 +48,7 @@ def test_without_overrides_everything_has_the_schema_s_default(composer: Compose
     assert (sweep.out, sweep.cache, sweep.dry_run, sweep.resume) == (None, None, False, "auto")
 
 
-@pytest.mark.parametrize("group", [group for group in GROUPS if group != "grid"])
+@pytest.mark.parametrize("group", [group for group in GROUPS if group not in ("grid", "recipe")])
 def test_every_file_of_a_group_can_be_chosen(composer: Composer, group: str) -> None:
     for name in composer.choices(group):
         own = ["task.path=my.jsonl"] if name == "jsonl" else []
@@ -65,6 +65,37 @@ def test_every_grid_can_be_chosen(composer: Composer) -> None:
         assert (name == "checkpoints") == (pairs is not None)
         assert grid is not None
         assert grid.name == name
+
+
+def test_a_recipe_is_a_list_of_overrides(composer: Composer, tmp_path: Path) -> None:
+    assert composer.recipe(["algorithm=sft", "seed=3"]) == ("", [])
+    name, texts = composer.recipe(["algorithm=sft", "+recipe=smollm2_chain_sum"])
+    assert name == "smollm2_chain_sum"
+    assert {"algorithm=grpo", "model=smollm2_135m", "task=reasoning_gym"} < set(texts)
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "mine.yaml").write_text("overrides: [algorithm.lr=1e-3]\n")
+    assert Composer(tmp_path).recipe(["+recipe=mine"]) == ("mine", ["algorithm.lr=1e-3"])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["+recipe=nope"], "recipe=nope is unknown: choose one of dpo_tulu_3_8b, "),
+        (["recipe=smollm2_chain_sum"], "recipe=smollm2_chain_sum must be written +recipe=smollm2_chain_sum"),
+        (["+recipe=[a,b]"], "+recipe=[a,b]: write +recipe=NAME with one of dpo_tulu_3_8b, "),
+        (["+recipe=a", "+recipe=b"], "+recipe=b: write +recipe=NAME once, with one of dpo_tulu_3_8b, "),
+        (["+recipe.overrides=[a]"], "+recipe.overrides=[a]: write +recipe=NAME once, with one of dpo_tulu_3_8b, "),
+        (["+recipe=empty"], "recipe=empty must have overrides: a list of overrides in quotes, not None"),
+        (["+recipe=table"], "recipe=table must have overrides: a list of overrides in quotes, not {'lr': 1}"),
+    ],
+)
+def test_what_is_no_recipe(tmp_path: Path, words: list[str], sentence: str) -> None:
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe" / "empty.yaml").write_text("about: nothing\n")
+    (tmp_path / "recipe" / "table.yaml").write_text("overrides: {lr: 1}\n")
+    with pytest.raises(ConfigError) as error:
+        Composer(tmp_path).recipe(words)
+    assert str(error.value).startswith(sentence)
 
 
 def test_overrides_reach_their_place_and_no_other(composer: Composer) -> None:

@@ -10,12 +10,12 @@ from functools import cache
 
 from hydra.core.override_parser.types import Override
 
-from subnetray.compose import GROUPS, RUN_KEYS, Composer, parse
+from subnetray.compose import GROUPS, Composer, parse
 from subnetray.config import ConfigError, Grid, RunConfig, SweepConfig
 from subnetray.grid.checks import check_run
 from subnetray.grid.design import baseline, describe, expand
 from subnetray.grid.identity import run_id
-from subnetray.grid.settings import common_overrides, resolve
+from subnetray.grid.settings import common_overrides, concerns_run, recipe_overrides, resolve
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,15 @@ def plan(composer: Composer, overrides: Sequence[str]) -> tuple[SweepConfig, Pla
     """Return the sweep (its ``run`` is the baseline cell's) and its runs. Raises ConfigError with one sentence."""
     keys = cache(composer.keys)
     _check_types(overrides, keys)
-    # Without the run's own values: only with those that the grid sets as well do they make a whole.
-    sweep = composer.sweep([text for text in overrides if not _is_run_value(*parse([text]))])
+    # Without what a run is: only with what the grid and its levels say as well does that make a whole.
+    sweep = composer.sweep([text for text in overrides if not concerns_run(*parse([text]))])
     grid = sweep.grid
     if grid is None:
         raise ConfigError(f"no grid is named: write +grid=NAME with one of {', '.join(composer.choices('grid'))}")
     cells = expand(grid)
-    common = common_overrides(grid, overrides)
-    configs = _configs(composer, grid, cells, resolve(grid, cells, common, keys))
+    recipe = recipe_overrides(*composer.recipe(overrides), keys)
+    settings = resolve(grid, cells, common_overrides(grid, overrides), keys, recipe)
+    configs = _configs(composer, grid, cells, settings)
     workers = max(1, sweep.cluster.workers)
     for cell, config in zip(cells, configs, strict=True):
         with _in_cell(grid, cell):
@@ -79,7 +80,7 @@ def _check_types(overrides: Sequence[str], keys: Callable[[Sequence[str]], froze
 
 
 def _is_run_value(override: Override) -> bool:
-    return override.key_or_group.split(".")[0] in RUN_KEYS and override.key_or_group not in GROUPS
+    return concerns_run(override) and override.key_or_group not in GROUPS
 
 
 def _configs(

@@ -28,7 +28,7 @@ def common_overrides(grid: Grid, command_line: Sequence[str]) -> list[Override]:
     Raises ConfigError where one of them sets what a factor varies: whose value should count would be a guess. A choice
     that is the one of the factor's baseline contradicts nothing and is left to the levels.
     """
-    parsed = [override for override in parse(command_line) if _concerns_run(override)]
+    parsed = [override for override in parse(command_line) if concerns_run(override)]
     for override in parsed:
         if _key(override) == "seed":
             raise ConfigError("seed is set by the grid: write grid.seeds=[0,1,2] instead")
@@ -38,20 +38,49 @@ def common_overrides(grid: Grid, command_line: Sequence[str]) -> list[Override]:
     return [override for override in common if not _varied(grid, levels, override)]
 
 
-def resolve(grid: Grid, cells: Sequence[Mapping[str, str]], common: Sequence[Override], keys: Keys) -> list[list[str]]:
+def recipe_overrides(name: str, texts: Sequence[str], keys: Keys) -> list[Override]:
+    """Parsed overrides of a recipe. Raises ConfigError for one that is none, or that the recipe's own run lacks."""
+    recipe = _parse(f"recipe={name}", texts)
+    known = keys(tuple(_text(override) for override in recipe if _is_choice(override)))
+    for override in recipe:
+        if not _is_choice(override) and _key(override) not in known:
+            raise ConfigError(f"recipe={name}: there is no config key {_key(override)}")
+    return recipe
+
+
+def resolve(
+    grid: Grid,
+    cells: Sequence[Mapping[str, str]],
+    common: Sequence[Override],
+    keys: Keys,
+    recipe: Sequence[Override] = (),
+) -> list[list[str]]:
     """Return the overrides of every cell, choices first.
 
     A value in ``common`` goes to the cells that have its key (``algorithm.group_size`` is GRPO's alone); raises
     ConfigError if no cell has it, if a level sets a key that its cell lacks, or if two levels of a cell disagree.
+
+    ``recipe`` holds where nothing else is said: ``common`` and levels come before it, and what it says of an algorithm,
+    a model or a task is for the cells that have this one.
     """
     levels = level_overrides(grid)
+    chosen = {_key(override): override.value() for override in recipe if _is_choice(override)}
     resolved = []
     known_somewhere: frozenset[str] = frozenset()
     for cell in cells:
         own = _merge(grid, cell, levels)
-        choices = {_key(o): _text(o) for o in (*common, *(o for o, _ in own.values())) if _is_choice(o)}
+        said = [*common, *(override for override, _ in own.values())]
+        choosing = {_key(o): o for o in (*recipe, *said) if _is_choice(o)}
+        choices = {key: _text(override) for key, override in choosing.items()}
         known = keys(tuple(choices.values()))
-        values = [_text(o) for o in common if not _is_choice(o) and _key(o) in known]
+        others = {group for group, name in chosen.items() if choosing[group].value() != name}
+        skipped = {_key(override) for override in said}
+        values = [
+            _text(o)
+            for o in recipe
+            if _key(o) in known - skipped and not _is_choice(o) and _key(o).split(".")[0] not in others
+        ]
+        values += [_text(o) for o in common if not _is_choice(o) and _key(o) in known]
         for key, (override, source) in own.items():
             if _is_choice(override):
                 continue
@@ -70,6 +99,11 @@ def resolve(grid: Grid, cells: Sequence[Mapping[str, str]], common: Sequence[Ove
     return resolved
 
 
+def concerns_run(override: Override) -> bool:
+    """Whether it is a run that an override says something of: a value, or which algorithm, model or task."""
+    return _key(override).split(".")[0] in RUN_KEYS
+
+
 def _parse(where: str, texts: Sequence[str]) -> list[Override]:
     try:
         overrides = parse(texts)
@@ -79,7 +113,7 @@ def _parse(where: str, texts: Sequence[str]) -> list[Override]:
         key = _key(override)
         if key == "seed":
             raise ConfigError(f"{where} must not set seed: seeds are the grid's own, grid.seeds")
-        if not _concerns_run(override):
+        if not concerns_run(override):
             allowed = ", ".join(name for name in RUN_KEYS if name != "seed")
             raise ConfigError(f"{where} must set keys of a run ({allowed}), not {key}")
         if override.type != OverrideType.CHANGE:
@@ -137,7 +171,3 @@ def _text(override: Override) -> str:
 
 def _is_choice(override: Override) -> bool:
     return _key(override) in GROUPS
-
-
-def _concerns_run(override: Override) -> bool:
-    return _key(override).split(".")[0] in RUN_KEYS

@@ -106,6 +106,40 @@ def test_smoke_is_small_and_can_be_made_smaller(composer: Composer) -> None:
     assert {r.config.algorithm.group_size for r in runs if isinstance(r.config.algorithm, GRPO)} == {4}
 
 
+def test_every_recipe_is_a_run(composer: Composer) -> None:
+    names = composer.choices("recipe")
+    runs = {name: plan(composer, ["+grid=single", f"+recipe={name}"])[1].runs for name in names}
+    assert {run.config.algorithm.name for (run,) in runs.values()} >= {
+        *("grpo", "prime", "dpo", "simpo", "orpo", "kto", "ppo")
+    }
+    # A rate of another model's would be no recipe.
+    assert all(run.config.algorithm.lr < 1e-4 for (run,) in runs.values())
+    prime = runs["prime_eurus_2_7b"][0].config
+    assert (prime.algorithm.prm_update, prime.algorithm.prm_lr, prime.rollout.max_new_tokens) == ("before", 1e-6, 3072)
+    assert prime.model.path == "PRIME-RL/Eurus-2-7B-SFT"
+
+
+def test_a_recipe_within_a_sweep(composer: Composer) -> None:
+    runs = plan(composer, ["+grid=smoke", "+recipe=smollm2_chain_sum", "algorithm.micro_batch_size=4"])[1].runs
+    assert len(runs) == 6
+    for run in runs:
+        assert (run.config.model.name, run.config.task.generator) == ("smollm2_135m", "chain_sum")
+        # Of the grid, of a level, of the command line, and of the recipe.
+        assert run.config.algorithm.steps == 6
+        assert f"{run.config.algorithm.lr:g}" == f"{float(run.cell['learning_rate']):g}"
+        assert run.config.algorithm.micro_batch_size == 4
+        assert run.config.rollout.max_new_tokens == 12
+
+
+def test_a_task_of_one_s_own_on_a_command_line(composer: Composer, tmp_path: Path) -> None:
+    (tmp_path / "sums.jsonl").write_text("".join(f'{{"prompt": "{n}+1=", "answer": "{n + 1}"}}\n' for n in range(99)))
+    words = ["task=jsonl", f"task.path={tmp_path / 'sums.jsonl'}", "task.gold=answer", "task.reward=exact"]
+    (run,) = plan(composer, ["+grid=single", *words])[1].runs
+    assert isinstance(run.config.task, DatasetTask)
+    with pytest.raises(ConfigError, match=r"^task\.path must be given"):
+        plan(composer, ["+grid=single", "task=jsonl"])
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from subnetray.config import ConfigError, Factor, Grid
-from subnetray.grid.settings import common_overrides, resolve
+from subnetray.grid.settings import common_overrides, recipe_overrides, resolve
 
 SHARED = {"algorithm.lr", "algorithm.steps", "task.max_left", "precision"}
 OWN = {"grpo": {"algorithm.beta"}, "sft": {"algorithm.data"}}
@@ -140,3 +140,51 @@ def test_levels_and_the_grid_set_keys_of_a_run(override: str, sentence: str) -> 
         common_overrides(make(x=[override]), [])
     with pytest.raises(ConfigError, match=rf"^grid\.overrides:? {sentence}"):
         common_overrides(make([override]), [])
+
+
+def cooked(grid: Grid, which: dict[str, str], texts: Sequence[str], *command_line: str) -> list[str]:
+    return resolve(grid, [which], common_overrides(grid, command_line), keys, recipe_overrides("r", texts, keys))[0]
+
+
+def test_a_recipe_holds_where_nothing_else_is_said() -> None:
+    grid = make(["algorithm.steps=5"])
+    recipe = ["model=big", "task.max_left=3", "precision=bf16", "algorithm.steps=9", "algorithm.lr=7"]
+    # The grid's override and the level come before it, whatever is left holds; choices first.
+    assert cooked(grid, cell(), recipe) == [
+        *("model=big", "algorithm=grpo", "task.max_left=3", "precision=bf16", "algorithm.steps=5", "algorithm.lr=1")
+    ]
+    # So does the command line, its choices too.
+    assert cooked(grid, cell(), recipe, "precision=fp32", "model=small") == [
+        *("model=small", "algorithm=grpo", "task.max_left=3", "algorithm.steps=5", "precision=fp32", "algorithm.lr=1")
+    ]
+
+
+def test_what_a_recipe_says_of_an_algorithm_is_for_cells_that_have_it() -> None:
+    recipe = ["algorithm=grpo", "algorithm.beta=0.04", "algorithm.steps=9", "precision=bf16"]
+    assert cooked(make(), cell(), recipe) == [
+        *("algorithm=grpo", "algorithm.beta=0.04", "algorithm.steps=9", "precision=bf16", "algorithm.lr=1")
+    ]
+    # Not even steps, which all algorithms have: they are those of another.
+    assert cooked(make(), cell("sft"), recipe) == [
+        *("algorithm=sft", "precision=bf16", "algorithm.data=x", "algorithm.lr=1")
+    ]
+
+
+def test_without_a_recipe_nothing_is_other_than_it_was() -> None:
+    assert cooked(make(), cell("sft", "high"), []) == resolved(make(), cell("sft", "high"))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("junk", "recipe=r: 'junk' is no override"),
+        ("algorithm.foo=1", r"recipe=r: there is no config key algorithm\.foo"),
+        ("algorithm.data=x", r"recipe=r: there is no config key algorithm\.data"),  # SFT's alone
+        ("seed=1", "recipe=r must not set seed"),
+        ("cluster=gpu", "recipe=r must set keys of a run .*, not cluster"),
+        ("+algorithm.beta=1", "recipe=r must set keys as key=value, not"),
+    ],
+)
+def test_a_recipe_sets_keys_of_a_run(text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{sentence}"):
+        recipe_overrides("r", [text], keys)
