@@ -118,6 +118,9 @@ BAD: list[tuple[type, dict[str, Any], str]] = [
     (Measurement, {"every": 0}, "measurement.every"),
     (Measurement, {"tolerances": ()}, "measurement.tolerances"),
     (Measurement, {"tolerances": (0.0, -1e-9)}, "measurement.tolerances"),
+    (Measurement, {"early": (0,)}, "measurement.early"),
+    (Measurement, {"early": (5, 5)}, "measurement.early"),
+    (Measurement, {"early": (5, 1)}, "measurement.early"),
     (Cluster, {"workers": -1}, "cluster.workers"),
     (Cluster, {"cpus_per_run": 0.0}, "cluster.cpus_per_run"),
     (Cluster, {"max_concurrent": 0}, "cluster.max_concurrent"),
@@ -235,9 +238,15 @@ def test_algorithms_are_found_by_their_own_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "key"), [({"precision": "fp16"}, "precision"), ({"seed": -1}, "seed"), ({"seed": 2**31}, "seed")]
+    ("values", "key"),
+    [
+        ({"precision": "fp16"}, "precision"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**31}, "seed"),
+        ({"algorithm": GRPO(steps=4), "measurement": Measurement(early=(1, 5))}, "measurement.early"),
+    ],
 )
-def test_a_run_checks_precision_and_seed(values: dict[str, Any], key: str) -> None:
+def test_a_run_checks_what_is_not_of_one_section(values: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=f"^{key} must be "):
         make_run(**values)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -82,15 +83,21 @@ class Measurement:
 
     every: int = 1
     tolerances: tuple[float, ...] = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
+    # After which optimizer steps to keep scores of all coordinates, and to say how well each finds the final mask.
+    early: tuple[int, ...] = ()
 
     ULPS: ClassVar[tuple[int, ...]] = (2, 4)  # counted beside the tolerances: 1 is bit for bit
 
     def __post_init__(self) -> None:
-        freeze(self, "tolerances")
+        freeze(self, "tolerances", "early")
         at_least("measurement.every", self.every, 1)
         require(len(self.tolerances) > 0, "measurement.tolerances", "a list of numbers >= 0", list(self.tolerances))
         for tolerance in self.tolerances:
             at_least("measurement.tolerances", tolerance, 0)
+        rising = all(one < other for one, other in itertools.pairwise((0, *self.early)))
+        require(
+            rising, "measurement.early", "a list of optimizer steps >= 1, each later than the one before", [*self.early]
+        )
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         one_of("precision", self.precision, self.PRECISIONS)
         require(0 <= self.seed < 2**31, "seed", "a whole number from 0 to 2147483647", self.seed)
+        early, steps = self.measurement.early, self.algorithm.steps
+        require(max(early, default=0) <= steps, "measurement.early", f"steps up to algorithm.steps ({steps})", [*early])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionary: what crosses process boundaries and is written to ``config.yaml``."""

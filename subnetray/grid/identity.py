@@ -32,6 +32,9 @@ def run_id(config: RunConfig, data_parallel: int) -> str:
 def _content(config: RunConfig, data_parallel: int) -> dict[str, Any]:
     mask = config.subnetwork.mask
     # Only where there is a mask, which counts by its content: the ids of other runs are what they were without masks.
+    measurement = dataclasses.asdict(config.measurement)
+    if not config.measurement.early:  # as where there is no mask: it counts where it is given
+        del measurement["early"]
     restricted = {"subnetwork": {"mask": inspect(Path(mask)).digest, "clip": config.subnetwork.clip}} if mask else {}
     return {
         **restricted,
@@ -41,7 +44,7 @@ def _content(config: RunConfig, data_parallel: int) -> dict[str, Any]:
         "algorithm": dataclasses.asdict(config.algorithm),
         "rollout": {name: getattr(config.rollout, name) for name in _ROLLOUT},
         "evaluation": dataclasses.asdict(config.evaluation),
-        "measurement": dataclasses.asdict(config.measurement),
+        "measurement": measurement,
         "precision": config.precision,
         "seed": config.seed,
         "data_parallel": data_parallel,

@@ -24,6 +24,7 @@ from subnetray import algorithms, rollout, tasks
 from subnetray.algorithms.restricted import restrict
 from subnetray.algorithms.setting import DataLog, RunError, Setting
 from subnetray.files import write_atomic
+from subnetray.job.early import Early, fisher
 from subnetray.job.evaluation import Score, evaluate
 from subnetray.job.likelihood import mean_nll
 from subnetray.job.recorder import Recorder
@@ -64,8 +65,8 @@ class Clock:
 def run(values: dict[str, Any]) -> None:
     """Execute one worker's part of the run that ``values`` (a :class:`RunSpec` as a dictionary) describes.
 
-    Rank 0 writes ``config.yaml``, ``metrics.jsonl``, ``mask.safetensors``, ``delta.safetensors`` and, last,
-    ``result.json`` to the run's directory.
+    Rank 0 writes ``config.yaml``, ``metrics.jsonl``, ``mask.safetensors``, ``delta.safetensors``, the scores of early
+    steps where there are any and, last, ``result.json`` to the run's directory.
     """
     spec = RunSpec.from_dict(values)
     config = spec.config
@@ -104,6 +105,10 @@ def run(values: dict[str, Any]) -> None:
             before = evaluate(setting)
         with clock("prepare"):
             restricted = restrict(setting, init)
+            early = None
+            if config.measurement.early and rank == 0:
+                early = Early(spec.scores, config.measurement.early, model, init, fisher(setting))
+                setting.callbacks.append(early)
             trainer = algorithms.build(setting)
             # The model's own progress and metrics tables; the recorder writes both.
             trainer.remove_callback(transformers.PrinterCallback)
@@ -130,6 +135,7 @@ def run(values: dict[str, Any]) -> None:
         held_init = init if held == export else _held(spec, held)
         seen = views(held_init, named_weights(model), reach, export)
         del held_init
+        found = [] if early is None else early.results(mask, config.seed)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(init[name])
@@ -158,6 +164,7 @@ def run(values: dict[str, Any]) -> None:
         "dynamics": dynamics,
         "views": seen.to_dict(),
         **({} if restricted is None else {"subnetwork": restricted.summary()}),
+        **({} if early is None else {"early": found}),
         **summary(comparison),
     }
     write_atomic(spec.result, json.dumps(result, indent=1))

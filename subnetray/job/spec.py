@@ -41,6 +41,10 @@ class RunSpec:
     def delta(self) -> Path:
         return self.directory / "delta.safetensors"
 
+    def scores(self, step: int) -> Path:
+        """The scores of all coordinates after a step of ``measurement.early``."""
+        return self.directory / f"early-{step}.safetensors"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values only."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

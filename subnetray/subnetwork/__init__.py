@@ -30,7 +30,9 @@ from subnetray.subnetwork.mask import Mask
 from subnetray.subnetwork.nulls import Null, PairCounts, pair_counts
 from subnetray.subnetwork.overlap import Agreement, Overlap, OverlapCounts, agreement, statistics
 from subnetray.subnetwork.rank import Rank, RankBounds, rank, rank_bounds, shuffled
+from subnetray.subnetwork.ranking import Ranking
 from subnetray.subnetwork.restriction import Restriction
+from subnetray.subnetwork.scores import load_scores, save_scores
 from subnetray.subnetwork.sketch import Estimate, Sample, estimate, sample
 from subnetray.subnetwork.spectrum import Spectrum, decompose, principal_angles, singular_values
 from subnetray.subnetwork.storage import CorruptFileError
@@ -60,6 +62,7 @@ __all__ = [
     "Profile",
     "Rank",
     "RankBounds",
+    "Ranking",
     "Restriction",
     "Sample",
     "SpectralDrift",
@@ -81,6 +84,7 @@ __all__ = [
     "exceeds_relative",
     "exceeds_ulps",
     "expected_overlap",
+    "load_scores",
     "margins",
     "matrix_geometry",
     "named_weights",
@@ -93,6 +97,7 @@ __all__ = [
     "rank_bounds",
     "reachable",
     "sample",
+    "save_scores",
     "shuffled",
     "singular_values",
     "small_weights",

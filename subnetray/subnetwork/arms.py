@@ -27,7 +27,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from subnetray.subnetwork.bits import flat_integers
+from subnetray.subnetwork.bits import ordered_integers
 from subnetray.subnetwork.compiled import compiled
 from subnetray.subnetwork.mask import Mask, pack, require_same_shapes
 from subnetray.subnetwork.selection import kth_smallest
@@ -145,10 +145,7 @@ def _codes(score: Tensor) -> Iterator[npt.NDArray[np.uint64]]:
     for part in score.detach().reshape(-1).split(_CHUNK):
         if part.isnan().any():
             raise ValueError("a score is NaN: it is neither above nor below the others")
-        # Every narrower format is exact in fp64. Adding 0 leaves no −0, which equals +0.
-        bits = flat_integers(part.double() + 0.0).view(np.uint64)
-        sign = np.uint64(1 << 63)
-        yield np.where(bits & sign, ~bits, bits | sign)
+        yield ordered_integers(part.double())  # every narrower format is exact in fp64
 
 
 def _principal_part(tensor: Tensor, directions: int | None) -> Tensor:

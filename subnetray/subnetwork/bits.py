@@ -45,6 +45,15 @@ def flat_integers(tensor: Tensor) -> npt.NDArray[Any]:
     return integers(tensor).reshape(-1).contiguous().cpu().numpy()
 
 
+def ordered_integers(tensor: Tensor) -> npt.NDArray[Any]:
+    """Unsigned integers of the same width, flat, in the order of the numbers: ±0 are one, a NaN lies outside of all."""
+    bits = flat_integers(tensor + 0.0)  # which leaves no −0
+    kind = np.dtype(f"u{bits.itemsize}").type
+    sign = kind(1 << (8 * bits.itemsize - 1))
+    unsigned = bits.view(kind)
+    return np.where(unsigned & sign, ~unsigned, unsigned | sign)
+
+
 def from_integers(array: npt.NDArray[Any], dtype: torch.dtype) -> Tensor:
     """Inverse of :func:`flat_integers`: a tensor of ``dtype`` that shares the memory of ``array``."""
     return torch.from_numpy(array).view(dtype)

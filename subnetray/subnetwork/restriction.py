@@ -25,7 +25,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from subnetray.subnetwork.mask import Mask, require_same_shapes
 from subnetray.subnetwork.visible import MismatchError
-from subnetray.subnetwork.weights import Weights
+from subnetray.subnetwork.weights import Weights, held_values
 
 CLIP = ("before", "after")
 
@@ -72,7 +72,7 @@ class Restriction:
         self.mask = mask
         self._clip, self._max_norm = clip, max_norm
         self._parts = [
-            _Part(each, torch.from_numpy(mask.bits[name]).to(each.device), _source(each.detach(), init[name]))
+            _Part(each, torch.from_numpy(mask.bits[name]).to(each.device), held_values(each, init[name]))
             for name, each in parameters.items()
         ]
         # Of every step: the norm of the gradient before any clipping, of all coordinates and of the mask's.
@@ -106,7 +106,3 @@ class Restriction:
     def _after(self, *_: Any) -> None:
         for part in self._parts:
             part.parameter.copy_(torch.where(part.frozen(), part.source, part.parameter))
-
-
-def _source(held: Tensor, init: Tensor) -> Tensor:
-    return init if init.device == held.device and torch.equal(init.to(held.dtype), held) else held.clone()

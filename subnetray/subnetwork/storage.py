@@ -1,8 +1,8 @@
-"""The safetensors container of masks and deltas: written whole or not at all, checked when read.
+"""The safetensors container of masks, deltas and scores: written whole or not at all, checked when read.
 
-Besides its tensors a file holds, in the metadata entry ``subnetray``, a JSON object with ``kind`` ("mask" or "delta"),
-``version`` (2), ``checksums`` (XXH3-64 of every tensor's bytes as stored, in hex, by its key), ``compressed`` (those
-that are a zstd frame, with the number of bytes in it) and what the kind describes itself by.
+Besides its tensors a file holds, in the metadata entry ``subnetray``, a JSON object with ``kind`` ("mask", "delta" or
+"scores"), ``version`` (2), ``checksums`` (XXH3-64 of every tensor's bytes as stored, in hex, by its key),
+``compressed`` (those that are a zstd frame, with the number of bytes in it) and what the kind describes itself by.
 """
 
 from __future__ import annotations
@@ -163,25 +163,30 @@ def stream(
         writer.finish()
 
 
-def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and description of a file of ``kind``; raises :class:`CorruptFileError` unless all of it is intact."""
+def load(path: Path, kind: str, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and description of a file of ``kind``; of the tensors those whose name begins with ``prefix``.
+
+    Raises :class:`CorruptFileError` unless all that is read is intact.
+    """
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            names = list(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names if name.startswith(prefix)}
     except SafetensorError as error:
         raise CorruptFileError(f"{path} is truncated or not a safetensors file: {error}") from error
     header = _header(path, metadata)
     if (header.get("kind"), header.get("version")) != (kind, _VERSION):
         raise CorruptFileError(f"{path} is not a subnetray {kind} file of version {_VERSION}")
     checksums = header.get("checksums")
-    if not isinstance(checksums, dict) or checksums.keys() != tensors.keys():
+    if not isinstance(checksums, dict) or checksums.keys() != set(names):
         raise CorruptFileError(f"{path} does not hold the tensors that its header names")
     for name, tensor in tensors.items():
         if tensor.dim() != 1 or _checksum(tensor) != checksums[name]:
             raise CorruptFileError(f"{path} is damaged: checksum of {name!r} does not match")
     try:
-        for name, nbytes in header.get("compressed", {}).items():
+        compressed = {name: size for name, size in header.get("compressed", {}).items() if name.startswith(prefix)}
+        for name, nbytes in compressed.items():
             raw = pa.decompress(tensors[name].numpy(), nbytes, codec="zstd", asbytes=True)
             tensors[name] = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:

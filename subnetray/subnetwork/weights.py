@@ -34,6 +34,15 @@ def named_weights(model: torch.nn.Module, dtype: torch.dtype | None = None) -> d
     return {name: parameter.detach().to(dtype=dtype) for name, parameter in model.named_parameters()}
 
 
+def held_values(held: Tensor, init: Tensor) -> Tensor:
+    """What ``held`` holds now, for good: ``init``, the same in another dtype, if it has all of it exactly, or a copy.
+
+    Of an fp32 master of a checkpoint that is stored in bf16, the bf16 init has all there is to keep.
+    """
+    held = held.detach()
+    return init if init.device == held.device and torch.equal(init.to(held.dtype), held) else held.clone()
+
+
 def module_kind(name: str) -> str:
     """What a parameter of a Llama, Qwen, Mistral or mixture-of-experts model is, by its name.
 

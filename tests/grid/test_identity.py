@@ -36,7 +36,7 @@ from subnetray.config import (
     SimPO,
     Subnetwork,
 )
-from subnetray.grid.identity import run_id
+from subnetray.grid.identity import _content, run_id
 from subnetray.subnetwork import Mask
 
 LABELS = {("model", "name"), ("task", "name")}
@@ -67,6 +67,7 @@ OTHER: dict[tuple[str, str], Any] = {
     ("rollout", "dtype"): "float32",
     ("rollout", "gpu_memory_utilization"): 0.5,
     ("measurement", "tolerances"): (0.0,),
+    ("measurement", "early"): (5,),
 }
 DATA = {SFT: "rejection"}  # the others have it off_policy
 LOSS = {GRPO: "grpo", DPO: "sigmoid_norm"}
@@ -152,6 +153,13 @@ def test_a_mask_counts_by_its_content_and_only_where_there_is_one(tmp_path: Path
     assert one == two
     assert len({run_id(make(), 1), one, three, after}) == 4
     assert run_id(make(subnetwork=Subnetwork(clip="after")), 1) == run_id(make(), 1)
+
+
+def test_early_steps_count_only_where_there_are_any() -> None:
+    """The ids of runs without are those of before there was such a thing."""
+    assert set(_content(make(), 1)["measurement"]) == {"every", "tolerances"}
+    ids = [run_id(make(measurement=Measurement(early=steps)), 1) for steps in ((), (1,), (1, 5))]
+    assert len(set(ids)) == 3
 
 
 def test_identity_survives_serialisation() -> None:
