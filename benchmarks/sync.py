@@ -10,7 +10,6 @@ turn; medians.
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import sys
 import tempfile
@@ -27,9 +26,9 @@ from subnetray.config import Cluster, Rollout
 from subnetray.driver import cluster
 from subnetray.models.tokenizer import make_tokenizer
 from subnetray.rollout import Policy, Probe, Sampling
-from subnetray.rollout.engine import CPU_ENVIRONMENT, ENVIRONMENT, Engine
+from subnetray.rollout.vllm import VLLMEngine
 from subnetray.subnetwork import named_weights
-from subnetray.subnetwork.bits import flat_integers
+from subnetray.subnetwork.bits import flat_integers, from_integers
 
 ROUNDS = 7
 LR = 1e-6
@@ -42,11 +41,11 @@ SIZES = {
 }
 
 
-class ByHand(Engine):
+class ByHand(VLLMEngine):
     """Takes whole weights and checks nothing."""
 
     def load_whole(self, bits: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
-        self._load(bits, shapes)
+        self._load({name: from_integers(bits[name], self._dtype).reshape(shape) for name, shape in shapes.items()})
         self._loaded = None
 
 
@@ -76,8 +75,8 @@ def measure(size: str, directory: Path) -> None:
     make_tokenizer(128).save_pretrained(directory)
     engine = (
         ray.remote(ByHand)
-        .options(num_cpus=0, runtime_env={"env_vars": ENVIRONMENT | CPU_ENVIRONMENT})
-        .remote(str(directory), dataclasses.asdict(Rollout()))
+        .options(num_cpus=0, runtime_env={"env_vars": VLLMEngine.environment(gpu=False)})
+        .remote(directory, Rollout())
     )
     policy = Policy([engine], size, timeout_s=600)
     shapes = {name: tuple(tensor.shape) for name, tensor in trained.named_parameters()}

@@ -104,6 +104,7 @@ BAD: list[tuple[type, dict[str, Any], str]] = [
     (RLOO, {"group_size": 5}, "algorithm.batch_size"),
     (RLOO, {"beta": -1.0}, "algorithm.beta"),
     (RLOO, {"epsilon": 0.0}, "algorithm.epsilon"),
+    (Rollout, {"name": "sglang"}, "rollout.name"),
     (Rollout, {"engines": 0}, "rollout.engines"),
     (Rollout, {"dtype": "bf16"}, "rollout.dtype"),
     (Rollout, {"kv_cache_mib": 0}, "rollout.kv_cache_mib"),

@@ -15,10 +15,13 @@ from subnetray.config.task import TASKS
 
 @dataclass(frozen=True)
 class Rollout:
-    """vLLM engines in Ray actors, and how they sample."""
+    """Engines in Ray actors, and how they sample."""
+
+    NAMES: ClassVar[tuple[str, ...]] = ("vllm", "hf")
 
     # What an engine is built with; the rest is said with every call.
     ENGINE: ClassVar[tuple[str, ...]] = (
+        "name",
         "engines",
         "cpus_per_engine",
         "gpus_per_engine",
@@ -28,6 +31,7 @@ class Rollout:
         "gpu_memory_utilization",
     )
 
+    name: str = "vllm"  # the library that samples
     engines: int = 1
     cpus_per_engine: float = 0
     gpus_per_engine: float = 0
@@ -40,6 +44,7 @@ class Rollout:
     timeout_s: float = 300.0
 
     def __post_init__(self) -> None:
+        one_of("rollout.name", self.name, self.NAMES)
         at_least("rollout.engines", self.engines, 1)
         at_least("rollout.cpus_per_engine", self.cpus_per_engine, 0)
         at_least("rollout.gpus_per_engine", self.gpus_per_engine, 0)

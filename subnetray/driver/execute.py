@@ -38,7 +38,7 @@ def pending(ledger: Ledger, resume: str) -> list[Run]:
 def check(sweep: SweepConfig, plan: Plan, ledger: Ledger) -> None:
     """Raise ConfigError for what would keep the sweep from running; nothing is started or written."""
     ledger.check(sweep.resume)
-    machine.check_packages()
+    machine.check_packages(run.config.rollout for run in plan.runs)
     tracking.check(sweep.tracking)
     if sweep.cluster.address is None:
         machine.runs_at_once(sweep, machine.engines(run.config.rollout for run in plan.runs))
@@ -65,7 +65,7 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
     from subnetray import rollout
 
     try:
-        say("starting the rollout engines (vLLM)")
+        say(f"starting the rollout engines ({sweep.run.rollout.name})")
         pool = rollout.start((inits[run.config.model], run.config.rollout) for run in todo)
         pool.wait(timeout_s=900)
         specs = {

@@ -12,19 +12,22 @@ import psutil
 
 from subnetray.config import ConfigError, Rollout, SweepConfig
 
-_PACKAGES = ("torch", "transformers", "trl", "datasets", "ray", "vllm", "wandb", "pandas", "matplotlib")
+_PACKAGES = ("torch", "transformers", "trl", "datasets", "ray", "wandb", "pandas", "matplotlib")
 _GIB = 1 << 30
 # Measured on a CPU: Ray's own processes, and one engine with the embedded model but for its KV cache.
-_RAY_GIB, _ENGINE_GIB = 1.0, 1.4
+_RAY_GIB = 1.0
+_ENGINE_GIB = {"vllm": 1.4, "hf": 0.6}
 
 
-def check_packages() -> None:
+def check_packages(rollouts: Iterable[Rollout]) -> None:
     """Raise ConfigError naming a package that running a sweep needs and that is not installed."""
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    needed = (*_PACKAGES, *(["vllm"] if any(rollout.name == "vllm" for rollout in rollouts) else []))
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
             f"running a sweep needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed:"
             " pip install 'subnetray[cpu]', or 'subnetray[gpu]' on machines with GPUs"
+            + (" (rollout=hf does without vllm)" if "vllm" in missing else "")
         )
 
 
@@ -56,7 +59,7 @@ def runs_at_once(sweep: SweepConfig, engines: int) -> int:
         _fit("cores", cores(), "cpus_per_run", cluster.cpus_per_run * workers, rollout.cpus_per_engine * engines),
         _fit("GPUs", gpus(), "gpus_per_worker", cluster.gpus_per_worker * workers, rollout.gpus_per_engine * engines),
     )
-    fixed = _RAY_GIB + (_ENGINE_GIB + rollout.kv_cache_mib / 1024) * engines
+    fixed = _RAY_GIB + (_ENGINE_GIB[rollout.name] + rollout.kv_cache_mib / 1024) * engines
     free = psutil.virtual_memory().available / _GIB
     by_memory = int((free - fixed) // cluster.memory_gib_per_run)
     if by_memory < 1:

@@ -73,11 +73,14 @@ def check_engine(architecture: Mapping[str, Any], rollout: Rollout) -> None:
         )
     except KeyError:
         return
-    needed = -(-rollout.max_model_len // _BLOCK) * _BLOCK * per_token
-    if rollout.gpus_per_engine == 0 and needed > rollout.kv_cache_mib << 20:
+    hf = rollout.name == "hf"
+    block = 1 if hf else _BLOCK
+    needed = -(-rollout.max_model_len // block) * block * per_token
+    # On GPUs vLLM gives the cache what is left of its share.
+    if (hf or rollout.gpus_per_engine == 0) and needed > rollout.kv_cache_mib << 20:
         raise ConfigError(
             f"rollout.kv_cache_mib must hold one sequence of rollout.max_model_len ({rollout.max_model_len} tokens of"
-            f" {per_token / 1024:g} KiB, in blocks of {_BLOCK}), so at least {-(-needed >> 20)}, not"
+            f" {per_token / 1024:g} KiB{'' if hf else f', in blocks of {_BLOCK}'}), so at least {-(-needed >> 20)}, not"
             f" {rollout.kv_cache_mib}"
         )
 

@@ -1,4 +1,4 @@
-"""Rollouts: vLLM engines in Ray actors, and the policy of a run that is sampled through them."""
+"""Rollouts: engines (vLLM, Hugging Face) in Ray actors, and the policy of a run that is sampled through them."""
 
 from __future__ import annotations
 

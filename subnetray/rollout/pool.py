@@ -11,8 +11,12 @@ from typing import Any
 import ray
 
 from subnetray.config import Rollout
-from subnetray.rollout.engine import CPU_ENVIRONMENT, ENVIRONMENT, Engine, architecture
+from subnetray.rollout.engine import Engine, architecture
+from subnetray.rollout.hf import HFEngine
 from subnetray.rollout.policy import EngineError
+from subnetray.rollout.vllm import VLLMEngine
+
+ENGINES: dict[str, type[Engine]] = {"vllm": VLLMEngine, "hf": HFEngine}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +62,9 @@ def connect(names: Sequence[str]) -> list[Any]:
 
 
 def _actor(rollout: Rollout, name: str, model: Path) -> Any:
-    environment = ENVIRONMENT if rollout.gpus_per_engine > 0 else ENVIRONMENT | CPU_ENVIRONMENT
+    kind = ENGINES[rollout.name]
     return (
-        ray.remote(Engine)
+        ray.remote(kind)
         .options(
             name=name,
             num_cpus=rollout.cpus_per_engine,
@@ -70,9 +74,9 @@ def _actor(rollout: Rollout, name: str, model: Path) -> Any:
             max_restarts=-1,
             max_task_retries=1,
             scheduling_strategy="DEFAULT",
-            runtime_env={"env_vars": environment},
+            runtime_env={"env_vars": kind.environment(gpu=rollout.gpus_per_engine > 0)},
         )
-        .remote(str(model), dataclasses.asdict(rollout))
+        .remote(model, rollout)
     )
 
 

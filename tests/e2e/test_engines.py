@@ -18,7 +18,7 @@ from subnetray import rollout
 from subnetray.config import Cluster, Rollout
 from subnetray.driver import cluster
 from subnetray.rollout import Policy, Probe, Samples, Sampling, SyncError
-from subnetray.rollout.engine import CPU_ENVIRONMENT, ENVIRONMENT, Engine
+from subnetray.rollout.vllm import VLLMEngine
 from subnetray.subnetwork import named_weights
 
 pytestmark = pytest.mark.e2e
@@ -107,7 +107,7 @@ def test_an_engine_that_hangs_is_replaced_and_the_run_goes_on_with_the_same_samp
     assert not hung.is_running()
 
 
-class _Careless(Engine):
+class _Careless(VLLMEngine):
     """Loads only a part of what it is given."""
 
     _fault = ""
@@ -115,13 +115,13 @@ class _Careless(Engine):
     def sabotage(self, fault: str) -> None:
         self._fault = fault
 
-    def _load(self, bits: Any, shapes: Any) -> None:
+    def _load(self, weights: Any) -> None:
         model = self._llm.llm_engine.model_executor.driver_worker.worker.get_model()
         stale = model.lm_head.cpu_linear
         if self._fault == "half":
-            shapes = dict(list(shapes.items())[: len(shapes) // 2])
+            weights = dict(list(weights.items())[: len(weights) // 2])
         if self._fault != "nothing":
-            super()._load(bits, shapes)
+            super()._load(weights)
         if self._fault == "head":
             model.lm_head.cpu_linear = stale
 
@@ -129,8 +129,8 @@ class _Careless(Engine):
 @pytest.fixture(scope="module")
 def careless(tiny: Path, engine: Any) -> Any:
     """An engine beside the other one."""
-    environment = {"env_vars": ENVIRONMENT | CPU_ENVIRONMENT}
-    return ray.remote(_Careless).options(num_cpus=0, runtime_env=environment).remote(str(tiny), {})
+    environment = {"env_vars": VLLMEngine.environment(gpu=False)}
+    return ray.remote(_Careless).options(num_cpus=0, runtime_env=environment).remote(tiny, ROLLOUT)
 
 
 @pytest.mark.parametrize(("fault", "seed"), [("head", 4), ("half", 5), ("nothing", 6)])

@@ -37,13 +37,14 @@ from subnetray.config import (
 )
 from subnetray.driver import cluster
 from subnetray.job import RunSpec, launch
-from subnetray.rollout import Policy, Sampling
+from subnetray.rollout import Policy, Probe, Sampling
 from subnetray.subnetwork import Delta, Mask, compare, named_weights, weights_hash
 from subnetray.tasks import load
 
 pytestmark = pytest.mark.e2e
 
 ROLLOUT = Rollout()
+HF = Rollout(name="hf")
 _ids = (f"run{number}" for number in itertools.count())
 
 
@@ -131,6 +132,51 @@ def test_greedy_does_not_depend_on_the_seed(tiny: Path, engines: tuple[str, ...]
     prompts = [[3, 12, 4, 15], [9, 9, 13, 2, 15]]
     one, two = (policy.sample(prompts, Sampling(0.0, 5, seed=seed)) for seed in (1, 2))
     assert one.completions == two.completions
+
+
+@pytest.fixture(scope="module")
+def hf(tiny: Path, engines: object) -> Iterator[tuple[str, ...]]:
+    """Engines without vLLM, beside the others."""
+    pool = rollout.start([(tiny, HF)])
+    pool.wait(300)
+    yield pool.names[tiny, HF]
+    for handle in pool.handles:
+        ray.kill(handle)
+
+
+def test_engines_of_vllm_and_of_transformers_agree(tiny: Path, engines: tuple[str, ...], hf: tuple[str, ...]) -> None:
+    """Where the best token is clearly the best, and in its probability: both round to bf16, each in its own order."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    prompts = [tokenizer(problem.prompt)["input_ids"] for problem in load(ArithmeticTask()).held_out(256)]
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.bfloat16)
+    samples = []
+    for name, handles in (("vllm", engines), ("hf", hf)):
+        policy = Policy(rollout.connect(handles), name, timeout_s=60)
+        policy.publish(named_weights(model), "init", Probe.of(model, named_weights(model), prompts[0]))
+        samples.append(policy.sample(prompts, Sampling(0.0, 5, seed=0)))
+    one, two = samples
+    same = [index for index in range(256) if one.completions[index] == two.completions[index]]
+    assert len(same) > 250
+    gaps = [abs(a - b) for i in same for a, b in zip(one.logprobs[i], two.logprobs[i], strict=True)]
+    assert sum(gaps) / len(gaps) < 0.02
+
+
+def test_a_run_without_vllm_is_like_one_with_it(
+    tiny: Path, engines: tuple[str, ...], hf: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = _config(GRPO(steps=3, batch_size=32), rollout=HF)
+    _, result, lines = _run(tiny, hf, tmp_path / "hf", config)
+    assert (result["status"], result["error"]) == ("done", None)
+    assert all(0.9 < line["engine_ratio_mean"] < 1.1 for line in lines)
+    assert all(0 < line["engine_logp_gap_mean"] < 0.02 for line in lines)
+    _, again, _ = _run(tiny, hf, tmp_path / "again", config)
+    assert again["final_hash"] == result["final_hash"]
+    _, other, _ = _run(tiny, engines, tmp_path / "vllm", dataclasses.replace(config, rollout=ROLLOUT))
+    assert result["evaluation"]["before"]["greedy"]["accuracy"] == pytest.approx(
+        other["evaluation"]["before"]["greedy"]["accuracy"], abs=1 / 64
+    )
+    # They draw other completions.
+    assert result["final_hash"] != other["final_hash"]
 
 
 # --- runs

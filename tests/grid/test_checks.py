@@ -40,6 +40,14 @@ def test_the_cache_must_hold_one_sequence(architecture: Any, rollout: dict[str, 
     check_engine(architecture, Rollout(**rollout, kv_cache_mib=1, gpus_per_engine=1))
 
 
+def test_without_vllm_the_cache_has_no_blocks_and_is_the_key_s_on_gpus_too() -> None:
+    for gpus in (0, 1):
+        rollout: dict[str, Any] = {"name": "hf", "max_model_len": 8000, "gpus_per_engine": gpus}
+        check_engine(LLAMA, Rollout(**rollout, kv_cache_mib=1000))
+        with pytest.raises(ConfigError, match=r"\(8000 tokens of 128 KiB\), so at least 1000, not 999$"):
+            check_engine(LLAMA, Rollout(**rollout, kv_cache_mib=999))
+
+
 def test_the_context_is_the_model_s_unless_its_positions_are_scaled() -> None:
     rollout = Rollout(max_model_len=8193, kv_cache_mib=2048)
     with pytest.raises(

@@ -64,6 +64,7 @@ OTHER: dict[tuple[str, str], Any] = {
     ("algorithm", "process_norm"): "none",
     ("algorithm", "leave_one_out"): "paper",
     ("algorithm", "prm_update"): "none",
+    ("rollout", "name"): "hf",
     ("rollout", "dtype"): "float32",
     ("rollout", "gpu_memory_utilization"): 0.5,
     ("measurement", "tolerances"): (0.0,),

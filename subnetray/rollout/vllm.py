@@ -1,0 +1,89 @@
+"""Engines of vLLM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from subnetray.config import Rollout
+from subnetray.rollout.engine import Engine
+from subnetray.rollout.sampling import Samples, Sampling
+
+# Read by vLLM when it is imported: one process, no threads that spin beside those of the trainers.
+_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+}
+_CPU_ENVIRONMENT = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "TORCHDYNAMO_DISABLE": "1"}
+
+
+class VLLMEngine(Engine):
+    """``rollout=vllm``."""
+
+    def __init__(self, model: Path, config: Rollout) -> None:
+        from vllm import LLM
+
+        super().__init__()
+        if config.gpus_per_engine > 0:
+            memory: dict[str, Any] = {"gpu_memory_utilization": config.gpu_memory_utilization}
+        else:
+            # vLLM's own sizing on a CPU counts the whole machine's memory as free or fails.
+            memory = {"kv_cache_memory_bytes": config.kv_cache_mib << 20, "enforce_eager": True}
+        self._llm = LLM(
+            model=str(model),
+            dtype=config.dtype,
+            max_model_len=config.max_model_len,
+            # A cached prefix belongs to the weights that computed it, and weights change with every call.
+            enable_prefix_caching=False,
+            # The importance-sampling correction needs the probabilities that tokens were really drawn with.
+            logprobs_mode="processed_logprobs",
+            disable_log_stats=True,
+            **memory,
+        )
+        self._dtype = self._llm.llm_engine.model_config.dtype
+
+    @classmethod
+    def environment(cls, gpu: bool) -> dict[str, str]:
+        return super().environment(gpu) | _ENVIRONMENT | ({} if gpu else _CPU_ENVIRONMENT)
+
+    def _load(self, weights: Mapping[str, torch.Tensor]) -> None:
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights.items())})
+
+    def _logprobs(self, ids: list[int]) -> list[float]:
+        """Log-probability of every token of ``ids`` but the first."""
+        from vllm import SamplingParams
+
+        # A call of its own: in a call with others it would depend on them which sums are taken in which order.
+        params = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+        (output,) = self._llm.generate([{"prompt_token_ids": ids}], params, use_tqdm=False)
+        return [entry[token].logprob for token, entry in zip(ids[1:], output.prompt_logprobs[1:], strict=True)]
+
+    def _sample(self, prompts: Sequence[list[int]], sampling: Sampling, first: int) -> Samples:
+        from vllm import SamplingParams
+
+        outputs = self._llm.generate(
+            [{"prompt_token_ids": prompt} for prompt in prompts],
+            [
+                SamplingParams(
+                    temperature=sampling.temperature,
+                    max_tokens=sampling.max_new_tokens,
+                    seed=sampling.seed + first + index,
+                    logprobs=0,
+                    detokenize=False,
+                )
+                for index in range(len(prompts))
+            ],
+            use_tqdm=False,
+        )
+        drawn = [output.outputs[0] for output in outputs]
+        return Samples(
+            [list(item.token_ids) for item in drawn],
+            [
+                [entry[token].logprob for token, entry in zip(item.token_ids, item.logprobs, strict=True)]
+                for item in drawn
+            ],
+        )

@@ -1,0 +1,154 @@
+"""Engines of transformers: they draw from the model's own distribution, each completion by itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+
+from subnetray.config import Rollout
+from subnetray.models.tokenizer import make_tokenizer
+from subnetray.rollout import Probe, Samples, Sampling, SyncError
+from subnetray.rollout.engine import Answer, Target
+from subnetray.rollout.hf import HFEngine
+from subnetray.rollout.published import Published
+from subnetray.subnetwork import named_weights
+
+EOS = 1
+PROMPTS = [[3, 12, 4, 15], [9], [5, 5, 12, 6, 6, 15, 2]]
+
+
+def save(directory: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    tokenizer = make_tokenizer(64)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        initializer_range=0.3,
+        tie_word_embeddings=True,
+    )
+    model = Qwen2ForCausalLM(config)
+    # What checkpoints of instruction models recommend, and what must not cut their distribution down.
+    model.generation_config = GenerationConfig(
+        do_sample=True, top_k=2, temperature=0.1, repetition_penalty=9.0, eos_token_id=[EOS]
+    )
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def init(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("init"), seed=0)
+
+
+@pytest.fixture(scope="module")
+def engine(init: Path) -> HFEngine:
+    return HFEngine(init, Rollout(name="hf", dtype="float32"))
+
+
+@pytest.fixture(scope="module")
+def exact(init: Path) -> Qwen2ForCausalLM:
+    return Qwen2ForCausalLM.from_pretrained(init).double().eval()
+
+
+@torch.no_grad()
+def distribution(exact: Qwen2ForCausalLM, ids: list[int], temperature: float) -> torch.Tensor:
+    """Of the next token, float64."""
+    return (exact(input_ids=torch.tensor([ids])).logits[0, -1] / temperature).log_softmax(-1)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_frequencies_are_the_model_s_probabilities(
+    engine: HFEngine, exact: Qwen2ForCausalLM, temperature: float
+) -> None:
+    """Of first tokens, and of second ones after the likeliest first: within five standard errors each (and three draws,
+    as rare ones are not normal)."""
+    n = 6000
+    samples = engine._sample(PROMPTS * n, Sampling(temperature, 2, seed=11), 0)
+    for start, prompt in enumerate(PROMPTS):
+        drawn = samples.completions[start :: len(PROMPTS)]
+        following = Counter(row[0] for row in drawn if row[0] != EOS).most_common(1)[0][0]
+        seconds = [row[1] for row in drawn if row[0] == following]
+        for ids, tokens in ((prompt, [row[0] for row in drawn]), ([*prompt, following], seconds)):
+            expected = distribution(exact, ids, temperature).exp().numpy()
+            found = np.bincount(tokens, minlength=len(expected)) / len(tokens)
+            assert (
+                abs(found - expected) < 5 * np.sqrt(expected * (1 - expected) / len(tokens)) + 3 / len(tokens)
+            ).all()
+    assert all(row[0] == EOS for row in samples.completions if len(row) == 1)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7, 0.0])
+def test_logprobs_are_those_that_tokens_were_drawn_with(
+    engine: HFEngine, exact: Qwen2ForCausalLM, temperature: float
+) -> None:
+    samples = engine._sample(PROMPTS, Sampling(temperature, 6, seed=3), 0)
+    for prompt, completion, logprobs in zip(PROMPTS, samples.completions, samples.logprobs, strict=True):
+        assert len(completion) == len(logprobs) <= 6
+        assert (completion[-1] == EOS) or len(completion) == 6
+        for index, (token, logprob) in enumerate(zip(completion, logprobs, strict=True)):
+            # Greedy tokens have the probabilities of temperature 1, as vLLM gives them.
+            expected = distribution(exact, [*prompt, *completion[:index]], temperature or 1.0)
+            assert logprob == pytest.approx(float(expected[token]), abs=1e-4)
+            if temperature == 0:
+                assert token == int(expected.argmax())
+
+
+def test_a_completion_depends_on_its_prompt_and_seed_alone(init: Path, engine: HFEngine) -> None:
+    """... not on those beside it, nor on how the cache parts a call."""
+    prompts, sampling = PROMPTS * 10, Sampling(1.0, 6, seed=5)
+    together = engine._sample(prompts, sampling, 0)
+    alone = [engine._sample([prompt], sampling, index) for index, prompt in enumerate(prompts)]
+    assert together.completions == [ids for each in alone for ids in each.completions]
+    assert len({tuple(row) for row in together.completions}) > 10
+    rows = engine._rows(13)
+    try:
+        engine._cache_bytes //= rows // 4
+        assert engine._rows(13) == 4
+        parted = engine._sample(prompts, sampling, 0)
+    finally:
+        engine._cache_bytes *= rows // 4
+    assert parted.completions == together.completions
+    assert np.allclose(np.concatenate(parted.logprobs), np.concatenate(together.logprobs), atol=1e-4)
+    assert engine._sample(prompts, Sampling(1.0, 6, seed=6), 0).completions != together.completions
+    assert engine._sample([], sampling, 0) == Samples([], [])
+
+
+def test_it_takes_up_what_a_run_publishes_and_tells_when_it_has_not(tmp_path: Path, init: Path) -> None:
+    engine = HFEngine(init, Rollout(name="hf", dtype="float32"))
+    trained = Qwen2ForCausalLM.from_pretrained(init)
+    published = Published(named_weights(trained))
+    sampling = Sampling(1.0, 4, seed=1)
+
+    def ask(*updates: Any) -> Answer:
+        probe = Probe.of(trained, named_weights(trained), PROMPTS[2])
+        return engine.generate(Target("run", published.digest, published.shapes, probe), PROMPTS, sampling, 0, *updates)
+
+    assert ask().samples is None  # it holds nothing by digest
+    assert ask(published.init()).samples == engine._sample(PROMPTS, sampling, 0)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    update = published.advance(named_weights(trained))
+    answer = ask(update)
+    assert answer.logp_gap < 1e-4
+    trained.save_pretrained(tmp_path / "trained")
+    make_tokenizer(64).save_pretrained(tmp_path / "trained")
+    fresh = HFEngine(tmp_path / "trained", Rollout(name="hf", dtype="float32"))
+    assert answer.samples == fresh._sample(PROMPTS, sampling, 0)
+    # An engine that loads nothing.
+    engine._load = lambda weights: None  # type: ignore[method-assign]
+    with torch.no_grad():
+        cast(torch.Tensor, trained.model.embed_tokens.weight).add_(0.3)
+    with pytest.raises(SyncError, match="other log-probabilities than the trainer"):
+        ask(published.advance(named_weights(trained)))
