@@ -6,11 +6,11 @@ from torch import Tensor, nn
 from transformers import Trainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from subnetray.algorithms.preferences import ExactLogprobs, experimental_arguments, experimental_parts
+from subnetray.algorithms.preferences import CountedTokens, ExactLogprobs, experimental_arguments, experimental_parts
 from subnetray.algorithms.setting import Setting
 
 
-class _ORPOTrainer(ExactLogprobs, ORPOTrainer):
+class _ORPOTrainer(CountedTokens, ExactLogprobs, ORPOTrainer):
     """TRL's trainer, its likelihood that of the completion given the prompt (arXiv 2403.07691, eq. 6).
 
     TRL's own counts the prompt's tokens too, which no other algorithm here trains on.

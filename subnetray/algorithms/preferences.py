@@ -42,6 +42,23 @@ class ExactLogprobs:
         return super().get_batch_logps(logits.float(), labels, **kwargs)  # type: ignore[misc]
 
 
+class CountedTokens:
+    """Mixin before an experimental trainer of TRL on pairs: logs tokens as its stable trainers do."""
+
+    accelerator: Any
+    _seen: float = 0.0
+
+    def get_batch_loss_metrics(self, model: Any, batch: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """TRL's loss and metrics of a batch; its tokens, of both completions and their prompts, are counted."""
+        tokens = batch["chosen_attention_mask"].sum() + batch["rejected_attention_mask"].sum()
+        self._seen += float(self.accelerator.reduce(tokens, reduction="sum"))
+        return super().get_batch_loss_metrics(model, batch, *args, **kwargs)  # type: ignore[misc]
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Add ``num_tokens``, of all workers so far."""
+        super().log({**logs, "num_tokens": self._seen}, *args, **kwargs)  # type: ignore[misc]
+
+
 def reference(setting: Setting) -> PreTrainedModel:
     """A second copy of the init, in the policy's dtype."""
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(

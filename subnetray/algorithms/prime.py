@@ -85,6 +85,7 @@ class PRIMETrainer(TokenAdvantageTrainer):
         rewards = process_rewards(ratios, mask, algorithm.prm_beta)
         if algorithm.process_norm == "batch_norm":
             rewards = scaled_to_unit_returns(rewards, mask, lambda value: self.accelerator.gather(value).max())
+        self._log_mean("process_reward", rewards, mask)
         weights = (algorithm.process_weight, algorithm.outcome_weight)
         returns = prime_returns(rewards, batch["scores"], mask, algorithm.group_size, algorithm.leave_one_out, weights)
         return whiten(returns, mask, self.total)

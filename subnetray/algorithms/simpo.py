@@ -5,11 +5,11 @@ from __future__ import annotations
 from transformers import Trainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-from subnetray.algorithms.preferences import ExactLogprobs, experimental_arguments, experimental_parts
+from subnetray.algorithms.preferences import CountedTokens, ExactLogprobs, experimental_arguments, experimental_parts
 from subnetray.algorithms.setting import Setting
 
 
-class _SimPOTrainer(ExactLogprobs, CPOTrainer):
+class _SimPOTrainer(CountedTokens, ExactLogprobs, CPOTrainer):
     """TRL's trainer of CPO, which is SimPO without its likelihood term."""
 
 

@@ -136,6 +136,8 @@ _EVALUATION = [
     for when in ("before", "after")
     for suffix in ("", "_se")
 ]
+# Of sampled completions.
+_ANSWERS = ("entropy", "completion_length", "truncated_share")
 
 
 # Columns by where result.json has them.
@@ -167,6 +169,8 @@ def runs_schema(plan: Plan) -> pa.Schema:
         ("lr", real),
         *((name, text) for name in ("export_dtype", "init_hash", "final_hash")),
         *((name, real) for name in ("reward_before", "reward_after", *_EVALUATION)),
+        *((f"{name}_{when}", real) for name in _ANSWERS for when in ("before", "after")),
+        ("kl_to_init", real),
         ("eval_n", whole),
         ("density_bitwise", real),
         *((f"density_{tau:g}", real) for tau in tolerances),
@@ -203,6 +207,7 @@ def row(run: Run, result: dict[str, Any]) -> dict[str, Any]:
         for kind, score in scores.items():
             if kind == "sampled":
                 values[f"reward_{when}"] = score["reward"]
+                values |= {f"{name}_{when}": score.get(name) for name in _ANSWERS}  # sweeps of 0.1.0 may lack them
             values[f"accuracy_{kind}_{when}"] = score["accuracy"]
             values[f"accuracy_{kind}_{when}_se"] = score["accuracy_se"]
             values["eval_n"] = score["n"]
@@ -219,6 +224,7 @@ def row(run: Run, result: dict[str, Any]) -> dict[str, Any]:
         "n": result["n"],
         "steps": result["steps"],
         "sum_lr": result["sum_lr"],
+        "kl_to_init": result.get("kl_to_init"),
         "data_nll": None if nll is None or math.isnan(nll) else nll,
         "data_tokens": result["data"]["tokens"],
         "seconds": result["seconds"]["total"],

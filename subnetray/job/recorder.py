@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ _NAMES = {
     "frac_reward_zero_std": "zero_advantage_share",
     "kl": "kl",  # to the init: a token's mean; KTO's reference point, which is a completion's
     "entropy": "entropy",
-    "num_tokens": "tokens",  # of prompts and completions so far, over all workers
+    "num_tokens": "tokens",  # of prompts and completions so far, over all workers; with tokens_per_s
     "clip_ratio/region_mean": "clip_share",
     "completions/mean_length": "completion_length",
     "completions/clipped_ratio": "truncated_share",
@@ -35,11 +36,14 @@ _NAMES = {
     "sampling/sampling_logp_difference/mean": "engine_logp_gap_mean",
     "sampling/sampling_logp_difference/max": "engine_logp_gap_max",
     "value_loss": "value_loss",
+    "process_reward": "process_reward",
     "prm_loss": "prm_loss",
     "prm_accuracy": "prm_accuracy",
     "mean_token_accuracy": "token_accuracy",
     "rewards/accuracies": "preference_accuracy",
     "rewards/margins": "preference_margin",
+    "rewards/chosen": "preference_reward_chosen",  # what the loss takes for a reward, before its weight or after it
+    "rewards/rejected": "preference_reward_rejected",
 }
 
 
@@ -56,6 +60,7 @@ class Recorder(TrainerCallback):
         self._dynamics = Dynamics(init, named_weights(model)) if write else None
         self._measured: Step | None = None
         self._snapshots = 0
+        self._tokens, self._since = 0.0, time.perf_counter()
         self.steps = 0
         self.sum_lr = 0.0
 
@@ -66,6 +71,7 @@ class Recorder(TrainerCallback):
         return self._dynamics
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._since = time.perf_counter()
         if self._write:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_bytes(b"")
@@ -97,8 +103,16 @@ class Recorder(TrainerCallback):
                 raise RunError(f"{name} is {values[name]} at step {state.global_step}")
         self.steps = state.global_step
         self.sum_lr += values["lr"]
+        if "tokens" in values:
+            values["tokens_per_s"] = self._throughput(values["tokens"])
         if self._measured is not None:
             values |= self._measured.to_dict()
         if self._write:
             with self._path.open("a") as file:
                 file.write(json.dumps({"step": state.global_step, **values}) + "\n")
+
+    def _throughput(self, tokens: float) -> float:
+        """Of the tokens that came in since this was asked last, over all workers, a second of all that was done."""
+        now, before = time.perf_counter(), (self._tokens, self._since)
+        self._tokens, self._since = tokens, now
+        return (tokens - before[0]) / (now - before[1])

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import gc
 import json
+import math
 import os
 import tempfile
 import time
@@ -102,7 +103,7 @@ def run(values: dict[str, Any]) -> None:
         )
         setting.publish("init")
         with clock("evaluate"):
-            before = evaluate(setting)
+            before, _ = evaluate(setting)
         with clock("prepare"):
             restricted = restrict(setting, init)
             early = None
@@ -118,7 +119,7 @@ def run(values: dict[str, Any]) -> None:
         during = {key: policy.seconds[key] - rolled_out[key] for key in policy.seconds}
         setting.publish("final")
         with clock("evaluate"):
-            after = evaluate(setting)
+            after, sampled = evaluate(setting)
         del trainer
     if rank != 0:
         return
@@ -136,10 +137,13 @@ def run(values: dict[str, Any]) -> None:
         seen = views(held_init, named_weights(model), reach, export)
         del held_init
         found = [] if early is None else early.results(mask, config.seed)
+        pad, temperature = tokenizer.pad_token_id or 0, config.rollout.temperature
+        kl = -mean_nll(model, sampled, pad, temperature)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(init[name])
-        nll = mean_nll(model, setting.data.examples, tokenizer.pad_token_id or 0)
+        kl += mean_nll(model, sampled, pad, temperature)
+        nll = mean_nll(model, setting.data.examples, pad)
     with clock("write"):
         metadata = {"run_id": spec.run_id}
         write_atomic(spec.directory / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
@@ -158,6 +162,8 @@ def run(values: dict[str, Any]) -> None:
         "steps": recorder.steps,
         "sum_lr": recorder.sum_lr,
         "evaluation": {"before": _scores(before), "after": _scores(after)},
+        # Of the final policy to the init, nats a token, on what it answers to the held-out prompts.
+        "kl_to_init": None if math.isnan(kl) else kl,
         "data": {"nll": nll, "examples": setting.data.seen, "tokens": setting.data.tokens},
         "sync": dataclasses.asdict(policy.sync),
         "seconds": {phase: round(value, 4) for phase, value in seconds.items()},

@@ -247,6 +247,12 @@ def test_a_run_writes_what_restores_its_final(
     assert result["steps"] == 3
     assert 0 < result["data"]["nll"] < 5
     assert result["evaluation"]["before"]["greedy"]["n"] == 64
+    answers = result["evaluation"]["after"]["sampled"]
+    assert 0 < answers["entropy"] < 2.8  # ln 16 is that of the uniform distribution
+    assert 1 <= answers["completion_length"] <= 5
+    # An estimate, of a policy three steps away.
+    assert abs(result["kl_to_init"]) < 0.1
+    assert all(line["tokens_per_s"] > 0 for line in lines if "tokens" in line)
     if config.algorithm.name == "grpo":
         # On the policy: the engine's probabilities are the trainer's, up to rounding, and the correction uses both.
         assert all(0.9 < line["engine_ratio_mean"] < 1.1 for line in lines)

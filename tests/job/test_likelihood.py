@@ -46,6 +46,23 @@ def test_mean_nll_is_that_of_every_completion_token(model: Qwen2ForCausalLM, mon
     assert likelihood.mean_nll(model.float(), examples, pad=0) == pytest.approx(total / tokens, rel=1e-5)
 
 
+def test_mean_nll_at_a_temperature_and_with_large_vocabularies(
+    model: Qwen2ForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = [Example([3, 4], [5, 6, 7]), Example([8], [9])]
+    total = 0.0
+    for example in examples:
+        ids = torch.tensor([example.prompt + example.completion])
+        logprobs = (model.double()(input_ids=ids).logits[0] / 0.5).log_softmax(-1)[:-1]
+        chosen = logprobs.gather(1, ids[0, 1:, None])[len(example.prompt) - 1 :]
+        total -= float(chosen.detach().sum())
+    assert likelihood.mean_nll(model.float(), examples, 0, temperature=0.5) == pytest.approx(total / 4, rel=1e-5)
+    whole = likelihood.mean_nll(model, examples, 0)
+    monkeypatch.setattr(likelihood, "_LOGITS", 16)  # one token a pass: a batch for each
+    assert likelihood.mean_nll(model, examples, 0) == pytest.approx(whole, rel=1e-6)
+    assert [len(batch) for batch in likelihood._batches(examples, 1)] == [1, 1]
+
+
 def test_mean_nll_leaves_the_model_in_its_mode_and_is_nan_without_tokens(model: Qwen2ForCausalLM) -> None:
     model.train()
     assert math.isnan(likelihood.mean_nll(model, [], pad=0))
