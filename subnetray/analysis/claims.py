@@ -1,13 +1,6 @@
 """Claims of the literature that a grid can test, and what its runs say about them.
 
-A verdict follows from an estimate's interval and a margin that the claim's ``test`` states:
-
-- *supported*: the whole interval lies where the claim says; *refuted*: none of it does;
-- *inconclusive*: the interval has both, or there are too few seeds for an interval;
-- *not tested*: the grid has no such factor, or its runs have no result.
-
-That a difference is not significant never supports a claim of no effect: those take an equivalence test (two one-sided
-tests at 5 %, that is a 90 % interval inside of the margin).
+A verdict follows from an estimate's interval and a margin that the claim's ``test`` states: see ``verdicts``.
 """
 
 from __future__ import annotations
@@ -21,15 +14,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from subnetray.analysis import roles
+from subnetray.analysis import conjecture, roles
 from subnetray.analysis.anova import two_way
-from subnetray.analysis.effects import DENSITY, origins, paired_difference, runs_of
+from subnetray.analysis.effects import DENSITY, origins, paired_difference, runs_of, values_by_seed
 from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, t_interval
 from subnetray.analysis.pairs import SEED, group, seed_groups
 from subnetray.analysis.paper import CANCELLED, PAPER, STEP_SPARSITY, STEP_SPARSITY_RATE, STEP_SPARSITY_SOURCE
+from subnetray.analysis.verdicts import Claim, above, agreed, decided, every, in_points, in_words, untested, within
 from subnetray.config import Grid
-
-Verdict = Literal["supported", "refuted", "inconclusive", "not tested"]
 
 EQUIVALENCE_MARGIN = 0.05  # of density: an impact within ± 5 points counts as limited
 SPARSITY_MARGIN = 0.10  # of sparsity: what bf16 must have more than fp32
@@ -37,80 +29,6 @@ DENSE = 0.05  # of sparsity: below, an update is dense
 OVERLAP_MARGIN = 0.01  # of o1: what an overlap must exceed its expectation by
 SPARSER_MARGIN = 0.01  # of density: what an update must be sparser by
 FULL = 0.99  # of density: two masks that are fuller have no room to overlap more than by chance
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim and its verdict; ``estimate`` is in ``unit`` and its interval of ``level``."""
-
-    key: str
-    statement: str
-    source: str
-    test: str
-    verdict: Verdict
-    estimate: Estimate = NOTHING
-    unit: str = "percentage points"
-    level: float = 0.95
-    note: str = ""
-    runs: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The entry of ``claims.json``; numbers that do not exist are null."""
-        e = self.estimate
-        return {
-            "claim": self.key,
-            "statement": self.statement,
-            "source": self.source,
-            "test": self.test,
-            "estimate": None if math.isnan(e.mean) else e.mean,
-            "interval": None if math.isnan(e.low) else [e.low, e.high],
-            "level": self.level,
-            "unit": self.unit,
-            "seeds": e.n,
-            "verdict": self.verdict,
-            "note": self.note,
-            "runs": list(self.runs),
-        }
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# verdicts
-
-
-def above(estimate: Estimate, margin: float) -> Verdict:
-    """Whether the truth is above ``margin``."""
-    if math.isnan(estimate.mean):
-        return "not tested"
-    if estimate.low > margin:
-        return "supported"
-    return "refuted" if estimate.high < margin else "inconclusive"
-
-
-def within(estimate: Estimate, margin: float) -> Verdict:
-    """Whether the truth is inside of ± ``margin``; with a 90 % interval, two one-sided tests at 5 %."""
-    if math.isnan(estimate.mean):
-        return "not tested"
-    if -margin < estimate.low and estimate.high < margin:
-        return "supported"
-    return "refuted" if estimate.low > margin or estimate.high < -margin else "inconclusive"
-
-
-def every(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict on a claim that must hold in every case: one counterexample refutes it."""
-    found = [verdict for verdict in verdicts if verdict != "not tested"]
-    if not found:
-        return "not tested"
-    if "refuted" in found:
-        return "refuted"
-    return "supported" if set(found) == {"supported"} else "inconclusive"
-
-
-def agreed(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict that all cases share; inconclusive if they disagree."""
-    found = {verdict for verdict in verdicts if verdict != "not tested"}
-    if not found:
-        return "not tested"
-    return found.pop() if len(found) == 1 else "inconclusive"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -134,6 +52,7 @@ def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, clipped: float =
         _overlap(grid, pairs, "uniform"),
         _overlap(grid, pairs, "ulp"),
         _variance(grid, runs),
+        *conjecture.claims(grid, runs, pairs),
     ]
 
 
@@ -150,22 +69,22 @@ def _precision(grid: Grid, runs: pd.DataFrame) -> Claim:
     )
     factor = roles.factor_with(grid, roles.PRECISION)
     if factor is None:
-        return _untested(claim, "the grid does not vary precision")
+        return untested(claim, "the grid does not vary precision")
     kinds = {roles.kind(grid, factor, level): {factor: level} for level in grid.factors[factor].levels}
     # fp32_master trains as fp32 does and is exported in bf16; pure bf16 also trains differently.
     narrow = kinds.get("fp32_master", kinds.get("bf16"))
     if narrow is None or "fp32" not in kinds:
-        return _untested(claim, "the grid does not have both bf16 and fp32")
+        return untested(claim, "the grid does not have both bf16 and fp32")
     wide = kinds["fp32"]
     difference = t_interval(paired_difference(grid, runs, wide, narrow).values())
     fp32_density = t_interval(_densities(grid, runs, wide).values())
     if math.isnan(difference.mean):
-        return _untested(claim, "no seed has finished in both")
+        return untested(claim, "no seed has finished in both")
     sparse, dense = above(difference, SPARSITY_MARGIN), above(fp32_density, 1 - DENSE)
-    return _decided(
+    return decided(
         claim,
         every((sparse, dense)),
-        _points(difference),
+        in_points(difference),
         f"sparsity in fp32 is {100 * (1 - fp32_density.mean):.2f} %",
         _used(grid, runs, (narrow, wide)),
     )
@@ -202,7 +121,7 @@ def _limited(grid: Grid, runs: pd.DataFrame, role: str, statement: str, what: st
     )
     factor = roles.factor_with(grid, role)
     if factor is None:
-        return _untested(claim, f"the grid does not vary {what}")
+        return untested(claim, f"the grid does not vary {what}")
     found = {
         level: t_interval(paired_difference(grid, runs, {factor: level}, {}).values(), claim.level)
         for level in grid.factors[factor].levels
@@ -210,12 +129,12 @@ def _limited(grid: Grid, runs: pd.DataFrame, role: str, statement: str, what: st
     }
     found = {level: estimate for level, estimate in found.items() if estimate.n}
     if not found:
-        return _untested(claim, "no seed has finished at the baseline and at another level")
+        return untested(claim, "no seed has finished at the baseline and at another level")
     largest = max(found, key=lambda level: abs(found[level].mean))
-    return _decided(
+    return decided(
         claim,
         every(within(estimate, EQUIVALENCE_MARGIN) for estimate in found.values()),
-        _points(found[largest]),
+        in_points(found[largest]),
         f"largest at {factor}={largest}",
         _used(grid, runs, ({}, *({factor: level} for level in found))),
     )
@@ -232,7 +151,7 @@ def _steps(grid: Grid, runs: pd.DataFrame) -> Claim:
     )
     factor = roles.factor_with(grid, roles.STEPS)
     if factor is None:
-        return _untested(claim, "the grid does not vary the number of steps")
+        return untested(claim, "the grid does not vary the number of steps")
     cells = [{factor: level} for level in grid.factors[factor].levels]
     points: dict[int, list[tuple[float, float]]] = {}
     for cell in cells:
@@ -241,9 +160,9 @@ def _steps(grid: Grid, runs: pd.DataFrame) -> Claim:
             points.setdefault(int(seed), []).append((math.log2(steps), logit(density, n)))
     slopes = [_slope(each) for each in points.values() if len({x for x, _ in each}) > 1]
     if not slopes:
-        return _untested(claim, "no seed has finished with two numbers of steps")
+        return untested(claim, "no seed has finished with two numbers of steps")
     estimate = t_interval(slopes)
-    return _decided(claim, above(estimate, 0), estimate, "", _used(grid, runs, cells))
+    return decided(claim, above(estimate, 0), estimate, "", _used(grid, runs, cells))
 
 
 def _in_distribution(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
@@ -274,7 +193,7 @@ def _in_distribution(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
         reason = (
             "the grid trains no algorithm on data both in and off the policy's distribution, or no seed finished both"
         )
-        return [_untested(sparser, reason), _untested(cause, reason)]
+        return [untested(sparser, reason), untested(cause, reason)]
     assert factor is not None
     by_algorithm = {name: t_interval(each.differences.values()) for name, each in contrasts.items()}
     averages = {
@@ -284,14 +203,14 @@ def _in_distribution(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
     }
     used = _used(grid, runs, [cell for each in contrasts.values() for cell in (*each.inside, *each.outside)], averages)
     note = "; ".join(
-        f"{name}: {_words(_points(by_algorithm[name]))}, NLL of the data {_nll(grid, runs, each.inside):.2f} in and"
+        f"{name}: {in_words(in_points(by_algorithm[name]))}, NLL of the data {_nll(grid, runs, each.inside):.2f} in and"
         f" {_nll(grid, runs, each.outside):.2f} off distribution"
         for name, each in contrasts.items()
     )
-    first = _decided(
+    first = decided(
         sparser,
         agreed(above(estimate, SPARSER_MARGIN) for estimate in by_algorithm.values()),
-        _points(t_interval(averages.values())),
+        in_points(t_interval(averages.values())),
         note,
         used,
     )
@@ -299,11 +218,11 @@ def _in_distribution(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
     tenfold, rate_cells = _tenfold(grid, runs, rate) if rate is not None else ({}, [])
     differences = [averages[seed] - tenfold[seed] for seed in averages if seed in tenfold]
     if not differences:
-        return [first, _untested(cause, "the grid does not vary the learning rate at the baseline")]
+        return [first, untested(cause, "the grid does not vary the learning rate at the baseline")]
     estimate = t_interval(differences)
-    note = f"a tenfold learning rate: {_words(_points(t_interval(tenfold.values())))}"
+    note = f"a tenfold learning rate: {in_words(in_points(t_interval(tenfold.values())))}"
     used = tuple(dict.fromkeys((*used, *_used(grid, runs, rate_cells))))
-    return [first, _decided(cause, above(estimate, 0), _points(estimate), note, used)]
+    return [first, decided(cause, above(estimate, 0), in_points(estimate), note, used)]
 
 
 def _never(grid: Grid, runs: pd.DataFrame) -> Claim:
@@ -319,17 +238,17 @@ def _never(grid: Grid, runs: pd.DataFrame) -> Claim:
         verdict="not tested",
         unit="% of the unchanged",
     )
-    ever, density = _by_seed(grid, runs, {}, "density_ever"), _densities(grid, runs, {})
+    ever, density = values_by_seed(grid, runs, {}, "density_ever"), _densities(grid, runs, {})
     # In fp32 nothing may be left unchanged.
     shares = {seed: (1 - ever[seed]) / (1 - density[seed]) for seed in ever if density[seed] < 1}
     if not shares:
-        return _untested(claim, "no run at the baseline has recorded which weights changed along the way")
+        return untested(claim, "no run at the baseline has recorded which weights changed along the way")
     estimate = t_interval(shares.values())
     cancelled, of_ever = (
-        t_interval(_by_seed(grid, runs, {}, name).values()) for name in ("cancelled_of_n", "cancelled_of_ever")
+        t_interval(values_by_seed(grid, runs, {}, name).values()) for name in ("cancelled_of_n", "cancelled_of_ever")
     )
     note = f"cancelled: {100 * cancelled.mean:.1f} % of all weights, {100 * of_ever.mean:.1f} % of those ever changed"
-    return _decided(claim, above(estimate, 0.5), _points(estimate), note, _used(grid, runs, ({},), shares))
+    return decided(claim, above(estimate, 0.5), in_points(estimate), note, _used(grid, runs, ({},), shares))
 
 
 def _one_step(grid: Grid, runs: pd.DataFrame) -> Claim:
@@ -351,16 +270,16 @@ def _one_step(grid: Grid, runs: pd.DataFrame) -> Claim:
     others: list[tuple[float, Estimate, dict[str, str]]] = []
     for cell in cells:
         selected = runs_of(grid, runs, cell)
-        steps = _by_seed(grid, selected[selected["export_dtype"] == "bfloat16"], cell, "density_step")
+        steps = values_by_seed(grid, selected[selected["export_dtype"] == "bfloat16"], cell, "density_step")
         if steps:
             learning_rate, estimate = float(selected["lr"].iloc[0]), t_interval(1 - value for value in steps.values())
             (low if learning_rate <= STEP_SPARSITY_RATE else others).append((learning_rate, estimate, cell))
     if not low:
-        return _untested(claim, f"no run in bf16 with a learning rate up to {STEP_SPARSITY_RATE:g} recorded its steps")
+        return untested(claim, f"no run in bf16 with a learning rate up to {STEP_SPARSITY_RATE:g} recorded its steps")
     _, lowest, _ = min(low, key=lambda each: each[1].mean)
     note = "; ".join(f"{100 * estimate.mean:.1f} % at {learning_rate:g}" for learning_rate, estimate, _ in others)
     verdict = every(above(estimate, STEP_SPARSITY) for _, estimate, _ in low)
-    return _decided(claim, verdict, _points(lowest), note, _used(grid, runs, [cell for *_, cell in low]))
+    return decided(claim, verdict, in_points(lowest), note, _used(grid, runs, [cell for *_, cell in low]))
 
 
 def _overlap(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -> Claim:
@@ -380,7 +299,7 @@ def _overlap(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -
     )
     selected = pairs[(pairs["differs"] == SEED) & (pairs["k1"] < FULL * pairs["n"]) & (pairs["k2"] < FULL * pairs["n"])]
     if selected.empty:
-        return _untested(claim, "no cell has two finished seeds whose masks leave room")
+        return untested(claim, "no cell has two finished seeds whose masks leave room")
     whole = group(grid, selected)
     estimate = whole.uniform_excess if null == "uniform" else whole.ulp_excess
     ratio = whole.uniform_odds_ratio if null == "uniform" else whole.ulp_odds_ratio
@@ -394,7 +313,7 @@ def _overlap(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -
             "" if math.isnan(ratio.low) else f" [{ratio.low:.2f}, {ratio.high:.2f}]"
         )
     used = tuple(dict.fromkeys((*selected["run_a"], *selected["run_b"])))
-    return _decided(claim, above(estimate, OVERLAP_MARGIN), _points(estimate), note, used)
+    return decided(claim, above(estimate, OVERLAP_MARGIN), in_points(estimate), note, used)
 
 
 def _variance(grid: Grid, runs: pd.DataFrame) -> Claim:
@@ -412,7 +331,7 @@ def _variance(grid: Grid, runs: pd.DataFrame) -> Claim:
     rate, method = roles.factor_with(grid, roles.LEARNING_RATE), roles.factor_with(grid, roles.METHOD)
     crossed = next((each for each in grid.crossed if rate in each and method in each), None)
     if rate is None or method is None or crossed is None:
-        return _untested(claim, "the grid does not cross the learning rate with the algorithm")
+        return untested(claim, "the grid does not cross the learning rate with the algorithm")
     cells = [{rate: x, method: y} for x in crossed[rate] for y in crossed[method]]
     known = [
         {
@@ -424,7 +343,7 @@ def _variance(grid: Grid, runs: pd.DataFrame) -> Claim:
     seeds = [seed for seed in grid.seeds if all(seed in values for values in known)]
     shape = (len(crossed[rate]), len(crossed[method]))
     if min(shape) < 2 or len(seeds) < 2:
-        return _untested(claim, "fewer than two seeds have finished in every cell of the crossing")
+        return untested(claim, "fewer than two seeds have finished in every cell of the crossing")
 
     def table(kept: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float64]]:
         return np.array([[values[seed] for seed in kept] for values in known]).reshape(*shape, -1)
@@ -442,7 +361,7 @@ def _variance(grid: Grid, runs: pd.DataFrame) -> Claim:
         for name, effect in ((rate, anova.rows), (method, anova.columns), ("interaction", anova.interaction))
     )
     span = f"; over the grid's levels, {', '.join(crossed[rate])} and {', '.join(crossed[method])}"
-    return _decided(claim, above(estimate, 0), estimate, note + span, _used(grid, runs, cells, seeds))
+    return decided(claim, above(estimate, 0), estimate, note + span, _used(grid, runs, cells, seeds))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -456,16 +375,7 @@ def logit(density: float, n: float) -> float:
 
 
 def _densities(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str]) -> dict[int, float]:
-    return _by_seed(grid, runs, cell, DENSITY)
-
-
-def _by_seed(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str], column: str) -> dict[int, float]:
-    """A column's values that are known, by seed; none where runs were written before there was such a column."""
-    if column not in runs:
-        return {}
-    selected = runs_of(grid, runs, cell)
-    values = zip(selected["seed"].astype(int), selected[column].astype(float), strict=True)
-    return {seed: value for seed, value in values if not math.isnan(value)}
+    return values_by_seed(grid, runs, cell, DENSITY)
 
 
 @dataclass(frozen=True)
@@ -527,15 +437,6 @@ def _slope(points: Sequence[tuple[float, float]]) -> float:
     return math.fsum((a - x) * (b - y) for a, b in points) / math.fsum((a - x) ** 2 for a, _ in points)
 
 
-def _points(estimate: Estimate) -> Estimate:
-    return estimate.map(lambda share: 100 * share)
-
-
-def _words(estimate: Estimate) -> str:
-    interval = "" if math.isnan(estimate.low) else f" ± {estimate.half_width:.1f}"
-    return f"{estimate.mean:+.1f}{interval} points".replace("-", "−")
-
-
 def _used(
     grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, str]], seeds: Collection[int] | None = None
 ) -> tuple[str, ...]:
@@ -546,11 +447,3 @@ def _used(
         for run, seed in zip(each["run_id"], each["seed"], strict=True)
         if seeds is None or seed in seeds
     )
-
-
-def _untested(claim: Claim, reason: str) -> Claim:
-    return dataclasses.replace(claim, note=reason)
-
-
-def _decided(claim: Claim, verdict: Verdict, estimate: Estimate, note: str, runs: tuple[str, ...]) -> Claim:
-    return dataclasses.replace(claim, verdict=verdict, estimate=estimate, note=note, runs=runs)

@@ -82,6 +82,15 @@ def accuracy_change(runs: pd.DataFrame, decoding: str) -> pd.Series[float]:
     return runs[f"accuracy_{decoding}_after"].astype(float) - runs[f"accuracy_{decoding}_before"].astype(float)
 
 
+def values_by_seed(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str], column: str) -> dict[int, float]:
+    """A column's values that are known, by seed; none where runs were written before there was such a column."""
+    if column not in runs:
+        return {}
+    selected = runs_of(grid, runs, cell)
+    values = zip(selected["seed"].astype(int), selected[column].astype(float), strict=True)
+    return {seed: value for seed, value in values if not math.isnan(value)}
+
+
 def paired_difference(
     grid: Grid, runs: pd.DataFrame, varied: Mapping[str, str], reference: Mapping[str, str], column: str = DENSITY
 ) -> dict[int, float]:

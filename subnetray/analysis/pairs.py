@@ -187,7 +187,7 @@ def _sorted(ranked: Iterator[tuple[tuple[int, ...], Group]]) -> list[Group]:
 
 def _swapped(pairs: pd.DataFrame, swap: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> pd.DataFrame:
     result = pairs.copy()
-    for one, other in (("run_a", "run_b"), ("k1", "k2"), ("o1", "o2")):
+    for one, other in (("run_a", "run_b"), ("k1", "k2"), ("o1", "o2"), ("distance_a", "distance_b")):
         result[one] = pairs[one].where(~swap, pairs[other])
         result[other] = pairs[other].where(~swap, pairs[one])
     return result

@@ -11,8 +11,8 @@ from typing import Any
 
 from subnetray.config import ALGORITHMS, Grid
 
-CLIP, KL, INIT, STEPS, DATA, PRECISION, METHOD, LEARNING_RATE = (
-    *("clip", "kl", "init", "steps", "data", "precision", "method", "learning_rate"),
+CLIP, KL, INIT, STEPS, DATA, PRECISION, METHOD, LEARNING_RATE, ARM, REPLICA = (
+    *("clip", "kl", "init", "steps", "data", "precision", "method", "learning_rate", "arm", "replica"),
 )
 
 _KEYS = {
@@ -23,7 +23,14 @@ _KEYS = {
     "algorithm.data": METHOD,
     "algorithm": METHOD,
     "precision": PRECISION,
+    "rollout.replica": REPLICA,
 }
+
+FULL, ORACLE, RANDOM = (
+    "full",
+    "oracle",
+    "random",
+)  # kinds of arms: no restriction, the run's own mask, any other of its size
 
 # What the paper means by data in and off the policy's distribution, by what `algorithm.data` says (rollouts: an
 # algorithm without it trains on what its own policy samples).
@@ -73,16 +80,34 @@ def kind(grid: Grid, factor: str, level: str) -> str:
         return "after_sft" if changed else "base"
     if found == METHOD:
         return f"{value(grid, factor, level, 'algorithm')}/{training_data(grid, factor, level)}"
+    if found == ARM:
+        return _arm(_settings(grid, factor, level))
     if found == PRECISION:
         return str(value(grid, factor, level, "precision"))
     return level
+
+
+def _arm(settings: dict[str, str]) -> str:
+    """Which mask, of which run: as in ``full``, ``oracle``, ``early_update@5`` or ``oracle of [algorithm=dpo] +1``."""
+    mask = settings.get("subnetwork.mask", "null")
+    if mask in ("null", "None"):
+        return FULL
+    at, source, seed = (settings.get(f"subnetwork.{key}") for key in ("at", "source", "source_seed"))
+    return "".join(
+        (
+            mask,
+            f"@{at}" if at else "",
+            f" of {source}" if source not in (None, "[]") else "",
+            f" +{seed}" if seed else "",
+        )
+    )
 
 
 def _role_of_key(key: str) -> str | None:
     if key in _KEYS:
         return _KEYS[key]
     group = key.split(".")[0]
-    return {"model": INIT, "task": DATA}.get(group)
+    return {"model": INIT, "task": DATA, "subnetwork": ARM}.get(group)
 
 
 def _settings(grid: Grid, factor: str, level: str) -> dict[str, str]:

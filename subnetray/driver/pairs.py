@@ -15,7 +15,12 @@ import torch
 from safetensors.torch import load_file
 
 from subnetray.subnetwork.delta import Delta
-from subnetray.subnetwork.displacement import Vector, displacement, displacement_agreement
+from subnetray.subnetwork.displacement import (
+    Vector,
+    displacement,
+    displacement_agreement,
+    displacement_distance,
+)
 from subnetray.subnetwork.margins import Margins, expected_overlap, margins
 from subnetray.subnetwork.mask import Mask
 from subnetray.subnetwork.nulls import PairCounts, pair_counts
@@ -23,6 +28,9 @@ from subnetray.subnetwork.overlap import OverlapCounts, statistics
 from subnetray.subnetwork.sketch import Sample, sample
 from subnetray.subnetwork.strata import Arranged, Strata, ulp_strata
 from subnetray.subnetwork.weights import Weights
+
+# Within which two finals' weights count as the same: the paper's tolerances.
+NEAR = (1e-5, 1e-4)
 
 _WHOLE = ("n", "k1", "k2", "k12")
 _REAL = (
@@ -36,6 +44,8 @@ SCHEMA = pa.schema(
     + [(name, pa.float64()) for name in _REAL]
     # Of runs of one init, where both changed: at ``agreement_n`` coordinates, fewer than k12 where Δ is sampled.
     + [("sign_agreement", pa.float64()), ("cosine", pa.float64()), ("agreement_n", pa.int64())]
+    # Of runs of one init: ‖final_a − final_b‖ as a share of ‖Δ‖ of either, and the share of equal weights by tolerance.
+    + [(name, pa.float64()) for name in ("distance_a", "distance_b", *(f"equal_{tau:g}" for tau in NEAR))]
 )
 
 # What is kept of earlier runs takes up to this many bytes in all, or this share of the memory that is free, if that is
@@ -95,8 +105,7 @@ class Pairs:
                     row = {"run_a": other.run_id, "run_b": run_id, "same_init": other_init == init}
                     row |= _columns(counts, index, float(by_margins[index]))
                     if other_init == init:
-                        found = displacement_agreement(self._displacement(other), vector)
-                        row |= {"sign_agreement": found.sign, "cosine": found.cosine, "agreement_n": found.n}
+                        row |= self._compared(self._displacement(other), vector, new)
                     self.rows.append(row)
         self._runs.append(new)
 
@@ -129,6 +138,19 @@ class Pairs:
             return displacement(delta, self._inits[init], drawn)
 
         return self._keep(("displacement", run.delta), make, lambda value: value.nbytes)
+
+    def _compared(self, one: Vector, two: Vector, run: _Run) -> dict[str, Any]:
+        found = displacement_agreement(one, two)
+        size = self._samples[tuple(run.shapes.items())].n
+        apart = displacement_distance(one, two, size, NEAR)
+        return {
+            "sign_agreement": found.sign,
+            "cosine": found.cosine,
+            "agreement_n": found.n,
+            "distance_a": apart.of_one,
+            "distance_b": apart.of_two,
+            **{f"equal_{tau:g}": share for tau, share in apart.equal.items()},
+        }
 
     def _keep(self, key: Hashable, make: Callable[[], _Value], size: Callable[[_Value], int]) -> _Value:
         """What was made before, or what is made now, which is kept if there is memory for it."""

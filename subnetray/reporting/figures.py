@@ -158,6 +158,42 @@ def along_the_run(path: Path, panels: Sequence[tuple[str, Mapping[str, Sequence[
             figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5))
 
 
+def identification(path: Path, panels: Sequence[tuple[str, float, Mapping[str, Sequence[tuple[int, float]]]]]) -> None:
+    """Average precision by optimizer step, panels side by side, each with its chance level: a line a score."""
+    with _figure(path, 3.9 * len(panels), 3.4) as figure:
+        names = list(dict.fromkeys(name for *_, lines in panels for name in lines))
+        for position, (title, chance, lines) in enumerate(panels, 1):
+            axes = figure.add_subplot(1, len(panels), position)
+            axes.axhline(chance, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+            for name, points in lines.items():
+                style = names.index(name)
+                axes.plot(
+                    *zip(*points, strict=True),
+                    color=COLOURS[style % len(COLOURS)],
+                    marker=_MARKERS[style % len(_MARKERS)],
+                    markersize=4,
+                    linewidth=1.4,
+                )
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(FixedLocator(sorted({x for points in lines.values() for x, _ in points})))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+            axes.set_title(title)
+            axes.set_xlabel("optimizer step")
+            if position == 1:
+                axes.set_ylabel("average precision")
+            _percent_axis(axes, "y")
+            axes.grid(axis="y", color=_LIGHT, linewidth=0.6)
+        handles = [
+            Line2D(
+                [], [], color=COLOURS[i % len(COLOURS)], marker=_MARKERS[i % len(_MARKERS)], markersize=4, label=name
+            )
+            for i, name in enumerate(names)
+        ]
+        handles.append(Line2D([], [], color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), label="chance"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
+
+
 def dots(path: Path, groups: Sequence[tuple[str, Sequence[Row]]], baseline: float, reference_label: str) -> None:
     """Density of each factor's levels with intervals, grouped by factor; ``baseline`` is drawn as a line."""
     with _figure(path, 6.6, 0.7 + _ROW * _height(groups)) as figure:

@@ -11,11 +11,15 @@ from pathlib import Path
 import pandas as pd
 
 from subnetray.analysis import paper, roles
-from subnetray.analysis.claims import Claim, claims
-from subnetray.analysis.effects import DENSITY, Crossing, Origin, crossings, origins, runs_of
+from subnetray.analysis.claims import claims
+from subnetray.analysis.conjecture import Arm, arms
+from subnetray.analysis.effects import DENSITY, Crossing, Origin, cells, crossings, origins, runs_of
+from subnetray.analysis.identification import Identification, identification
 from subnetray.analysis.pairs import SEED, Group, around_baseline, factor_groups, group, label_pairs, seed_groups
+from subnetray.analysis.verdicts import Claim
 from subnetray.files import write_atomic
-from subnetray.reporting import along, figures, overlaps, sections
+from subnetray.grid.design import baseline, describe
+from subnetray.reporting import along, figures, overlaps, sections, subnetworks
 from subnetray.reporting.document import Block, Figure
 from subnetray.reporting.heatmap import heat_map
 from subnetray.reporting.html import to_html
@@ -36,6 +40,8 @@ class Analysis:
     by_factor: list[Group]
     by_both: list[Group]  # another seed and another level of one factor, the others at their baseline
     several: list[Group]  # another seed, data set and method: the paper's third row
+    arms: list[Arm]
+    early: dict[str, Identification]  # of the cells that kept scores, in words
     claims: list[Claim]
 
 
@@ -54,6 +60,9 @@ def write_report(directory: Path) -> Path:
         *_origins_figure(analysis),
         *_heat_map(analysis),
         *sections.crossing_tables(analysis.crossed),
+        *subnetworks.arms(analysis.arms),
+        *subnetworks.transfer(analysis.sweep.grid, analysis.arms),
+        *subnetworks.early(analysis.early, _early_figure(analysis)),
         *along.density(analysis.sweep, analysis.origins),
         *along.dynamics(analysis.sweep, analysis.origins, _dynamics_figure(analysis)),
         *overlaps.overlap(analysis.by_seed, analysis.by_factor, analysis.by_both, analysis.several),
@@ -95,8 +104,23 @@ def analyse(sweep: Sweep) -> Analysis:
             if not each.context
         ],
         several=[] if third.empty else [group(grid, third)],
+        arms=arms(grid, sweep.runs, pairs),
+        early=_identified(sweep),
         claims=claims(grid, sweep.runs, pairs, _clipped(sweep)),
     )
+
+
+def _identified(sweep: Sweep) -> dict[str, Identification]:
+    """Of the cells whose runs are free to find a mask of their own."""
+    found = {}
+    arm = roles.factor_with(sweep.grid, roles.ARM)
+    for cell in cells(sweep.grid):
+        if arm is not None and roles.kind(sweep.grid, arm, (baseline(sweep.grid) | cell)[arm]) != roles.FULL:
+            continue
+        runs = runs_of(sweep.grid, sweep.runs, cell)["run_id"]
+        if (each := identification([sweep.early(run_id) for run_id in runs])) is not None:
+            found[describe(sweep.grid, baseline(sweep.grid) | cell)] = each
+    return found
 
 
 def _clipped(sweep: Sweep) -> float:
@@ -123,6 +147,10 @@ def _write_tables(analysis: Analysis) -> None:
         )
     if (dynamics := along.dynamics_table(analysis.sweep, analysis.origins)) is not None:
         write_atomic(directory / "dynamics.tex", to_latex(dynamics))
+    if analysis.arms:
+        write_atomic(directory / "arms.tex", to_latex(subnetworks.arms_table(analysis.arms)))
+    if analysis.early:
+        write_atomic(directory / "early.tex", to_latex(subnetworks.early_table(analysis.early)))
     groups = [*analysis.by_seed, *analysis.by_factor, *analysis.by_both, *analysis.several]
     if groups:
         write_atomic(directory / "overlap.tex", to_latex(overlaps.overlap_table(groups)))
@@ -212,6 +240,32 @@ def _dynamics_figure(analysis: Analysis) -> list[Block]:
             lambda path: figures.along_the_run(path, panels),
             "Share of weights that differ from the init after a step, and that the step itself changed (since the last"
             " measured one). Lines: mean over seeds; bands: all seeds.",
+        )
+    ]
+
+
+def _early_figure(analysis: Analysis) -> list[Block]:
+    """Average precision by step, of the first cells that kept scores at more than one."""
+    panels = []
+    for context, each in analysis.early.items():
+        lines = {
+            subnetworks.SCORES.get(found.score, found.score): [
+                (step, value.mean) for step, value in found.auprc.items() if not math.isnan(value.mean)
+            ]
+            for found in each.scores
+            if found.score != "random"
+        }
+        lines = {name: points for name, points in lines.items() if len(points) > 1}
+        if lines:
+            panels.append((context, each.density.mean, lines))
+    if not panels:
+        return []
+    return [
+        _figure(
+            analysis,
+            "early",
+            lambda path: figures.identification(path, panels[:3]),
+            "How well scores after a step find the final mask: average precision, mean over seeds.",
         )
     ]
 

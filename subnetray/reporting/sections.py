@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from subnetray.analysis import paper, roles
-from subnetray.analysis.claims import Claim
 from subnetray.analysis.effects import DENSITY, Cell, Crossing, Origin, done, ranges, runs_of, spreads
 from subnetray.analysis.intervals import t_interval
+from subnetray.analysis.verdicts import Claim
 from subnetray.config import Grid
 from subnetray.grid.design import baseline, describe, expand
 from subnetray.reporting import format as fmt

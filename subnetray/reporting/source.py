@@ -22,6 +22,7 @@ _OVERLAPS = (
     *("o1", "o2", "jaccard", "kappa"),
     *(f"{null}_{what}" for null in ("uniform", "tensor", "ulp") for what in ("expected", "excess", "odds_ratio")),
     *("margins_expected", "margins_excess", "sign_agreement", "cosine", "agreement_n"),
+    *("distance_a", "distance_b", "equal_1e-05", "equal_0.0001"),
 )
 
 
@@ -42,8 +43,15 @@ class Sweep:
 
     def tensors(self, run_id: str) -> list[dict[str, Any]]:
         """What a run says of each of its tensors; empty if its result does not."""
+        return self._listed(run_id, "tensors")
+
+    def early(self, run_id: str) -> list[dict[str, Any]]:
+        """How well a run's scores at early steps found its final mask; empty if it kept none."""
+        return self._listed(run_id, "early")
+
+    def _listed(self, run_id: str, key: str) -> list[dict[str, Any]]:
         path = self.directory / "runs" / run_id / "result.json"
-        return json.loads(path.read_text()).get("tensors", []) if path.is_file() else []
+        return json.loads(path.read_text()).get(key, []) if path.is_file() else []
 
 
 def read(directory: Path) -> Sweep:

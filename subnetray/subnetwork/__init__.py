@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from subnetray.subnetwork import arms
 from subnetray.subnetwork.delta import Delta, DeltaError, compose
-from subnetray.subnetwork.displacement import displacement, displacement_agreement
+from subnetray.subnetwork.displacement import Distance, displacement, displacement_agreement, displacement_distance
 from subnetray.subnetwork.distance import energy_masks, exceeds_relative, exceeds_ulps, reachable
 from subnetray.subnetwork.dynamics import Dynamics
 from subnetray.subnetwork.energy import Concentration, concentration
@@ -48,6 +48,7 @@ __all__ = [
     "CorruptFileError",
     "Delta",
     "DeltaError",
+    "Distance",
     "Dynamics",
     "Enrichment",
     "Estimate",
@@ -78,6 +79,7 @@ __all__ = [
     "decompose",
     "displacement",
     "displacement_agreement",
+    "displacement_distance",
     "energy_masks",
     "enrichment",
     "estimate",

@@ -1,4 +1,4 @@
-"""Updates side by side: do they agree in sign and direction where both are visible, for many pairs of runs.
+"""Updates side by side, for many pairs of runs: do they agree where both are visible, how far apart are their finals.
 
 :func:`subnetray.subnetwork.overlap.agreement` asks the same of three sets of whole weights. Here what is needed of a
 run is kept: its Δ at coordinates that all runs have in common, all of them or a sample (see ``sketch``).
@@ -7,6 +7,8 @@ run is kept: its Δ at coordinates that all runs have in common, all of them or 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,7 @@ import numpy.typing as npt
 from subnetray.subnetwork.compiled import compiled
 from subnetray.subnetwork.delta import Delta
 from subnetray.subnetwork.overlap import Agreement
+from subnetray.subnetwork.ratio import ratio
 from subnetray.subnetwork.sketch import Sample, bits_at
 from subnetray.subnetwork.visible import MismatchError, require_same_names
 from subnetray.subnetwork.weights import Weights
@@ -54,6 +57,55 @@ def displacement_agreement(one: Vector, two: Vector) -> Agreement:
     n, same, dot, norm_one, norm_two = _sums(one, two)
     norm = math.sqrt(norm_one) * math.sqrt(norm_two)
     return Agreement(sign=same / n if n else math.nan, cosine=dot / norm if norm else math.nan, n=n)
+
+
+@dataclass(frozen=True)
+class Distance:
+    """‖Δ₁ − Δ₂‖ as a share of ‖Δ₁‖ and of ‖Δ₂‖, NaN of nothing; by tolerance τ, the share with |Δ₁ − Δ₂| ≤ τ."""
+
+    of_one: float
+    of_two: float
+    equal: dict[float, float]
+
+
+def displacement_distance(one: Vector, two: Vector, size: int, tolerances: Sequence[float]) -> Distance:
+    """How far apart two finals are of which :func:`displacement` was taken at ``size`` coordinates.
+
+    The reference for any claim that two runs end at the same weights. Differences are made in fp32, sums in fp64.
+    Raises ``MismatchError`` for vectors of other lengths.
+    """
+    if one.shape != two.shape:
+        raise MismatchError(f"displacements at {one.size} and {two.size} coordinates are not of one sample")
+    near = np.zeros(len(tolerances), np.int64)
+    apart, norm_one, norm_two = map(math.sqrt, _squares(one, two, np.array(tolerances, np.float32), near))
+    padding = one.size - size  # of zeros, which are equal
+    return Distance(
+        of_one=ratio(apart, norm_one),
+        of_two=ratio(apart, norm_two),
+        equal={tau: ratio(int(count) - padding, size) for tau, count in zip(tolerances, near, strict=True)},
+    )
+
+
+@compiled
+def _squares(
+    one: Vector, two: Vector, tolerances: npt.NDArray[np.float32], near: npt.NDArray[np.int64]
+) -> tuple[float, float, float]:
+    """Σ(a − b)², Σa², Σb², and into ``near`` how many |a − b| are within each tolerance; one pass, as :func:`_sums`."""
+    apart, norm_one, norm_two = np.zeros(16), np.zeros(16), np.zeros(16)
+    counts = np.zeros((tolerances.size, 16), np.int64)
+    for i in range(one.size // 16):
+        for lane in range(16):
+            a, b = one[16 * i + lane], two[16 * i + lane]
+            difference = abs(a - b)
+            for t in range(tolerances.size):
+                counts[t, lane] += difference <= tolerances[t]
+            x, y, z = np.float64(a), np.float64(b), np.float64(difference)
+            apart[lane] += z * z
+            norm_one[lane] += x * x
+            norm_two[lane] += y * y
+    for t in range(tolerances.size):
+        near[t] = counts[t].sum()
+    return apart.sum(), norm_one.sum(), norm_two.sum()
 
 
 @compiled

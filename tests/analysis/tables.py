@@ -84,6 +84,7 @@ def make_overlap(runs: pd.DataFrame, counts: Callable[[Run, Run], tuple[int, int
     nulls = ("uniform", "tensor", "ulp")
     columns += [f"{null}_{what}" for null in nulls for what in ("expected", "excess", "odds_ratio")]
     columns += ["margins_expected", "margins_excess", "sign_agreement", "cosine", "agreement_n"]
+    columns += ["distance_a", "distance_b", "equal_1e-05", "equal_0.0001"]
     rows = []
     for a, b in itertools.combinations(runs.to_dict("records"), 2):
         k1, k2, k12, ulp = counts(a, b)
@@ -106,6 +107,7 @@ def make_overlap(runs: pd.DataFrame, counts: Callable[[Run, Run], tuple[int, int
                 **{"tensor_expected": 0.8 * ulp, "tensor_excess": k12 - 0.8 * ulp, "tensor_odds_ratio": 3.0},
                 **{"margins_expected": 0.9 * ulp, "margins_excess": k12 - 0.9 * ulp},
                 **{"sign_agreement": 0.75, "cosine": -0.5, "agreement_n": k12},
+                **{"distance_a": 1.2, "distance_b": 1.2, "equal_1e-05": 0.7, "equal_0.0001": 1.0},
             }
         )
     return pd.DataFrame(rows, columns=columns)

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subnetray.analysis.claims import Claim, above, agreed, claims, every, logit, within
+from subnetray.analysis.claims import claims, logit
 from subnetray.analysis.intervals import NOTHING, Estimate, t_interval
 from subnetray.analysis.pairs import label_pairs
+from subnetray.analysis.verdicts import Claim, above, agreed, every, within
 from subnetray.compose import Composer
 from subnetray.config import Grid
 from subnetray.grid import plan

@@ -80,6 +80,13 @@ def test_every_pair_once_with_counts_and_nulls(tmp_path: Path) -> None:
         assert row["agreement_n"] == row["k12"]
         assert row["sign_agreement"] == same.sign
         assert row["cosine"] == pytest.approx(same.cosine)
+        start, first, second = (
+            torch.cat([weights[name].double().flatten() for name in init])
+            for weights in (init, *(delta.apply(init) for delta in deltas))
+        )
+        assert row["distance_a"] == pytest.approx(float((first - second).norm() / (first - start).norm()))
+        assert row["distance_b"] == pytest.approx(float((first - second).norm() / (second - start).norm()))
+        assert row["equal_0.0001"] == pytest.approx(float((first - second).abs().le(1e-4).double().mean()))
 
 
 def test_runs_of_two_inits_are_stratified_by_both(tmp_path: Path) -> None:
@@ -97,7 +104,9 @@ def test_runs_of_two_inits_are_stratified_by_both(tmp_path: Path) -> None:
             expected += masks[0].flat(name)[at].sum() * masks[1].flat(name)[at].sum() / at.sum()
     assert not row["same_init"]
     table = pa.Table.from_pylist(pairs.rows, schema=SCHEMA)
-    assert all(table[name].null_count == 1 for name in ("sign_agreement", "cosine", "agreement_n"))
+    assert all(
+        table[name].null_count == 1 for name in ("sign_agreement", "cosine", "agreement_n", "distance_a", "equal_1e-05")
+    )
     assert row["ulp_expected"] == pytest.approx(expected)
 
 

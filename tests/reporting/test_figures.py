@@ -34,7 +34,12 @@ def overlaps(path: Path, value: float = 0.2) -> None:
     figures.overlaps(path, [one, [*one, ("more", [figures.OverlapRow("b", ALONE, 0.1, 0.2)] * 3)]])
 
 
-@pytest.mark.parametrize("draw", [by_rate, dots, overlaps, reseeded])
+def found_early(path: Path, value: float = 0.2) -> None:
+    lines = {"one": [(1, value), (5, 0.6)], "two": [(1, 0.3), (5, 0.4)]}
+    figures.identification(path, [("baseline", 0.25, lines), ("other", 0.5, lines)])
+
+
+@pytest.mark.parametrize("draw", [by_rate, dots, overlaps, reseeded, found_early])
 def test_the_same_numbers_give_the_same_bytes_and_others_do_not(tmp_path: Path, draw: Callable[..., None]) -> None:
     for name, value in (("a", 0.2), ("b", 0.2), ("c", 0.8)):
         draw(tmp_path / "figures" / f"{name}.png", value)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from subnetray.subnetwork import Delta, MismatchError, agreement, displacement, displacement_agreement, sample
+from subnetray.subnetwork import (
+    Delta,
+    MismatchError,
+    agreement,
+    displacement,
+    displacement_agreement,
+    displacement_distance,
+    sample,
+)
 from tests.subnetwork.strategies import SHAPES
 
 
@@ -40,6 +50,25 @@ def test_at_all_coordinates_it_is_the_agreement_of_the_weights(data: st.DataObje
     assert found.cosine == pytest.approx(expected.cosine, abs=1e-6, nan_ok=True)
 
 
+@given(data=st.data())
+def test_distance_is_that_of_the_finals(data: st.DataObject) -> None:
+    init = _weights(data)
+    finals = [_weights(data, init), _weights(data, init)]
+    everything = sample({name: tuple(tensor.shape) for name, tensor in init.items()}, 10**6, seed=0)
+    vectors = [displacement(Delta.between(init, final), everything.weights(init), everything) for final in finals]
+    found = displacement_distance(vectors[0], vectors[1], everything.n, (0.5, 2.0))
+    start, one, two = (
+        torch.cat([torch.zeros(0).double(), *(tensor.double().flatten() for tensor in weights.values())])
+        for weights in (init, *finals)
+    )
+    for share, moved in ((found.of_one, one - start), (found.of_two, two - start)):
+        expected = float((one - two).norm() / moved.norm()) if moved.norm() > 0 else math.nan
+        assert share == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    for tau in (0.5, 2.0):
+        expected = float(((one - start).float() - (two - start).float()).abs().le(tau).double().mean())
+        assert found.equal[tau] == pytest.approx(expected, nan_ok=True)
+
+
 @given(data=st.data(), size=st.integers(1, 60))
 def test_at_a_sample_it_is_that_of_what_was_drawn(data: st.DataObject, size: int) -> None:
     init = _weights(data)
@@ -69,3 +98,5 @@ def test_what_does_not_belong_together_is_refused() -> None:
         displacement(delta, {"w": torch.ones(41)}, sample({"w": (41,)}, 41, seed=0))
     with pytest.raises(MismatchError, match="not of one sample"):
         displacement_agreement(displacement(delta, init, drawn), displacement(delta, few.weights(init), few))
+    with pytest.raises(MismatchError, match="not of one sample"):
+        displacement_distance(displacement(delta, init, drawn), displacement(delta, few.weights(init), few), 4, ())

@@ -1,0 +1,306 @@
+"""Training restricted to a subnetwork: Conjecture 1 of arXiv 2505.11711, beside the controls that it lacks.
+
+The conjecture is that training only the subnetwork that a run found gives that run's accuracy and its weights. It is
+reported from single runs. Here an arm is compared with the unrestricted (*full*) runs of the same cell by seed, and
+
+- accuracy also with a random subnetwork of the same size;
+- the distance ‖θ_sub − θ_full‖ / ‖θ_full − θ_init‖ also with that of another seed's full run;
+- the share of equal weights also with that between two seeds, with what Σ lr alone implies (the *bound*), and inside of
+  the mask, as outside of it both runs have the init's weights whatever they do.
+
+Weights are compared as they are exported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from subnetray.analysis import roles
+from subnetray.analysis.effects import accuracy_change, cells, paired_difference, runs_of, values_by_seed
+from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, pair_interval, t_interval
+from subnetray.analysis.pairs import SEED
+from subnetray.analysis.paper import PAPER
+from subnetray.analysis.verdicts import Claim, above, decided, every, in_points, in_words, untested, within
+from subnetray.config import Grid
+
+ACCURACY_MARGIN = 0.02  # of held-out greedy accuracy: what counts as the same
+EQUAL_MARGIN = 0.01  # of the share of equal weights: what it must exceed its references by
+TOLERANCES = ("1e-05", "0.0001")
+
+_GAIN = "accuracy_gain"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of one arm in one context. Shares and changes of accuracy are in 0..1, estimates over seeds.
+
+    ``distance`` and ``equal`` (by tolerance) compare an arm with its source; of a full run, with another seed's.
+    """
+
+    context: str  # the levels of other factors that are not the baseline's; "" there
+    level: str
+    kind: str  # see :func:`subnetray.analysis.roles.kind`
+    cell: Mapping[str, str]
+    n: int
+    budget: Estimate  # share of coordinates that are trained
+    gain: Estimate  # held-out greedy accuracy, after minus before
+    against_full: Estimate  # gain minus that of the full runs, paired by seed
+    distance: Estimate
+    equal: dict[str, Estimate]
+    bound: dict[str, Estimate]
+
+
+def arms(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Arm]:
+    """Every arm of the grid in each of its contexts, in the grid's order; none of a grid without arms.
+
+    ``pairs``: as :func:`subnetray.analysis.pairs.label_pairs` makes them.
+    """
+    factor = roles.factor_with(grid, roles.ARM)
+    if factor is None:
+        return []
+    runs = _with_gain(runs)
+    found = []
+    for context in _contexts(grid, factor):
+        full = _cell(grid, factor, context, roles.FULL)
+        for level in grid.factors[factor].levels:
+            cell = {**context, **_varied(grid, factor, level)}
+            selected = runs_of(grid, runs, cell)
+            if selected.empty:
+                continue
+            kind = roles.kind(grid, factor, level)
+            same = kind == roles.FULL
+            paired = {} if same or full is None else paired_difference(grid, runs, cell, full, _GAIN)
+            between = _between_seeds(grid, pairs, cell) if same else pairs.head(0)
+            units = list(zip(between["a.seed"], between["b.seed"], strict=True)) if same else []
+
+            def over(column: str) -> Estimate:
+                return t_interval(values_by_seed(grid, runs, cell, column).values())  # noqa: B023 (called here)
+
+            found.append(
+                Arm(
+                    context=", ".join(f"{name}={value}" for name, value in context.items()),
+                    level=level,
+                    kind=kind,
+                    cell=cell,
+                    n=len(selected),
+                    budget=Estimate(1.0, math.nan, math.nan, len(selected)) if same else over("budget"),
+                    gain=over(_GAIN),
+                    against_full=t_interval(paired.values()),
+                    distance=_pair_mean(between, units, "distance") if same else over("distance_to_source"),
+                    equal={
+                        tau: pair_interval(between[f"equal_{tau}"].astype(float).tolist(), units)
+                        if same
+                        else over(f"equal_{tau}")
+                        for tau in TOLERANCES
+                    },
+                    bound={tau: NOTHING if same else over(f"bound_{tau}") for tau in TOLERANCES},
+                )
+            )
+    return found
+
+
+def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Claim]:
+    """What the arms say about the conjecture."""
+    accuracy = Claim(
+        key="subnetwork_reaches_full_accuracy",
+        statement="Training only the subnetwork that a run found reaches the accuracy of full training.",
+        source=f"{PAPER} Conjecture 1, Table 3: 1.6 and 2.4 points more, single runs",
+        test=(
+            "Equivalence (two one-sided tests at 5 %): held-out greedy accuracy of runs restricted to the final mask of"
+            f" the full run of the same seed is within ± {100 * ACCURACY_MARGIN:.0f} points of the full run's, wherever"
+            " the grid has both. The estimate is the largest difference."
+        ),
+        verdict="not tested",
+        level=0.9,
+    )
+    control = Claim(
+        key="subnetwork_beats_random",
+        statement="Training only the subnetwork gives a better accuracy than training a random one of its size.",
+        source=f"a control that {PAPER} does not report; arXiv 2602.01599 finds that random masks do as well",
+        test=(
+            "Accuracy restricted to the final mask minus that restricted to as many coordinates drawn from all, paired"
+            " by seed, is above 0 wherever the grid has both. The estimate is the smallest."
+        ),
+        verdict="not tested",
+    )
+    nearer = Claim(
+        key="subnetwork_ends_nearer_than_another_seed",
+        statement="Training only the subnetwork ends nearer to the full run than a full run of another seed does.",
+        source=f"{PAPER} Conjecture 1, against a reference that it lacks",
+        test=(
+            "‖θ − θ_full‖ / ‖θ_full − θ_init‖ of full runs of another seed minus that of runs restricted to the final"
+            " mask is above 0 wherever the grid has both; jackknife over seeds. The estimate is the smallest."
+        ),
+        verdict="not tested",
+        unit="of the update's norm",
+    )
+    values = Claim(
+        key="subnetwork_gives_the_same_values",
+        statement="Training only the subnetwork gives the weights of full training.",
+        source=f"{PAPER} Conjecture 1, section 5: 94.0 % (DPO) and 90.5 % (PRIME) equal at 1e-5, 100 % at 1e-4",
+        test=(
+            "The share of weights equal at 1e-5 exceeds, by more than"
+            f" {100 * EQUAL_MARGIN:.0f} point, that between full runs of two seeds and what the sum of learning rates"
+            " alone implies, wherever the grid has both. The estimate is the smallest difference to the larger."
+        ),
+        verdict="not tested",
+    )
+    found = arms(grid, runs, pairs)
+    oracle, full, random = (
+        {arm.context: arm for arm in found if arm.kind == kind} for kind in (roles.ORACLE, roles.FULL, roles.RANDOM)
+    )
+    if not oracle:
+        reason = "the grid restricts no run to its own final mask, or none has finished"
+        return [untested(each, reason) for each in (accuracy, control, nearer, values)]
+    runs = _with_gain(runs)
+    return [
+        _accuracy(accuracy, grid, runs, oracle, full),
+        _control(control, grid, runs, oracle, random),
+        _nearer(nearer, grid, runs, pairs, oracle, full, random),
+        _values(values, grid, runs, oracle, full),
+    ]
+
+
+_Arms = Mapping[str, Arm]  # by context
+
+
+def _accuracy(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, full: _Arms) -> Claim:
+    found = {
+        context: t_interval(paired_difference(grid, runs, arm.cell, full[context].cell, _GAIN).values(), claim.level)
+        for context, arm in oracle.items()
+        if context in full
+    }
+    found = {context: estimate for context, estimate in found.items() if estimate.n}
+    if not found:
+        return untested(claim, "no seed has finished both restricted to its final mask and in full")
+    largest = max(found.values(), key=lambda estimate: abs(estimate.mean))
+    verdict = every(within(estimate, ACCURACY_MARGIN) for estimate in found.values())
+    used = _used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
+    return decided(claim, verdict, in_points(largest), _by_context(found), used)
+
+
+def _control(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, random: _Arms) -> Claim:
+    found = {
+        context: t_interval(paired_difference(grid, runs, arm.cell, random[context].cell, _GAIN).values())
+        for context, arm in oracle.items()
+        if context in random
+    }
+    found = {context: estimate for context, estimate in found.items() if estimate.n}
+    if not found:
+        return untested(claim, "no seed has finished restricted to its final mask and to a random one")
+    smallest = min(found.values(), key=lambda estimate: estimate.mean)
+    used = _used(grid, runs, [each[context].cell for context in found for each in (oracle, random)])
+    return decided(claim, every(above(e, 0) for e in found.values()), in_points(smallest), _by_context(found), used)
+
+
+def _nearer(
+    claim: Claim, grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, oracle: _Arms, full: _Arms, random: _Arms
+) -> Claim:
+    found: dict[str, Estimate] = {}
+    for context, arm in oracle.items():
+        distances = values_by_seed(grid, runs, arm.cell, "distance_to_source")
+        if context in full and len(distances) > 1:
+            between = _between_seeds(grid, pairs, full[context].cell)
+            found[context] = _difference(distances, between)
+    found = {context: estimate for context, estimate in found.items() if not math.isnan(estimate.mean)}
+    if not found:
+        return untested(claim, "no two seeds have finished both restricted to their final masks and in full")
+    smallest = min(found.values(), key=lambda estimate: estimate.mean)
+    notes = []
+    for context in found:
+        parts = [f"final mask {oracle[context].distance.mean:.2f}", f"another seed {full[context].distance.mean:.2f}"]
+        if context in random and not math.isnan(random[context].distance.mean):
+            parts.append(f"random mask {random[context].distance.mean:.2f}")
+        notes.append(f"{context or 'baseline'}: {', '.join(parts)}")
+    used = _used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
+    return decided(claim, every(above(each, 0) for each in found.values()), smallest, "; ".join(notes), used)
+
+
+def _values(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, full: _Arms) -> Claim:
+    fine, coarse = TOLERANCES
+    found: dict[str, Estimate] = {}
+    notes = []
+    for context, arm in oracle.items():
+        if context not in full or not arm.equal[fine].n or not full[context].equal[fine].n:
+            continue
+        seeds, bound = full[context].equal[fine].mean, arm.bound[fine].mean
+        reference = seeds if math.isnan(bound) else max(seeds, bound)
+        found[context] = arm.equal[fine].map(lambda share, least=reference: share - least)  # type: ignore[misc]
+        parts = []
+        for tau, estimates in ((fine, arm.equal[fine]), (coarse, arm.equal[coarse])):
+            outside = 1 - arm.budget.mean
+            inside = (estimates.mean - outside) / arm.budget.mean
+            bounds = arm.bound[tau].mean
+            parts.append(
+                f"{100 * estimates.mean:.1f} % at {float(tau):g} ({100 * inside:.1f} % inside of the mask;"
+                f" {100 * full[context].equal[tau].mean:.1f} % between seeds"
+                + ("" if math.isnan(bounds) else f"; {100 * bounds:.1f} % by Σ lr alone")
+                + ")"
+            )
+        notes.append(f"{context or 'baseline'}: {', '.join(parts)}")
+    if not found:
+        return untested(claim, "no seed has finished both restricted to its final mask and in full")
+    smallest = min(found.values(), key=lambda estimate: estimate.mean)
+    verdict = every(above(estimate, EQUAL_MARGIN) for estimate in found.values())
+    used = _used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
+    return decided(claim, verdict, in_points(smallest), "; ".join(notes), used)
+
+
+def _difference(distances: Mapping[int, float], between: pd.DataFrame) -> Estimate:
+    """Mean distance between seeds minus the mean of ``distances`` by seed, with the jackknife over seeds."""
+    rows = list(zip(between["a.seed"], between["b.seed"], _symmetric(between, "distance"), strict=True))
+
+    def statistic(kept: Collection[Hashable]) -> float:
+        apart = [value for a, b, value in rows if a in kept and b in kept and not math.isnan(value)]
+        own = [value for seed, value in distances.items() if seed in kept]
+        return math.fsum(apart) / len(apart) - math.fsum(own) / len(own) if apart and own else math.nan
+
+    return jackknife(list(distances), statistic)
+
+
+def _pair_mean(between: pd.DataFrame, units: list[tuple[int, int]], column: str) -> Estimate:
+    return pair_interval(_symmetric(between, column), units)
+
+
+def _symmetric(between: pd.DataFrame, column: str) -> list[float]:
+    """Of a pair's two values, as a share of either run, their mean."""
+    return ((between[f"{column}_a"].astype(float) + between[f"{column}_b"].astype(float)) / 2).tolist()
+
+
+def _between_seeds(grid: Grid, pairs: pd.DataFrame, cell: Mapping[str, str]) -> pd.DataFrame:
+    """The pairs of one cell's runs."""
+    selected = pairs[pairs["differs"] == SEED]
+    for name, factor in grid.factors.items():
+        selected = selected[selected[f"a.{name}"] == cell.get(name, factor.baseline)]
+    return selected
+
+
+def _contexts(grid: Grid, factor: str) -> list[dict[str, str]]:
+    """What the grid's cells vary besides ``factor``, each once."""
+    others = [{name: level for name, level in each.items() if name != factor} for each in cells(grid)]
+    return [dict(each) for each in dict.fromkeys(tuple(each.items()) for each in others)]
+
+
+def _cell(grid: Grid, factor: str, context: Mapping[str, str], kind: str) -> dict[str, str] | None:
+    levels = [level for level in grid.factors[factor].levels if roles.kind(grid, factor, level) == kind]
+    return {**context, **_varied(grid, factor, levels[0])} if levels else None
+
+
+def _varied(grid: Grid, factor: str, level: str) -> dict[str, str]:
+    return {} if level == grid.factors[factor].baseline else {factor: level}
+
+
+def _with_gain(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs.assign(**{_GAIN: accuracy_change(runs, "greedy")})
+
+
+def _by_context(found: Mapping[str, Estimate]) -> str:
+    return "; ".join(f"{context or 'baseline'}: {in_words(in_points(each))}" for context, each in found.items())
+
+
+def _used(grid: Grid, runs: pd.DataFrame, used: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
+    return tuple(str(run) for cell in used for run in runs_of(grid, runs, cell)["run_id"])

@@ -1,0 +1,112 @@
+"""What a claim is, and when it is supported.
+
+- *supported*: an estimate's whole interval lies where the claim says; *refuted*: none of it does;
+- *inconclusive*: the interval has both, or there are too few seeds for an interval;
+- *not tested*: the grid has no such factor, or its runs have no result.
+
+That a difference is not significant never supports a claim of no effect: those take an equivalence test (two one-sided
+tests at 5 %, that is a 90 % interval inside of the margin).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from subnetray.analysis.intervals import NOTHING, Estimate
+
+Verdict = Literal["supported", "refuted", "inconclusive", "not tested"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim and its verdict; ``estimate`` is in ``unit`` and its interval of ``level``."""
+
+    key: str
+    statement: str
+    source: str
+    test: str
+    verdict: Verdict
+    estimate: Estimate = NOTHING
+    unit: str = "percentage points"
+    level: float = 0.95
+    note: str = ""
+    runs: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of ``claims.json``; numbers that do not exist are null."""
+        e = self.estimate
+        return {
+            "claim": self.key,
+            "statement": self.statement,
+            "source": self.source,
+            "test": self.test,
+            "estimate": None if math.isnan(e.mean) else e.mean,
+            "interval": None if math.isnan(e.low) else [e.low, e.high],
+            "level": self.level,
+            "unit": self.unit,
+            "seeds": e.n,
+            "verdict": self.verdict,
+            "note": self.note,
+            "runs": list(self.runs),
+        }
+
+
+def above(estimate: Estimate, margin: float) -> Verdict:
+    """Whether the truth is above ``margin``."""
+    if math.isnan(estimate.mean):
+        return "not tested"
+    if estimate.low > margin:
+        return "supported"
+    return "refuted" if estimate.high < margin else "inconclusive"
+
+
+def within(estimate: Estimate, margin: float) -> Verdict:
+    """Whether the truth is inside of ± ``margin``; with a 90 % interval, two one-sided tests at 5 %."""
+    if math.isnan(estimate.mean):
+        return "not tested"
+    if -margin < estimate.low and estimate.high < margin:
+        return "supported"
+    return "refuted" if estimate.low > margin or estimate.high < -margin else "inconclusive"
+
+
+def every(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict on a claim that must hold in every case: one counterexample refutes it."""
+    found = [verdict for verdict in verdicts if verdict != "not tested"]
+    if not found:
+        return "not tested"
+    if "refuted" in found:
+        return "refuted"
+    return "supported" if set(found) == {"supported"} else "inconclusive"
+
+
+def agreed(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict that all cases share; inconclusive if they disagree."""
+    found = {verdict for verdict in verdicts if verdict != "not tested"}
+    if not found:
+        return "not tested"
+    return found.pop() if len(found) == 1 else "inconclusive"
+
+
+def untested(claim: Claim, reason: str) -> Claim:
+    """The claim, and why it was not tested."""
+    return dataclasses.replace(claim, note=reason)
+
+
+def decided(claim: Claim, verdict: Verdict, estimate: Estimate, note: str, runs: tuple[str, ...]) -> Claim:
+    """The claim with what was found."""
+    return dataclasses.replace(claim, verdict=verdict, estimate=estimate, note=note, runs=runs)
+
+
+def in_points(estimate: Estimate) -> Estimate:
+    """A share in percent, or a difference of shares in percentage points."""
+    return estimate.map(lambda share: 100 * share)
+
+
+def in_words(estimate: Estimate) -> str:
+    """As in ``+6.8 ± 1.7 points``."""
+    interval = "" if math.isnan(estimate.low) else f" ± {estimate.half_width:.1f}"
+    return f"{estimate.mean:+.1f}{interval} points".replace("-", "−")
