@@ -86,7 +86,12 @@ def verifier(generator: str, values: dict[str, Any]) -> Callable[[Any, str, int]
         if known["question"] not in (prompt if isinstance(prompt, str) else prompt[-1]["content"]):
             raise ValueError(f"problem {index} is another one each time it is generated")
         answer = extract_answer(completion)
-        return float(data.score_answer(completion.strip() if answer is None else answer, known))
+        try:
+            return float(data.score_answer(completion.strip() if answer is None else answer, known))
+        except Exception:
+            # Some parse what they are given and raise if they cannot: no answer. One that cannot read its own is broken.
+            data.score_answer(known["answer"], known)
+            return 0.0
 
     return reward
 

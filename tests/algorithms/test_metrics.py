@@ -48,7 +48,7 @@ def test_every_algorithm_writes_the_metrics_it_has(init: Path, tmp_path: Path, n
     algorithm: Algorithm = schema(steps=1, batch_size=8)
     if isinstance(algorithm, OnPolicy) and name != "prime":
         algorithm = dataclasses.replace(algorithm, beta=0.1)
-    setting = make_setting(init, algorithm, answers=("7", "-31", "77", "5-5", "1"))
+    setting = make_setting(init, algorithm, answers=("7", "-31", "77", "5-5", ""))  # one is empty
     weights = {key: tensor.clone() for key, tensor in named_weights(setting.model, torch.bfloat16).items()}
     recorder = Recorder(tmp_path / "metrics.jsonl", setting.model, weights, every=1, write=True)
     # Odd lengths are right, so that every prompt has right and wrong ones.

@@ -42,6 +42,23 @@ def test_the_reward_is_the_verifier_s(task: gym.ReasoningGym) -> None:
         assert task.reward(problem, "nothing") == task.reward(problem, "") == task.reward(problem, " ") == 0.0
 
 
+def test_what_a_verifier_cannot_parse_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"size": 3, "seed": 0}
+    data = reasoning_gym.create_dataset("prime_factorization", **values)
+    with pytest.raises(ValueError, match="invalid literal"):
+        data.score_answer("two times three", data[0])
+    reward = gym.verifier("prime_factorization", values)
+    assert reward(data[0]["question"], "two times three", 0) == 0.0
+    assert reward(data[0]["question"], data[0]["answer"], 0) == 1.0
+
+    def broken(*_: object) -> float:
+        raise KeyError("metadata")
+
+    monkeypatch.setattr(type(data), "score_answer", broken)
+    with pytest.raises(KeyError, match="metadata"):
+        reward(data[0]["question"], data[0]["answer"], 0)
+
+
 def test_a_prompt_may_be_plain_text_with_an_instruction() -> None:
     plain = ReasoningGymTask(generator="chain_sum", size=40, chat=False, instruction="Only the number.")
     task = gym.ReasoningGym(plain)
