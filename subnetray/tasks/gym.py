@@ -89,7 +89,7 @@ def verifier(generator: str, values: dict[str, Any]) -> Callable[[Any, str, int]
         try:
             return float(data.score_answer(completion.strip() if answer is None else answer, known))
         except Exception:
-            # Some parse what they are given and raise if they cannot: no answer. One that cannot read its own is broken.
+            # Some raise where they cannot parse: no answer. One that cannot read its own is broken, and says so here.
             data.score_answer(known["answer"], known)
             return 0.0
 
