@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import AutoModel
+
+from subnetray.algorithms.setting import Setting, attention
 
 Batch = Mapping[str, Tensor]  # of rollouts as TRL has them: prompts are padded on the left, completions on the right
 
@@ -51,9 +52,12 @@ class ValueModel(nn.Module):
     measured.
     """
 
-    def __init__(self, init: Path, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, setting: Setting) -> None:
         super().__init__()
-        self.body = AutoModel.from_pretrained(init, dtype=dtype, local_files_only=True).to(device)
+        dtype, device = setting.model.dtype, setting.model.device
+        self.body = AutoModel.from_pretrained(
+            setting.init, dtype=dtype, attn_implementation=attention(setting.config, device), local_files_only=True
+        ).to(device)
         self.head = nn.Linear(self.body.config.hidden_size, 1, dtype=dtype, device=device)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)

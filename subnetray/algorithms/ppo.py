@@ -22,11 +22,11 @@ class PPOTrainer(TokenAdvantageTrainer):
 
     def __init__(self, setting: Setting, **kwargs: Any) -> None:
         super().__init__(setting, **kwargs)
-        algorithm, model = setting.config.algorithm, setting.model
+        algorithm = setting.config.algorithm
         self._algorithm = algorithm
         self._reference = reference(setting) if algorithm.beta and algorithm.kl == "reward" else None
         self.critic = Companion(
-            ValueModel(setting.init, model.dtype, model.device),
+            ValueModel(setting),
             algorithm.value_lr,
             algorithm.max_grad_norm,
             self.accelerator,

@@ -10,7 +10,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from subnetray.algorithms.setting import Example, RunError, Setting, trainer_arguments
+from subnetray.algorithms.setting import Example, RunError, Setting, attention, trainer_arguments
 
 _IGNORED = -100  # the label that a loss skips
 _PROMPTS = 1024  # training prompts that on-policy data are drawn from, at most
@@ -61,10 +61,14 @@ class CountedTokens:
 
 def reference(setting: Setting) -> PreTrainedModel:
     """A second copy of the init, in the policy's dtype."""
+    device = setting.model.device
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        setting.init, dtype=setting.model.dtype, local_files_only=True
+        setting.init,
+        dtype=setting.model.dtype,
+        attn_implementation=attention(setting.config, device),
+        local_files_only=True,
     )
-    return model.to(setting.model.device)
+    return model.to(device)
 
 
 def experimental_parts(setting: Setting) -> dict[str, Any]:
@@ -110,17 +114,14 @@ def pairs_of(setting: Setting) -> list[tuple[Example, Example]]:
 
 def _made_pairs(setting: Setting) -> list[tuple[Example, Example]]:
     rng = random.Random(setting.config.seed)
-    pairs = []
-    for problem in setting.task.train_prompts(_count(setting), setting.config.seed):
-        prompt = setting.encode(problem.prompt)
-        wrong = setting.task.corrupted(problem, rng)
-        pairs.append(
-            (
-                Example(prompt, setting.encode_completion(problem.gold)),
-                Example(prompt, setting.encode_completion(wrong)),
-            )
-        )
-    return pairs
+    problems = setting.task.train_prompts(_count(setting), setting.config.seed)
+    prompts = setting.encode([problem.prompt for problem in problems])
+    golds = setting.encode_completions([problem.gold for problem in problems])
+    wrongs = setting.encode_completions([setting.task.corrupted(problem, rng) for problem in problems])
+    return [
+        (Example(prompt, gold), Example(prompt, wrong))
+        for prompt, gold, wrong in zip(prompts, golds, wrongs, strict=True)
+    ]
 
 
 def _sampled_pairs(setting: Setting) -> list[tuple[Example, Example]]:
@@ -155,12 +156,15 @@ def labelled_of(setting: Setting) -> list[tuple[Example, bool]]:
 
 def _made_labels(setting: Setting) -> list[tuple[Example, bool]]:
     rng = random.Random(setting.config.seed)
-    labelled = []
-    for index, problem in enumerate(setting.task.train_prompts(_count(setting), setting.config.seed)):
-        desirable = index % 2 == 0
-        text = problem.gold if desirable else setting.task.corrupted(problem, rng)
-        labelled.append((Example(setting.encode(problem.prompt), setting.encode_completion(text)), desirable))
-    return labelled
+    problems = setting.task.train_prompts(_count(setting), setting.config.seed)
+    desirable = [index % 2 == 0 for index in range(len(problems))]
+    texts = [
+        problem.gold if good else setting.task.corrupted(problem, rng)
+        for problem, good in zip(problems, desirable, strict=True)
+    ]
+    prompts = setting.encode([problem.prompt for problem in problems])
+    examples = map(Example, prompts, setting.encode_completions(texts))
+    return list(zip(examples, desirable, strict=True))
 
 
 def _sampled_labels(setting: Setting) -> list[tuple[Example, bool]]:

@@ -48,7 +48,7 @@ class PRIMETrainer(TokenAdvantageTrainer):
         self._last_loaded_step = self.state.global_step  # which TRL need not do again
         drawn = [next(self._problems) for _ in range(count // size * algorithm.oversample * setting.workers)]
         problems = [problem for problem in drawn[setting.rank :: setting.workers] for _ in range(size)]
-        prompts = [setting.encode(problem.prompt) for problem in problems]
+        prompts = setting.encode([problem.prompt for problem in problems])
         samples = self.draw(prompts)
         rewards = [
             setting.task.reward(problem, setting.decode(ids))

@@ -55,7 +55,7 @@ def row_text(number: int, ids: list[int]) -> str:
 def trainer_parts(setting: Setting) -> dict[str, Any]:
     """Arguments of a trainer: the prompts, as many as the run samples from, and their reward."""
     problems = problems_of(setting)
-    prompts = [row_text(number, setting.encode(problem.prompt)) for number, problem in enumerate(problems)]
+    prompts = [row_text(*each) for each in enumerate(setting.encode([problem.prompt for problem in problems]))]
 
     def reward(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
         return [

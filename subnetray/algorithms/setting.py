@@ -18,6 +18,8 @@ from subnetray.rollout.sampling import derive_seed
 from subnetray.subnetwork.weights import named_weights
 from subnetray.tasks import Problem, Prompt, Task
 
+_SHORT = 256  # tokens
+
 
 class RunError(RuntimeError):
     """A run that cannot go on; its text is the reason that the ledger records."""
@@ -91,32 +93,40 @@ class Setting:
     def probe_ids(self) -> list[int]:
         """The text that trainer and engine are compared on: the end of a held-out problem with its gold completion."""
         problem = self.task.held_out(1)[0]
-        ids = [*self.encode(problem.prompt), *self.encode_completion(problem.gold)]
+        (prompt,), (gold,) = self.encode([problem.prompt]), self.encode_completions([problem.gold])
+        ids = prompt + gold
         return ids[-min(64, self.config.rollout.max_model_len - 1) :]
 
     def accepts(self, reward: float) -> bool:
         """Whether a completion that earns this reward is right."""
         return bool(reward >= self.config.task.accept)
 
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt, messages through the tokenizer's chat template up to where the assistant begins.
+    def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Token ids of prompts, messages through the tokenizer's chat template up to where the assistant begins.
 
-        Raises :class:`RunError` if it leaves no room for a completion, or if there is no template.
+        Raises :class:`RunError` if one leaves no room for a completion, or if there is no template.
         """
-        if isinstance(prompt, str):
-            ids = list(self.tokenizer(prompt)["input_ids"])
-        elif self.tokenizer.chat_template is None:
+        if any(not isinstance(prompt, str) for prompt in prompts) and self.tokenizer.chat_template is None:
             raise RunError("a prompt is messages, and the tokenizer has no chat template (task.chat=false: plain text)")
-        else:
-            ids = self.tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, return_dict=False)
+        # All texts at a time: a call costs ten times what a short text does.
+        texts = iter(_token_ids(self.tokenizer, [prompt for prompt in prompts if isinstance(prompt, str)]))
+        encoded = [
+            next(texts)
+            if isinstance(prompt, str)
+            else self.tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, return_dict=False)
+            for prompt in prompts
+        ]
         room = self.config.rollout.max_model_len - self.config.rollout.max_new_tokens
-        if not 0 < len(ids) <= room:
-            raise RunError(f"a prompt has {len(ids)} tokens, but rollout.max_model_len leaves room for 1 to {room}")
-        return ids
+        for ids in encoded:
+            if not 0 < len(ids) <= room:
+                raise RunError(f"a prompt has {len(ids)} tokens, but rollout.max_model_len leaves room for 1 to {room}")
+        return encoded
 
-    def encode_completion(self, text: str) -> list[int]:
-        """Token ids of a completion, EOS included."""
-        return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.tokenizer.eos_token_id]
+    def encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of completions, EOS included."""
+        return [
+            [*ids, self.tokenizer.eos_token_id] for ids in _token_ids(self.tokenizer, texts, add_special_tokens=False)
+        ]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of a completion without special tokens."""
@@ -124,7 +134,7 @@ class Setting:
 
     def sample_init(self, problems: Sequence[Problem], count: int, purpose: str) -> list[list[tuple[Example, float]]]:
         """``count`` completions of the init for every problem, each with its reward."""
-        prompts = [self.encode(problem.prompt) for problem in problems]
+        prompts = self.encode([problem.prompt for problem in problems])
         repeated = [prompt for prompt in prompts for _ in range(count)]
         completions = self.policy.sample(repeated, self.sampling(purpose)).completions
         return [
@@ -134,6 +144,21 @@ class Setting:
             ]
             for index, (problem, prompt) in enumerate(zip(problems, prompts, strict=True))
         ]
+
+
+def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], **options: Any) -> list[list[int]]:
+    # An empty batch is no batch to a tokenizer.
+    return list(tokenizer(list(texts), **options)["input_ids"]) if texts else []
+
+
+def attention(config: RunConfig, device: torch.device) -> str:
+    """How a run's models compute attention, by transformers' name for it.
+
+    PyTorch's fused kernel is slow in bf16 on a CPU: over up to 256 tokens plain matrix products take between half of
+    its time and a ninth (forward and backward), beyond 1000 twice as long.
+    """
+    short = config.rollout.max_model_len <= _SHORT
+    return "eager" if device.type == "cpu" and config.precision != "fp32" and short else "sdpa"
 
 
 def trainer_arguments(setting: Setting) -> dict[str, Any]:

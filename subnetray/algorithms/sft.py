@@ -42,10 +42,10 @@ def examples_of(setting: Setting) -> list[Example]:
     algorithm, seed = setting.config.algorithm, setting.config.seed
     count = algorithm.steps * algorithm.batch_size
     if algorithm.data == "gold":
-        return [
-            Example(setting.encode(problem.prompt), setting.encode_completion(problem.gold))
-            for problem in setting.task.train_prompts(count, seed)
-        ]
+        problems = setting.task.train_prompts(count, seed)
+        prompts = setting.encode([problem.prompt for problem in problems])
+        golds = setting.encode_completions([problem.gold for problem in problems])
+        return [Example(prompt, gold) for prompt, gold in zip(prompts, golds, strict=True)]
     problems = setting.task.train_prompts(min(count, _PROMPTS), seed)
     accepted = [
         example

@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from subnetray import algorithms, rollout, tasks
 from subnetray.algorithms.restricted import restrict
-from subnetray.algorithms.setting import DataLog, RunError, Setting
+from subnetray.algorithms.setting import DataLog, RunError, Setting, attention
 from subnetray.files import write_atomic
 from subnetray.job.early import Early, fisher
 from subnetray.job.evaluation import Score, evaluate
@@ -82,8 +82,11 @@ def run(values: dict[str, Any]) -> None:
         tokenizer = AutoTokenizer.from_pretrained(spec.init, local_files_only=True)
         if tokenizer.eos_token_id is None:
             raise RunError(f"the tokenizer of {spec.init} has no end-of-sequence token")
-        model = AutoModelForCausalLM.from_pretrained(spec.init, dtype=held, local_files_only=True)
-        model.to(_device(spec))
+        device = _device(spec)
+        model = AutoModelForCausalLM.from_pretrained(
+            spec.init, dtype=held, attn_implementation=attention(config, device), local_files_only=True
+        )
+        model.to(device)
         init = _export(model, export)
         policy = rollout.Policy(rollout.connect(spec.engines), spec.run_id, config.rollout.timeout_s)
     with tempfile.TemporaryDirectory(prefix="subnetray-") as scratch:
