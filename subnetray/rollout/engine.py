@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from subnetray.rollout.copies import Copies
+from subnetray.rollout.memory import Memory, question
 from subnetray.rollout.probe import Probe
 from subnetray.rollout.sampling import Samples, Sampling
 from subnetray.rollout.transfer import Update
@@ -24,12 +25,16 @@ _SHARE_OF_MEMORY = 32
 
 @dataclass(frozen=True)
 class Target:
-    """The weights that a call is to sample from; ``version`` is what their run calls them, ``shapes`` are by name."""
+    """The weights that a call is to sample from; ``version`` is what their run calls them, ``shapes`` are by name.
+
+    ``initial``: whether they are those that the run starts from, as other runs may.
+    """
 
     version: str
     digest: str
     shapes: Mapping[str, tuple[int, ...]]
     probe: Probe | None
+    initial: bool
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class Engine:
         # Weights arrive as read-only views of Ray's object store; libraries copy from them and never write.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         self._copies = Copies(limit=psutil.virtual_memory().total // _SHARE_OF_MEMORY)
+        self._memory = Memory()
         self._loaded: str | None = None
 
     @classmethod
@@ -76,8 +82,11 @@ class Engine:
         """Sample one completion a prompt from the weights of ``target``, which ``updates`` lead to, in this order.
 
         ``first`` is the index that the first prompt has in the whole call. Raises :class:`SyncError` unless the engine
-        then holds the weights that the run published.
+        then holds the weights that the run published. What initial weights have answered already is not sampled again.
         """
+        asked = question(target.digest, prompts, sampling, first) if target.initial else None
+        if asked is not None and (known := self._memory.recall(asked)) is not None:
+            return Answer(known)
         start = time.perf_counter()
         gap = 0.0
         if target.digest != self._loaded:
@@ -93,7 +102,10 @@ class Engine:
                 gap = target.probe.check(target.version, self._logprobs(target.probe.ids))
             self._loaded = target.digest
         synchronised = time.perf_counter() - start
-        return Answer(self._sample(prompts, sampling, first), synchronised, gap)
+        samples = self._sample(prompts, sampling, first)
+        if asked is not None:
+            self._memory.keep(asked, samples)
+        return Answer(samples, synchronised, gap)
 
     def _load(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Make ``weights``, all of the model's, those that are sampled from."""

@@ -72,7 +72,10 @@ class Policy:
             self._published = Published(weights)
         elif (update := self._published.advance(weights)) is not None:
             self._step = [self._put(update)]
-        self._target = Target(f"{self._run}/{version}", self._published.digest, self._published.shapes, probe)
+        published = self._published
+        self._target = Target(
+            f"{self._run}/{version}", published.digest, published.shapes, probe, initial=published.unchanged
+        )
         self.sync.publishes += 1
         self.sync.dense_bytes += self._published.dense_bytes
         self.sync.seconds += time.perf_counter() - start

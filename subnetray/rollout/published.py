@@ -29,6 +29,11 @@ class Published:
         self._init_digest = self.digest = combined_hash(self._hashes)
         self.dense_bytes = sum(bits.nbytes for bits in self._init.values())
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether what was published last is the init."""
+        return self.digest == self._init_digest
+
     def advance(self, weights: Weights) -> Update | None:
         """Take ``weights`` as those published last: the update from those before, None if nothing changed."""
         base, pieces = self.digest, {}

@@ -132,16 +132,21 @@ def test_it_takes_up_what_a_run_publishes_and_tells_when_it_has_not(tmp_path: Pa
 
     def ask(*updates: Any) -> Answer:
         probe = Probe.of(trained, named_weights(trained), PROMPTS[2])
-        return engine.generate(Target("run", published.digest, published.shapes, probe), PROMPTS, sampling, 0, *updates)
+        target = Target("run", published.digest, published.shapes, probe, initial=published.unchanged)
+        return engine.generate(target, PROMPTS, sampling, 0, *updates)
 
     assert ask().samples is None  # it holds nothing by digest
-    assert ask(published.init()).samples == engine._sample(PROMPTS, sampling, 0)
+    first = ask(published.init())
+    assert first.samples == engine._sample(PROMPTS, sampling, 0)
+    # Other runs start from these weights: what they ask as well is not sampled twice.
+    assert ask().samples is first.samples
     with torch.no_grad():
         for parameter in trained.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     update = published.advance(named_weights(trained))
     answer = ask(update)
     assert answer.logp_gap < 1e-4
+    assert ask().samples is not answer.samples
     trained.save_pretrained(tmp_path / "trained")
     make_tokenizer(64).save_pretrained(tmp_path / "trained")
     fresh = HFEngine(tmp_path / "trained", Rollout(name="hf", dtype="float32"))
