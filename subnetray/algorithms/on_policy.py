@@ -6,6 +6,7 @@ a token and change nothing else.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,11 +17,66 @@ from subnetray.algorithms.rollouts import EngineRollouts, group_arguments
 from subnetray.algorithms.setting import Setting
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """Log-probabilities and entropies of the tokens of all rollouts, with their graph, and the weights' versions."""
+
+    logprobs: Tensor
+    entropies: Tensor
+    versions: list[int]
+
+
 class EngineGRPOTrainer(EngineRollouts, GRPOTrainer):
-    """Weighs tokens by the ratio between its own probabilities and those that the engine drew them with."""
+    """Weighs tokens by the ratio between its own probabilities and those that the engine drew them with.
+
+    For that ratio TRL passes rollouts through the model before the loss does so again. Where they make up one whole
+    step, and while nothing has written to the weights, the loss takes the first pass, whose graph is kept, for its own.
+    """
 
     def __init__(self, setting: Setting, **kwargs: Any) -> None:
         super().__init__(setting, rollout_func=self._roll_out, **kwargs)
+        algorithm = setting.config.algorithm
+        # A model that is wrapped for data-parallel workers averages the gradients of passes that it has seen itself.
+        self._one_pass = algorithm.minibatches == algorithm.epochs == setting.workers == 1 and (
+            algorithm.micro_batch_size in (None, algorithm.batch_size)
+        )
+        self._pass: _Pass | None = None
+        self._rows = torch.empty(0, dtype=torch.long)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        batch: dict[str, Tensor] = super()._generate_and_score_completions(inputs)
+        batch["row"] = torch.arange(len(inputs), device=batch["completion_ids"].device)  # TRL shuffles sequences
+        return batch
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        self._rows = inputs["row"]
+        loss: Tensor = super()._compute_loss(model, inputs)
+        return loss
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None, None]:
+        if not self._one_pass or (not torch.is_grad_enabled() and model is not self.model):  # that is a reference
+            passed: tuple[Tensor, Tensor | None, None] = super()._get_per_token_logps_and_entropies(
+                model, *args, **kwargs
+            )
+            return passed
+        if not torch.is_grad_enabled():
+            with torch.enable_grad():
+                logprobs, entropies, _ = super()._get_per_token_logps_and_entropies(
+                    model, *args, **kwargs | {"compute_entropy": True}
+                )
+            self._pass = _Pass(logprobs, entropies, self._versions())
+            return logprobs.detach(), None, None
+        kept, self._pass = self._pass, None
+        if kept is None or kept.versions != self._versions():
+            passed = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+            return passed
+        return kept.logprobs[self._rows], kept.entropies[self._rows], None
+
+    def _versions(self) -> list[int]:
+        """What PyTorch counts up whenever a weight is written to."""
+        return [parameter._version for parameter in self.model.parameters()]
 
     def _roll_out(self, prompts: list[str], _: GRPOTrainer) -> dict[str, list[Any]]:
         ids = self.encode(prompts)

@@ -70,6 +70,32 @@ AGGREGATIONS: dict[str, Callable[[list[Tensor]], Tensor]] = {
 }
 
 
+@pytest.mark.parametrize("algorithm", [GRPO(steps=1, batch_size=8, group_size=4, beta=0.1), RAFT(batch_size=8)])
+def test_rollouts_of_one_step_are_passed_through_the_model_once(init: Path, algorithm: OnPolicy) -> None:
+    """... to the loss and gradient of two passes."""
+    gradients: list[list[Tensor]] = []
+    losses: list[float] = []
+    passes: list[int] = []
+
+    def count(_: torch.nn.Module, __: Any, values: dict[str, Any]) -> None:
+        if "labels" in values:  # not the probe's
+            passes.append(len(losses))
+
+    for one_pass in (True, False):
+        _, trainer = on_policy(init, algorithm)
+        trainer._one_pass &= one_pass
+        trainer.model.register_forward_pre_hook(count, with_kwargs=True)
+        loss = trainer.compute_loss(trainer.model, roll_out(trainer))
+        loss.backward()
+        losses.append(float(loss.detach()))
+        gradients.append([cast(Tensor, each.grad) for each in trainer.model.parameters()])
+    assert passes == [0, 1, 1]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for once, twice in zip(*gradients, strict=True):
+        assert float(twice.abs().max()) > 0
+        torch.testing.assert_close(once, twice, rtol=1e-4, atol=1e-5 * float(twice.abs().max()))
+
+
 @pytest.mark.parametrize("loss", AGGREGATIONS)
 def test_the_loss_of_grpo_is_its_definition(init: Path, loss: str) -> None:
     setting, trainer = on_policy(init, GRPO(steps=1, batch_size=6, group_size=2, epsilon=0.1, loss=loss))
