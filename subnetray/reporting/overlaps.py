@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -13,6 +13,8 @@ from subnetray.config import Grid
 from subnetray.reporting import format as fmt
 from subnetray.reporting.document import Block, Heading, Paragraph, Table, table
 from subnetray.reporting.source import Sweep
+
+_LEVELS = 5  # of a factor, at most, whose pairs of levels are one row each
 
 _SAME_SEED = (
     "Runs of one seed share the order of prompts and the random numbers, which by itself makes their masks more alike."
@@ -62,8 +64,74 @@ def overlap_table(groups: Sequence[Group], caption: bool = True) -> Table:
     return table(header, rows, text if caption else "")
 
 
+def many_levels(grid: Grid, each: Group) -> bool:
+    """Whether a group is of a factor that has too many levels for one row a pair of them: 78 for 13."""
+    return len(grid.factors[each.differs[0]].levels) > _LEVELS if each.level_a else False
+
+
+def matrices(grid: Grid, groups: Sequence[Group], by_seed: Sequence[Group]) -> list[Block]:
+    """All pairs of levels of one factor in one context, as a matrix of o1 and one of odds ratios.
+
+    ``by_seed``: what the diagonals show, for groups that differ in the seed too.
+    """
+    factor, context = groups[0].differs[0], groups[0].context
+    found = {(each.level_a, each.level_b): each for each in groups}
+    levels = [level for level in grid.factors[factor].levels if any(level in pair for pair in found)]
+    cells = {each.context: each for each in by_seed} if SEED in groups[0].differs and not context else {}
+    same = {level: cells.get("" if level == grid.factors[factor].baseline else f"{factor}={level}") for level in levels}
+
+    def matrix(one: Callable[[Group], str], other: Callable[[Group], str], caption: str) -> Table:
+        def cell(row: str, column: str) -> str:
+            if row == column:
+                return "" if (own := same[row]) is None else one(own)
+            if (row, column) in found:
+                return one(found[row, column])
+            return other(found[column, row]) if (column, row) in found else ""
+
+        numbers = [str(number) for number, _ in enumerate(levels, 1)]
+        header = [(factor, "l"), *((number, "r") for number in numbers)]
+        rows = [
+            (f"{number} {row}", *(cell(row, column) for column in levels))
+            for number, row in zip(numbers, levels, strict=True)
+        ]
+        return table(header, rows, caption)
+
+    where = f" At {context}." if context else " The other factors are at their baseline."
+    diagonal = " Diagonal: two seeds of one level." if any(same.values()) else ""
+    return [
+        matrix(
+            lambda each: fmt.share(each.o1.mean),
+            lambda each: fmt.share(each.o2.mean),
+            "o1, %: share of the weights that runs of the row changed which those of the column changed too; means over"
+            f" pairs, their intervals in tables/overlap.tex.{diagonal}{where}",
+        ),
+        matrix(
+            lambda each: fmt.plain(each.ulp_odds_ratio.mean, 2),
+            lambda each: fmt.plain(each.ulp_odds_ratio.mean, 2),
+            f"Mantel-Haenszel odds ratio: 1 when the ULP null explains the overlap.{diagonal}{where}",
+        ),
+    ]
+
+
+def _tables(grid: Grid, groups: Sequence[Group], by_seed: Sequence[Group], caption: bool) -> list[Block]:
+    """Rows for pairs of few levels, matrices for those of many."""
+    rows = [each for each in groups if not many_levels(grid, each)]
+    blocks: list[Block] = [overlap_table(rows, caption)] if rows else []
+    squares: dict[tuple[tuple[str, ...], str], list[Group]] = {}
+    for each in groups:
+        if many_levels(grid, each):
+            squares.setdefault((each.differs, each.context), []).append(each)
+    for inside in squares.values():
+        blocks += matrices(grid, inside, by_seed)
+    return blocks
+
+
 def overlap(
-    by_seed: Sequence[Group], by_factor: Sequence[Group], by_both: Sequence[Group], several: Sequence[Group]
+    grid: Grid,
+    by_seed: Sequence[Group],
+    by_factor: Sequence[Group],
+    by_both: Sequence[Group],
+    several: Sequence[Group],
 ) -> list[Block]:
     """Overlap between runs beside the paper's."""
     if not by_seed and not by_factor:
@@ -72,12 +140,15 @@ def overlap(
     if by_seed:
         blocks += [Heading(3, "Same cell, another seed"), overlap_table(by_seed)]
     if by_factor:
-        blocks += [Heading(3, "Same seed, another level of one factor"), overlap_table(by_factor, caption=not by_seed)]
+        blocks += [
+            Heading(3, "Same seed, another level of one factor"),
+            *_tables(grid, by_factor, by_seed, caption=not by_seed),
+        ]
     if by_both:
         blocks += [
             Heading(3, "Another seed and another level of one factor"),
             Paragraph(f"{_SAME_SEED} Here neither is shared. Other factors are at their baseline."),
-            overlap_table(by_both, caption=False),
+            *_tables(grid, by_both, by_seed, caption=False),
         ]
     if several:
         blocks += [Heading(3, "Another seed, data set and method"), overlap_table(several, caption=False)]

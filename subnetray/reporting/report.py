@@ -65,7 +65,9 @@ def write_report(directory: Path) -> Path:
         *subnetworks.early(analysis.early, _early_figure(analysis)),
         *along.density(analysis.sweep, analysis.origins),
         *along.dynamics(analysis.sweep, analysis.origins, _dynamics_figure(analysis)),
-        *overlaps.overlap(analysis.by_seed, analysis.by_factor, analysis.by_both, analysis.several),
+        *overlaps.overlap(
+            analysis.sweep.grid, analysis.by_seed, analysis.by_factor, analysis.by_both, analysis.several
+        ),
         *_overlap_figure(analysis),
         *overlaps.nulls(analysis.sweep, analysis.pairs),
         *sections.failures(analysis.sweep),
@@ -283,6 +285,10 @@ def _overlap_figure(analysis: Analysis) -> list[Block]:
     by_factor = []
     for factor in grid.factors:
         inside = [each for each in analysis.by_factor if each.differs == (factor,) and not each.context]
+        base = grid.factors[factor].baseline
+        inside = [
+            each for each in inside if not overlaps.many_levels(grid, each) or base in (each.level_a, each.level_b)
+        ]
         by_factor.append((f"same seed, {factor}", [row(f"{each.level_a} and {each.level_b}", each) for each in inside]))
     panels = [[(title, rows) for title, rows in panel if rows] for panel in (by_seed, by_factor)]
     if not any(panels):
