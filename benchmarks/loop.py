@@ -4,19 +4,21 @@
 
 The same six cells (GRPO, SFT, DPO at two learning rates, 60 steps of 128 sequences, the embedded model) by every seed:
 as scripts over TRL, Hugging Face generate for rollouts, no measuring and no evaluation, written as one writes them by
-hand; the same function as Ray Tune trials; and ``subnetray.sweep``, evaluation, measuring and report included. Each
-once, one after the other, start-up included. vLLM within each script, the other way, costs its start in every process.
+hand; the same function in two processes that serve one run after another, as Hydra's joblib launcher has them; as Ray
+Tune trials; and ``subnetray.sweep``, evaluation, measuring and report included. Each once, one after the other,
+start-up included. vLLM within each script, the other way, costs its start in every process.
 """
 
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,13 @@ def loop(runs: list[tuple[str, float, int]], init: Path, out: Path) -> None:
         list(pool.map(one, runs))
 
 
+def launcher(runs: list[tuple[str, float, int]], init: Path, out: Path) -> None:
+    """Two processes that take run after run: they import once."""
+    paths = [str(out / "-".join(map(str, run))) for run in runs]
+    with ProcessPoolExecutor(AT_ONCE, multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(script, *zip(*runs, strict=True), [str(init)] * len(runs), paths))
+
+
 def plain_tune(runs: list[tuple[str, float, int]], init: Path, out: Path) -> None:
     """Ray Tune over the same function, two trials at a time, as its documentation has it."""
     code = (
@@ -157,6 +166,7 @@ def main() -> None:
         contestants = {
             "subnetray.sweep": lambda: sweep(seeds, Path(directory) / "sweep"),
             "scripts, two at a time": lambda: loop(runs, init, Path(directory) / "loop"),
+            "processes that are kept": lambda: launcher(runs, init, Path(directory) / "kept"),
             "plain Ray Tune": lambda: plain_tune(runs, init, Path(directory) / "trials"),
         }
         seconds = {}
