@@ -74,6 +74,7 @@ class VLLMEngine(Engine):
                     seed=sampling.seed + first + index,
                     logprobs=0,
                     detokenize=False,
+                    skip_clone=True,  # made for this call: a deep copy of each takes a tenth of a rollout
                 )
                 for index in range(len(prompts))
             ],
