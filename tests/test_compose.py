@@ -199,7 +199,10 @@ def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentenc
         ("task=nope", "task=nope is unknown: choose one of arithmetic, gsm8k, jsonl,"),
         ("cluster=nope", "cluster=nope is unknown: choose one of gpu, laptop"),
         ("tracking=nope", "tracking=nope is unknown: choose one of disabled, offline, online"),
-        ("+grid=nope", "grid=nope is unknown: choose one of algorithms, checkpoints, origins, single, smoke"),
+        (
+            "+grid=nope",
+            "grid=nope is unknown: choose one of algorithms, checkpoints, early, origins, overlap, single, smoke",
+        ),
         ("grid=origins", "grid=origins must be written +grid=origins"),
         ("grid.seeds=[0]", "grid needs a grid: name one with +grid=NAME"),
         ("+grid=origins grid.seeds=3", "grid.seeds must be a list, as in grid.seeds=[0]"),

@@ -115,6 +115,7 @@ BAD: list[tuple[type, dict[str, Any], str]] = [
     (Rollout, {"gpu_memory_utilization": 1.1}, "rollout.gpu_memory_utilization"),
     (Rollout, {"temperature": 0.0}, "rollout.temperature"),
     (Rollout, {"timeout_s": 0.0}, "rollout.timeout_s"),
+    (Rollout, {"replica": -1}, "rollout.replica"),
     (Evaluation, {"prompts": 0}, "evaluation.prompts"),
     (Measurement, {"every": 0}, "measurement.every"),
     (Measurement, {"tolerances": ()}, "measurement.tolerances"),

@@ -78,10 +78,11 @@ class Setting:
         Without ``rank`` all workers of a run draw the same, as they must for data that the trainer then shares out.
         """
         rollout = self.config.rollout
+        draw = (rollout.replica,) if rollout.replica else ()
         return Sampling(
             temperature=rollout.temperature if temperature is None else temperature,
             max_new_tokens=rollout.max_new_tokens,
-            seed=derive_seed(self.config.seed, purpose, rank),
+            seed=derive_seed(self.config.seed, purpose, rank, *draw),
         )
 
     def publish(self, version: str) -> None:

@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from subnetray.analysis import conjecture, roles
+from subnetray.analysis import ceiling, conjecture, roles
 from subnetray.analysis.anova import two_way
+from subnetray.analysis.ceiling import OVERLAP_MARGIN
 from subnetray.analysis.effects import DENSITY, origins, paired_difference, runs_of, values_by_seed
 from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, t_interval
 from subnetray.analysis.pairs import SEED, group, seed_groups
@@ -26,7 +27,6 @@ from subnetray.config import Grid
 EQUIVALENCE_MARGIN = 0.05  # of density: an impact within ± 5 points counts as limited
 SPARSITY_MARGIN = 0.10  # of sparsity: what bf16 must have more than fp32
 DENSE = 0.05  # of sparsity: below, an update is dense
-OVERLAP_MARGIN = 0.01  # of o1: what an overlap must exceed its expectation by
 SPARSER_MARGIN = 0.01  # of density: what an update must be sparser by
 FULL = 0.99  # of density: two masks that are fuller have no room to overlap more than by chance
 
@@ -51,6 +51,7 @@ def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, clipped: float =
         _one_step(grid, runs),
         _overlap(grid, pairs, "uniform"),
         _overlap(grid, pairs, "ulp"),
+        *ceiling.claims(grid, pairs),
         _variance(grid, runs),
         *conjecture.claims(grid, runs, pairs),
     ]

@@ -42,6 +42,8 @@ class Rollout:
     temperature: float = 1.0
     max_new_tokens: int = 5
     timeout_s: float = 300.0
+    # Which draw of all that is sampled, the data being the same: two runs that differ in it alone differ by noise.
+    replica: int = 0
 
     def __post_init__(self) -> None:
         one_of("rollout.name", self.name, self.NAMES)
@@ -67,6 +69,7 @@ class Rollout:
             self.max_new_tokens,
         )
         positive("rollout.timeout_s", self.timeout_s)
+        at_least("rollout.replica", self.replica, 0)
 
 
 @dataclass(frozen=True)

@@ -36,15 +36,16 @@ def _content(config: RunConfig, data_parallel: int) -> dict[str, Any]:
     if not config.measurement.early:  # as where there is no mask: it counts where it is given
         del measurement["early"]
     restricted = {"subnetwork": {"mask": inspect(Path(mask)).digest, "clip": config.subnetwork.clip}} if mask else {}
-    # Likewise: engines of vLLM were there first.
+    # Likewise: engines of vLLM were there first, and a draw that is not the first.
     engine = {} if config.rollout.name == "vllm" else {"name": config.rollout.name}
+    replica = {"replica": config.rollout.replica} if config.rollout.replica else {}
     return {
         **restricted,
         "version": RUN_VERSION,
         "model": models.model_key(config.model),
         "task": tasks.task_key(config.task),
         "algorithm": dataclasses.asdict(config.algorithm),
-        "rollout": engine | {name: getattr(config.rollout, name) for name in _ROLLOUT},
+        "rollout": engine | replica | {name: getattr(config.rollout, name) for name in _ROLLOUT},
         "evaluation": dataclasses.asdict(config.evaluation),
         "measurement": measurement,
         "precision": config.precision,

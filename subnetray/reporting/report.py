@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from subnetray.analysis import paper, roles
+from subnetray.analysis.ceiling import Axis, axes
 from subnetray.analysis.claims import claims
 from subnetray.analysis.conjecture import Arm, arms
 from subnetray.analysis.effects import DENSITY, Crossing, Origin, cells, crossings, origins, runs_of
@@ -40,6 +41,7 @@ class Analysis:
     by_factor: list[Group]
     by_both: list[Group]  # another seed and another level of one factor, the others at their baseline
     several: list[Group]  # another seed, data set and method: the paper's third row
+    axes: list[Axis]
     arms: list[Arm]
     early: dict[str, Identification]  # of the cells that kept scores, in words
     claims: list[Claim]
@@ -65,6 +67,7 @@ def write_report(directory: Path) -> Path:
         *subnetworks.early(analysis.early, _early_figure(analysis)),
         *along.density(analysis.sweep, analysis.origins),
         *along.dynamics(analysis.sweep, analysis.origins, _dynamics_figure(analysis)),
+        *overlaps.ceiling(analysis.axes),
         *overlaps.overlap(
             analysis.sweep.grid, analysis.by_seed, analysis.by_factor, analysis.by_both, analysis.several
         ),
@@ -106,6 +109,7 @@ def analyse(sweep: Sweep) -> Analysis:
             if not each.context
         ],
         several=[] if third.empty else [group(grid, third)],
+        axes=axes(grid, pairs),
         arms=arms(grid, sweep.runs, pairs),
         early=_identified(sweep),
         claims=claims(grid, sweep.runs, pairs, _clipped(sweep)),
@@ -149,6 +153,8 @@ def _write_tables(analysis: Analysis) -> None:
         )
     if (dynamics := along.dynamics_table(analysis.sweep, analysis.origins)) is not None:
         write_atomic(directory / "dynamics.tex", to_latex(dynamics))
+    if analysis.axes:
+        write_atomic(directory / "ceiling.tex", to_latex(overlaps.ceiling_table(analysis.axes)))
     if analysis.arms:
         write_atomic(directory / "arms.tex", to_latex(subnetworks.arms_table(analysis.arms)))
     if analysis.early:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from subnetray.algorithms.setting import DataLog, Example, RunError, Setting
 from subnetray.config import Rollout
 from subnetray.models.tokenizer import VOCABULARY, make_tokenizer
+from subnetray.rollout.sampling import derive_seed
 from subnetray.tasks import Problem
 
 
@@ -65,6 +66,16 @@ def test_messages_go_through_the_template_and_text_does_not() -> None:
     assert encode(TEMPLATE, "1+2=") == encode(None, "1+2=") == "1+2="
     mixed = Setting.encode(setting(TEMPLATE), ["1+2=", messages, "3="])
     assert ["".join(VOCABULARY[token] for token in ids) for ids in mixed] == ["1+2=", "12=3=*", "3="]
+
+
+def test_a_replica_samples_anew_and_what_is_not_one_as_ever() -> None:
+    def seeds(replica: int) -> list[int]:
+        setting = cast(Any, SimpleNamespace(config=SimpleNamespace(seed=3, rollout=Rollout(replica=replica))))
+        return [Setting.sampling(setting, purpose, rank=rank).seed for purpose in ("a", "b") for rank in (0, 1)]
+
+    first = seeds(0)
+    assert first[0] == derive_seed(3, "a", 0)  # what it was before there were replicas
+    assert len({*first, *seeds(1), *seeds(2)}) == 12
 
 
 def test_engines_are_compared_on_what_the_policy_sees() -> None:

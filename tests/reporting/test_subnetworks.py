@@ -110,3 +110,21 @@ def test_the_claims_are_in_the_report_and_its_file(directory: Path, text: str) -
     assert found["subnetwork_ends_nearer_than_another_seed"]["verdict"] == "supported"
     assert found["subnetwork_beats_random"]["verdict"] == "not tested"
     assert table_rows(text, "Training only the subnetwork gives the weights of full training.", "**supported**")
+
+
+def test_overlaps_are_beside_their_ceiling(tmp_path: Path) -> None:
+    grid = make_grid(
+        factors={"again": Factor("draw", "no", {"no": [], "yes": ["rollout.replica=1"]}), "way": WAY},
+        one_at_a_time=["again", "way"],
+        crossed=[],
+    )
+    runs = make_runs(grid, lambda cell, seed: 0.4)
+    overlap = make_overlap(runs, lambda a, b: (400, 400, 320 if a["seed"] == b["seed"] else 260, 200.0))
+    text = write_report(write_sweep(tmp_path, grid, runs, overlap)).read_text()
+    (ceiling,) = table_rows(text, "noise (replicas)")
+    (seed,) = table_rows(text, "seed", "3")
+    assert ceiling[1:3] == ["3", "80.0 ± 0.0"]
+    assert ceiling[-1] == "100 ± 0"
+    assert seed[2] == "65.0 ± 0.0"
+    assert seed[-1] == "50 ± 0"  # 60 of the 120 above the ULP null
+    assert len(table_rows(text, "algorithm", "3")) == 1

@@ -1,0 +1,118 @@
+"""How much of what masks can share is shared: the axes of the paper's Table 4, between the nulls and a ceiling.
+
+The ceiling is the overlap of replicas: runs of one cell, seed and order of data that differ in what they sampled alone.
+What lies between the ULP-stratified null and the ceiling is all that a common subnetwork could explain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Hashable
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from subnetray.analysis import roles
+from subnetray.analysis.intervals import NOTHING, Estimate, jackknife
+from subnetray.analysis.pairs import SEED, Group, around_baseline, group
+from subnetray.analysis.paper import PAPER
+from subnetray.analysis.verdicts import Claim, above, decided, in_points, in_words, untested
+from subnetray.config import Grid
+
+OVERLAP_MARGIN = 0.01  # of o1: what an overlap must exceed its expectation by
+
+_AXES = (
+    ("noise (replicas)", (roles.REPLICA,)),
+    ("seed", (SEED,)),
+    ("data", (roles.DATA,)),
+    ("seed and data", (SEED, roles.DATA)),
+    ("algorithm", (roles.METHOD,)),
+    ("seed and algorithm", (SEED, roles.METHOD)),
+    ("seed, data and algorithm", (SEED, roles.DATA, roles.METHOD)),
+)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Pairs that differ in one way; one of the two levels of each factor, and all other levels, are the baseline's.
+
+    ``of_ceiling``: mean excess of o1 over the ULP null, as a share of that of replicas; jackknife over seeds.
+    """
+
+    name: str
+    group: Group
+    of_ceiling: Estimate
+
+
+def axes(grid: Grid, pairs: pd.DataFrame) -> list[Axis]:
+    """The axes that the grid has pairs on, replicas first; none of a grid without replicas.
+
+    ``pairs``: as :func:`subnetray.analysis.pairs.label_pairs` makes them.
+    """
+    ceiling = _pairs(grid, pairs, (roles.REPLICA,))
+    if ceiling.empty:
+        return []
+    found = []
+    for name, differs in _AXES:
+        selected = _pairs(grid, pairs, differs)
+        if not selected.empty:
+            found.append(Axis(name, group(grid, selected), _share(selected, ceiling)))
+    return found
+
+
+def claims(grid: Grid, pairs: pd.DataFrame) -> list[Claim]:
+    """Whether masks that share neither seed nor data nor algorithm have more in common than each null expects."""
+    return [_beyond(grid, pairs, "uniform"), _beyond(grid, pairs, "ulp")]
+
+
+def _beyond(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -> Claim:
+    name = {"uniform": "the uniform null", "ulp": "the ULP-stratified null"}[null]
+    claim = Claim(
+        key=f"all_changed_overlap_beyond_{null}",
+        statement=f"Masks of another seed, data set and algorithm overlap more than {name} expects.",
+        source=f"{PAPER} Table 4, third row" + ("" if null == "uniform" else ", against a null that it lacks"),
+        test=(
+            "o1 minus its expectation, mean over all pairs that differ in seed, data and algorithm, one of the two"
+            f" levels of each being the baseline's, exceeds {100 * OVERLAP_MARGIN:.0f} point; jackknife over seeds."
+        ),
+        verdict="not tested",
+    )
+    selected = _pairs(grid, pairs, (SEED, roles.DATA, roles.METHOD))
+    if selected.empty:
+        return untested(claim, "the grid has no pairs that differ in seed, data and algorithm, or none has finished")
+    whole = group(grid, selected)
+    estimate = whole.uniform_excess if null == "uniform" else whole.ulp_excess
+    note = f"o1 {100 * whole.o1.mean:.1f} %"
+    ceiling = _pairs(grid, pairs, (roles.REPLICA,))
+    if not ceiling.empty:
+        most = group(grid, ceiling)
+        excess = most.uniform_excess if null == "uniform" else most.ulp_excess
+        note += f"; replicas, which differ by noise alone: {100 * most.o1.mean:.1f} %, {in_words(in_points(excess))}"
+    used = tuple(dict.fromkeys((*selected["run_a"], *selected["run_b"])))
+    return decided(claim, above(estimate, OVERLAP_MARGIN), in_points(estimate), note, used)
+
+
+def _pairs(grid: Grid, pairs: pd.DataFrame, differs: tuple[str, ...]) -> pd.DataFrame:
+    """Around the baseline; none if the grid lacks a factor of one of the roles."""
+    names = [SEED if each == SEED else roles.factor_with(grid, each) for each in differs]
+    known = [name for name in names if name is not None]
+    return around_baseline(grid, pairs, *known) if len(known) == len(names) else pairs.head(0)
+
+
+def _share(selected: pd.DataFrame, ceiling: pd.DataFrame) -> Estimate:
+    rows, most = (
+        list(zip(each["a.seed"], each["b.seed"], (each["o1"] - each["ulp_o1"]).astype(float), strict=True))
+        for each in (selected, ceiling)
+    )
+
+    def mean(of: list[tuple[int, int, float]], kept: Collection[Hashable]) -> float:
+        inside = [value for a, b, value in of if a in kept and b in kept and not math.isnan(value)]
+        return math.fsum(inside) / len(inside) if inside else math.nan
+
+    def statistic(kept: Collection[Hashable]) -> float:
+        possible = mean(most, kept)
+        return mean(rows, kept) / possible if possible > 0 else math.nan
+
+    units = list(dict.fromkeys(seed for a, b, _ in rows for seed in (a, b)))
+    return jackknife(units, statistic) if units else NOTHING

@@ -1,0 +1,86 @@
+"""Overlaps of a made-up sweep between what the null expects and what replicas share."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from subnetray.analysis.ceiling import axes, claims
+from subnetray.analysis.pairs import label_pairs
+from subnetray.compose import Composer
+from subnetray.config import Grid
+from subnetray.grid import plan
+from tests.analysis.tables import Run, make_grid, make_overlap, make_runs
+
+OVERLAP = plan(Composer(), ["+grid=overlap"])[1].grid
+
+# Of 400 changed weights each, the ULP null expects 200 in common.
+SHARED = {"noise": 320, "seed": 260, "all": 230}
+
+
+def counts(a: Run, b: Run) -> tuple[int, int, int, float]:
+    differs = {name for name in ("replica", "data", "method", "seed") if a[name] != b[name]}
+    if differs == {"replica"}:
+        shared = SHARED["noise"]
+    elif differs == {"seed"}:
+        shared = SHARED["seed"]
+    else:
+        shared = SHARED["all"]
+    # Not the same in every pair, or every interval would have no width; pairs of one kind keep their mean.
+    return 400, 400, shared + (-1) ** (a["seed"] + b["seed"]), 200.0
+
+
+def tables(grid: Grid = OVERLAP):  # type: ignore[no-untyped-def]
+    runs = make_runs(grid, lambda cell, seed: 0.4)
+    return runs, label_pairs(grid, runs, make_overlap(runs, counts))
+
+
+def test_axes_are_the_papers_and_a_ceiling() -> None:
+    _, pairs = tables()
+    found = {axis.name: axis for axis in axes(OVERLAP, pairs)}
+    assert list(found) == [
+        *("noise (replicas)", "seed", "data", "seed and data", "algorithm", "seed and algorithm"),
+        "seed, data and algorithm",
+    ]
+    # Five seeds; a level of data and two of the method beside the baseline's.
+    assert [axis.group.pairs for axis in found.values()] == [5, 10, 5, 20, 10, 40, 80]
+    ceiling = found["noise (replicas)"]
+    assert ceiling.of_ceiling.mean == pytest.approx(1.0)
+    assert ceiling.of_ceiling.half_width == pytest.approx(0.0)
+    assert ceiling.group.ulp_excess.mean == pytest.approx((320 + 1 - 200) / 400)
+    expected = found["seed"].group.ulp_excess.mean / ceiling.group.ulp_excess.mean
+    assert found["seed"].of_ceiling.mean == pytest.approx(expected)
+    assert found["seed"].of_ceiling.mean == pytest.approx(0.5, abs=0.02)
+    assert found["seed"].of_ceiling.low < expected < found["seed"].of_ceiling.high
+
+
+def test_claims_are_about_pairs_that_share_nothing() -> None:
+    _, pairs = tables()
+    uniform, ulp = claims(OVERLAP, pairs)
+    # The uniform null expects 160 of 400, the ULP null 200, and 230 are shared.
+    assert (uniform.verdict, ulp.verdict) == ("supported", "supported")
+    assert uniform.estimate.mean == pytest.approx(100 * 70 / 400, abs=0.2)
+    assert ulp.estimate.mean == pytest.approx(100 * 30 / 400, abs=0.2)
+    assert ulp.estimate.n == 5
+    assert "replicas, which differ by noise alone: 80.2 %, +30.2" in ulp.note
+    assert len(ulp.runs) == 30
+
+
+def test_an_overlap_that_the_null_expects_is_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SHARED, "all", 200)
+    uniform, ulp = claims(OVERLAP, tables()[1])
+    assert (uniform.verdict, ulp.verdict) == ("supported", "refuted")
+
+
+def test_without_replicas_there_is_no_ceiling_and_without_pairs_no_claim() -> None:
+    bare = make_grid()
+    runs = make_runs(bare, lambda cell, seed: 0.4)
+    pairs = label_pairs(bare, runs, make_overlap(runs, lambda a, b: (400, 400, 300, 200.0)))
+    assert axes(bare, pairs) == []
+    assert {claim.verdict for claim in claims(bare, pairs)} == {"not tested"}
+
+
+def test_where_replicas_share_no_more_than_chance_there_is_no_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SHARED, "noise", 100)
+    assert all(math.isnan(axis.of_ceiling.mean) for axis in axes(OVERLAP, tables()[1]))
