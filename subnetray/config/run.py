@@ -25,6 +25,7 @@ class Rollout:
         "engines",
         "cpus_per_engine",
         "gpus_per_engine",
+        "tensor_parallel",
         "dtype",
         "kv_cache_mib",
         "max_model_len",
@@ -35,6 +36,7 @@ class Rollout:
     engines: int = 1
     cpus_per_engine: float = 0
     gpus_per_engine: float = 0
+    tensor_parallel: int = 1  # GPUs of one node that every matrix of an engine's model is parted over
     dtype: str = "bfloat16"
     kv_cache_mib: int = 64
     max_model_len: int = 64
@@ -50,8 +52,7 @@ class Rollout:
         at_least("rollout.engines", self.engines, 1)
         at_least("rollout.cpus_per_engine", self.cpus_per_engine, 0)
         at_least("rollout.gpus_per_engine", self.gpus_per_engine, 0)
-        # New weights reach one process: an engine that is spread over several GPUs would leave all but one idle.
-        require(self.gpus_per_engine <= 1, "rollout.gpus_per_engine", "at most 1", self.gpus_per_engine)
+        self._check_tensor_parallel()
         one_of("rollout.dtype", self.dtype, ("bfloat16", "float16", "float32"))
         at_least("rollout.kv_cache_mib", self.kv_cache_mib, 1)
         at_least("rollout.max_model_len", self.max_model_len, 2)
@@ -70,6 +71,16 @@ class Rollout:
         )
         positive("rollout.timeout_s", self.timeout_s)
         at_least("rollout.replica", self.replica, 0)
+
+    def _check_tensor_parallel(self) -> None:
+        parts, gpus = self.tensor_parallel, self.gpus_per_engine
+        at_least("rollout.tensor_parallel", parts, 1)
+        require(parts == 1 or self.name == "vllm", "rollout.tensor_parallel", f"1 with rollout={self.name}", parts)
+        require(parts == 1 or gpus > 0, "rollout.tensor_parallel", "1 on CPUs (rollout.gpus_per_engine=0)", parts)
+        # More GPUs than parts would lie idle.
+        ok = gpus <= 1 if parts == 1 else gpus == parts
+        want = "at most 1 with rollout.tensor_parallel=1" if parts == 1 else f"rollout.tensor_parallel ({parts})"
+        require(ok, "rollout.gpus_per_engine", want, gpus)
 
 
 @dataclass(frozen=True)

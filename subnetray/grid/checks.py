@@ -52,7 +52,8 @@ def check_run(config: RunConfig, workers: int) -> None:
 
 
 def check_engine(architecture: Mapping[str, Any], rollout: Rollout) -> None:
-    """Raise ConfigError unless a model with this ``config.json`` has the context of an engine, and its cache the room.
+    """Raise ConfigError unless a model with this ``config.json`` has the context of an engine, its cache the room, and
+    its heads can be shared out.
 
     What the file does not say is left to vLLM.
     """
@@ -67,12 +68,18 @@ def check_engine(architecture: Mapping[str, Any], rollout: Rollout) -> None:
         )
     try:
         heads = shape["num_attention_heads"]
+        kv_heads = shape.get("num_key_value_heads", heads)
         size = shape.get("head_dim") or shape["hidden_size"] // heads
-        per_token = (
-            2 * shape["num_hidden_layers"] * shape.get("num_key_value_heads", heads) * size * _BYTES[rollout.dtype]
-        )
+        per_token = 2 * shape["num_hidden_layers"] * kv_heads * size * _BYTES[rollout.dtype]
     except KeyError:
         return
+    parts = rollout.tensor_parallel
+    # Each part has as many heads, and heads for keys and values of its own, or one that several parts repeat.
+    if heads % parts or (kv_heads % parts and parts % kv_heads):
+        raise ConfigError(
+            f"rollout.tensor_parallel must divide the model's {heads} attention heads, and divide its {kv_heads} heads"
+            f" for keys and values or be a multiple of them, not {parts}"
+        )
     hf = rollout.name == "hf"
     block = 1 if hf else _BLOCK
     needed = -(-rollout.max_model_len // block) * block * per_token

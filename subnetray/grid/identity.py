@@ -36,19 +36,27 @@ def _content(config: RunConfig, data_parallel: int) -> dict[str, Any]:
     if not config.measurement.early:  # as where there is no mask: it counts where it is given
         del measurement["early"]
     restricted = {"subnetwork": {"mask": inspect(Path(mask)).digest, "clip": config.subnetwork.clip}} if mask else {}
-    # Likewise: engines of vLLM were there first, and a draw that is not the first.
-    engine = {} if config.rollout.name == "vllm" else {"name": config.rollout.name}
-    replica = {"replica": config.rollout.replica} if config.rollout.replica else {}
     return {
         **restricted,
         "version": RUN_VERSION,
         "model": models.model_key(config.model),
         "task": tasks.task_key(config.task),
         "algorithm": dataclasses.asdict(config.algorithm),
-        "rollout": engine | replica | {name: getattr(config.rollout, name) for name in _ROLLOUT},
+        "rollout": _rollout(config),
         "evaluation": dataclasses.asdict(config.evaluation),
         "measurement": measurement,
         "precision": config.precision,
         "seed": config.seed,
         "data_parallel": data_parallel,
     }
+
+
+def _rollout(config: RunConfig) -> dict[str, Any]:
+    rollout = config.rollout
+    # Keys that came later count where they are not as all was before: ids that exist stay.
+    later = {
+        "name": rollout.name != "vllm",
+        "replica": rollout.replica > 0,
+        "tensor_parallel": rollout.tensor_parallel > 1,  # sums are taken in another order
+    }
+    return {name: getattr(rollout, name) for name in (*_ROLLOUT, *(name for name, counts in later.items() if counts))}

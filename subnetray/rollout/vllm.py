@@ -29,10 +29,13 @@ class VLLMEngine(Engine):
 
         super().__init__()
         if config.gpus_per_engine > 0:
-            memory: dict[str, Any] = {"gpu_memory_utilization": config.gpu_memory_utilization}
+            resources: dict[str, Any] = {"gpu_memory_utilization": config.gpu_memory_utilization}
+            if config.tensor_parallel > 1:
+                # One process a GPU, beneath this one: vLLM's own choice within a Ray actor may be actors of its own.
+                resources |= {"tensor_parallel_size": config.tensor_parallel, "distributed_executor_backend": "mp"}
         else:
             # vLLM's own sizing on a CPU counts the whole machine's memory as free or fails.
-            memory = {"kv_cache_memory_bytes": config.kv_cache_mib << 20, "enforce_eager": True}
+            resources = {"kv_cache_memory_bytes": config.kv_cache_mib << 20, "enforce_eager": True}
         self._llm = LLM(
             model=str(model),
             dtype=config.dtype,
@@ -42,7 +45,7 @@ class VLLMEngine(Engine):
             # The importance-sampling correction needs the probabilities that tokens were really drawn with.
             logprobs_mode="processed_logprobs",
             disable_log_stats=True,
-            **memory,
+            **resources,
         )
         self._dtype = self._llm.llm_engine.model_config.dtype
 
@@ -51,7 +54,8 @@ class VLLMEngine(Engine):
         return super().environment(gpu) | _ENVIRONMENT | ({} if gpu else _CPU_ENVIRONMENT)
 
     def _load(self, weights: Mapping[str, torch.Tensor]) -> None:
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights.items())})
+        # A list, for it may travel to other processes, of which each takes its part.
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": list(weights.items())})
 
     def _logprobs(self, ids: list[int]) -> list[float]:
         """Log-probability of every token of ``ids`` but the first."""

@@ -40,6 +40,22 @@ def test_the_cache_must_hold_one_sequence(architecture: Any, rollout: dict[str, 
     check_engine(architecture, Rollout(**rollout, kv_cache_mib=1, gpus_per_engine=1))
 
 
+@pytest.mark.parametrize(
+    ("parts", "kv_heads", "ok"), [(2, 8, True), (8, 8, True), (16, 8, True), (8, 2, True), (5, 8, False), (4, 3, False)]
+)
+def test_parts_of_an_engine_have_whole_heads(parts: int, kv_heads: int, ok: bool) -> None:
+    architecture = LLAMA | {"num_key_value_heads": kv_heads}
+    rollout = Rollout(tensor_parallel=parts, gpus_per_engine=parts)
+    if ok:
+        check_engine(architecture, rollout)
+        return
+    with pytest.raises(
+        ConfigError,
+        match=rf"^rollout\.tensor_parallel must divide the model's 32 .* its {kv_heads} heads .*, not {parts}$",
+    ):
+        check_engine(architecture, rollout)
+
+
 def test_without_vllm_the_cache_has_no_blocks_and_is_the_key_s_on_gpus_too() -> None:
     for gpus in (0, 1):
         rollout: dict[str, Any] = {"name": "hf", "max_model_len": 8000, "gpus_per_engine": gpus}

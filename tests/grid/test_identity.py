@@ -70,6 +70,7 @@ OTHER: dict[tuple[str, str], Any] = {
     ("measurement", "tolerances"): (0.0,),
     ("measurement", "early"): (5,),
 }
+UNALTERABLE = {("algorithm", "name"), ("rollout", "tensor_parallel")}  # by themselves
 DATA = {SFT: "rejection"}  # the others have it off_policy
 LOSS = {GRPO: "grpo", DPO: "sigmoid_norm"}
 
@@ -100,7 +101,7 @@ def fields() -> Iterator[tuple[RunConfig, str, str]]:
         parts = ("model", "task", "algorithm", "rollout", "evaluation", "measurement")
         for part in parts if isinstance(algorithm, GRPO) else ("algorithm",):
             for field in dataclasses.fields(getattr(config, part)):
-                if (part, field.name) != ("algorithm", "name"):
+                if (part, field.name) not in UNALTERABLE:
                     yield config, part, field.name
 
 
@@ -128,6 +129,11 @@ def test_a_field_counts_unless_it_is_a_label_or_a_resource(config: RunConfig, pa
 def test_what_is_outside_the_sections_counts() -> None:
     ids = {run_id(make(), 1), run_id(make(seed=1), 1), run_id(make(precision="bf16"), 1), run_id(make(), 2)}
     assert len(ids) == 4
+
+
+def test_an_engine_in_parts_counts() -> None:
+    parted = Rollout(tensor_parallel=2, gpus_per_engine=2)
+    assert run_id(make(rollout=parted), 1) != run_id(make(rollout=Rollout(gpus_per_engine=1)), 1) == run_id(make(), 1)
 
 
 def test_algorithms_with_the_same_settings_differ() -> None:
