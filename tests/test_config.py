@@ -115,6 +115,7 @@ BAD: list[tuple[type, dict[str, Any], str]] = [
     (Rollout, {"gpus_per_engine": 1, "tensor_parallel": 2}, "rollout.gpus_per_engine"),
     (Rollout, {"tensor_parallel": 2}, "rollout.tensor_parallel"),
     (Rollout, {"tensor_parallel": 0}, "rollout.tensor_parallel"),
+    (Rollout, {"staleness": 3}, "rollout.staleness"),
     (Rollout, {"name": "hf", "tensor_parallel": 2, "gpus_per_engine": 2}, "rollout.tensor_parallel"),
     (Rollout, {"gpu_memory_utilization": 1.1}, "rollout.gpu_memory_utilization"),
     (Rollout, {"temperature": 0.0}, "rollout.temperature"),

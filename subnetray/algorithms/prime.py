@@ -22,6 +22,7 @@ from subnetray.algorithms.preferences import reference
 from subnetray.algorithms.rollouts import problems_of, row_text, trainer_parts
 from subnetray.algorithms.setting import Example, Setting
 from subnetray.rollout import Samples
+from subnetray.tasks import Problem
 
 
 class PRIMETrainer(TokenAdvantageTrainer):
@@ -31,7 +32,7 @@ class PRIMETrainer(TokenAdvantageTrainer):
         super().__init__(setting, **kwargs)
         algorithm = setting.config.algorithm
         self._algorithm = algorithm
-        self._problems = iter(problems_of(setting, algorithm.oversample))
+        self._problems = problems_of(setting, algorithm.oversample)
         self._chosen = Samples([], [])
         self._reference = reference(setting)
         self.reward_model = Companion(
@@ -46,8 +47,7 @@ class PRIMETrainer(TokenAdvantageTrainer):
         setting, algorithm, size = self._setting, self._algorithm, self._algorithm.group_size
         self.sync_weights()
         self._last_loaded_step = self.state.global_step  # which TRL need not do again
-        drawn = [next(self._problems) for _ in range(count // size * algorithm.oversample * setting.workers)]
-        problems = [problem for problem in drawn[setting.rank :: setting.workers] for _ in range(size)]
+        problems = self._problems_of(self._round, count * algorithm.oversample)
         prompts = setting.encode([problem.prompt for problem in problems])
         samples = self.draw(prompts)
         rewards = [
@@ -67,6 +67,16 @@ class PRIMETrainer(TokenAdvantageTrainer):
         self._chosen = Samples([samples.completions[row] for row in rows], [samples.logprobs[row] for row in rows])
         setting.data.add([Example(prompts[row], samples.completions[row]) for row in rows])
         return [{"prompt": row_text(row, prompts[row]), "reward": rewards[row]} for row in rows]
+
+    def _problems_of(self, number: int, count: int) -> list[Problem]:
+        """The problems of ``count`` completions that this worker draws in a round, neighbours a group."""
+        setting, size = self._setting, self._algorithm.group_size
+        distinct = count // size * setting.workers
+        drawn = self._problems[number * distinct : (number + 1) * distinct]
+        return [problem for problem in drawn[setting.rank :: setting.workers] for _ in range(size)]
+
+    def upcoming(self, number: int, count: int) -> list[list[int]]:
+        return self._setting.encode([problem.prompt for problem in self._problems_of(number, count)])
 
     def _roll_out(self, prompts: list[str], _: Any) -> dict[str, list[Any]]:
         return {

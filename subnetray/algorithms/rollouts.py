@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Any
 
 from datasets import Dataset
 
 from subnetray.algorithms.setting import Example, Setting, trainer_arguments
-from subnetray.rollout import Samples
+from subnetray.rollout import Draw, Samples
 from subnetray.tasks import Problem
 
 
@@ -19,6 +20,8 @@ class EngineRollouts:
     """
 
     state: Any  # transformers' TrainerState
+    train_dataset: Any
+    _metrics: Any
 
     def __init__(self, setting: Setting, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -26,6 +29,9 @@ class EngineRollouts:
         self.use_vllm = True
         self.vllm_generation = self
         self._last_loaded_step = -1
+        # Rounds of rollouts that are drawn already: their prompts, the step whose weights draw them, and the draw.
+        self._ahead: deque[tuple[list[list[int]], int, Draw]] = deque()
+        self._round = 0  # of those that were trained on
 
     def sync_weights(self) -> None:
         """Called by TRL before the first rollout of every optimizer step."""
@@ -36,9 +42,33 @@ class EngineRollouts:
         return [[int(token) for token in prompt.split()[1:]] for prompt in prompts]
 
     def draw(self, prompts: list[list[int]]) -> Samples:
-        """One completion of the current policy for every prompt."""
+        """One completion for every prompt: of the current policy, or of that of ``rollout.staleness`` rounds ago.
+
+        The policy of that round began to draw them then: engines sample while it trains.
+        """
+        setting, step, staleness = self._setting, self.state.global_step, self._setting.config.rollout.staleness
+        self._round += 1
+        if not staleness:
+            return setting.policy.sample(prompts, setting.sampling(f"step-{step}", rank=setting.rank))
+        for ahead in range(self._round - 1 + len(self._ahead), min(self._round + staleness, rounds_of(setting))):
+            upcoming = self.upcoming(ahead, len(prompts))
+            # The seed is of the step that trains on them, as without staleness.
+            sampling = setting.sampling(f"step-{ahead * steps_of_round(setting)}", rank=setting.rank)
+            self._ahead.append((upcoming, step, setting.policy.start(upcoming, sampling)))
+        drawn_for, version, draw = self._ahead.popleft()
+        if drawn_for != prompts:
+            raise RuntimeError(f"rollouts of round {self._round} were drawn for other prompts than are trained on")
+        self._metrics["train"]["rollout_lag"].append(float(step - version))
+        return draw.result()
+
+    def upcoming(self, number: int, count: int) -> list[list[int]]:
+        """The ``count`` prompts that this worker will draw a completion for in round ``number``, the first being 0."""
         setting = self._setting
-        return setting.policy.sample(prompts, setting.sampling(f"step-{self.state.global_step}", rank=setting.rank))
+        size = setting.config.algorithm.group_size
+        distinct = count * setting.workers // size
+        rows = self.train_dataset["prompt"][number * distinct : (number + 1) * distinct]
+        repeated = [row for row in rows for _ in range(size)]
+        return self.encode(repeated[setting.rank * count : (setting.rank + 1) * count])
 
     def sample(self, prompts: list[list[int]]) -> Samples:
         """One completion of the current policy for every prompt, to be trained on."""
@@ -78,9 +108,18 @@ def problems_of(setting: Setting, times: int = 1) -> list[Problem]:
     At a time, rollouts are drawn for ``minibatches`` steps, of which ``epochs`` passes are made.
     """
     algorithm = setting.config.algorithm
-    rounds = math.ceil(algorithm.steps / (algorithm.minibatches * algorithm.epochs))
     prompts = algorithm.batch_size * algorithm.minibatches // algorithm.group_size
-    return setting.task.train_prompts(rounds * prompts * times, setting.config.seed)
+    return setting.task.train_prompts(rounds_of(setting) * prompts * times, setting.config.seed)
+
+
+def steps_of_round(setting: Setting) -> int:
+    """Optimizer steps that are taken on the rollouts of a round."""
+    return int(setting.config.algorithm.minibatches * setting.config.algorithm.epochs)
+
+
+def rounds_of(setting: Setting) -> int:
+    """How often the run draws rollouts."""
+    return math.ceil(setting.config.algorithm.steps / steps_of_round(setting))
 
 
 def group_arguments(setting: Setting) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class Rollout:
     timeout_s: float = 300.0
     # Which draw of all that is sampled, the data being the same: two runs that differ in it alone differ by noise.
     replica: int = 0
+    # Of algorithms that draw rollouts while they train: rounds that they are drawn ahead, by the policy of then.
+    staleness: int = 0
 
     def __post_init__(self) -> None:
         one_of("rollout.name", self.name, self.NAMES)
@@ -71,6 +73,7 @@ class Rollout:
         )
         positive("rollout.timeout_s", self.timeout_s)
         at_least("rollout.replica", self.replica, 0)
+        require(self.staleness in (0, 1, 2), "rollout.staleness", "0, 1 or 2", self.staleness)
 
     def _check_tensor_parallel(self) -> None:
         parts, gpus = self.tensor_parallel, self.gpus_per_engine

@@ -10,6 +10,7 @@ from subnetray import models, tasks
 from subnetray.config import (
     KTO,
     PRIME,
+    RLOO,
     Algorithm,
     ArithmeticTask,
     ConfigError,
@@ -36,6 +37,11 @@ def check_run(config: RunConfig, workers: int) -> None:
     if algorithm.batch_size % workers:
         raise ConfigError(
             f"algorithm.batch_size must be a multiple of cluster.workers ({workers}), not {algorithm.batch_size}"
+        )
+    if config.rollout.staleness and isinstance(algorithm, RLOO):
+        raise ConfigError(
+            "rollout.staleness must be 0 with algorithm=rloo, whose loss takes rollouts for the present policy's,"
+            f" not {config.rollout.staleness}"
         )
     _check_micro_batch(config.algorithm, workers)
     models.check(config.model)

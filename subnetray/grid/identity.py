@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from subnetray import models, tasks
-from subnetray.config import RunConfig
+from subnetray.config import OnPolicy, RunConfig
 from subnetray.mask_file import inspect
 
 # Raise it whenever the same config would give other bytes than before: finished runs are then no longer reused.
@@ -57,6 +57,7 @@ def _rollout(config: RunConfig) -> dict[str, Any]:
     later = {
         "name": rollout.name != "vllm",
         "replica": rollout.replica > 0,
+        "staleness": rollout.staleness > 0 and isinstance(config.algorithm, OnPolicy),
         "tensor_parallel": rollout.tensor_parallel > 1,  # sums are taken in another order
     }
     return {name: getattr(rollout, name) for name in (*_ROLLOUT, *(name for name, counts in later.items() if counts))}

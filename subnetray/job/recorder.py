@@ -35,6 +35,7 @@ _NAMES = {
     "sampling/importance_sampling_ratio/max": "engine_ratio_max",
     "sampling/sampling_logp_difference/mean": "engine_logp_gap_mean",
     "sampling/sampling_logp_difference/max": "engine_logp_gap_max",
+    "rollout_lag": "rollout_lag",  # steps between the weights that drew rollouts and the first trained on them
     "value_loss": "value_loss",
     "process_reward": "process_reward",
     "prm_loss": "prm_loss",

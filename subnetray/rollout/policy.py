@@ -49,7 +49,7 @@ class Policy:
     def __init__(self, engines: Sequence[Any], run: str, timeout_s: float) -> None:
         self._engines = list(engines)
         self._run = run
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._published: Published | None = None
         self._target: Target | None = None
         self._step: list[Any] = []
@@ -71,7 +71,7 @@ class Policy:
         if self._published is None:
             self._published = Published(weights)
         elif (update := self._published.advance(weights)) is not None:
-            self._step = [self._put(update)]
+            self._step = [self.put(update)]
         published = self._published
         self._target = Target(
             f"{self._run}/{version}", published.digest, published.shapes, probe, initial=published.unchanged
@@ -85,44 +85,77 @@ class Policy:
 
         Raises :class:`EngineError`, or :class:`SyncError` if an engine does not hold what was published.
         """
-        start = time.perf_counter()
-        share = -(-len(prompts) // len(self._engines))
-        calls = [
-            _Call(engine, prompts[first : first + share], sampling, first)
-            for engine, first in zip(self._engines, range(0, len(prompts), share), strict=False)
-        ]
-        answers: dict[_Call, Answer] = {}
-        for updates in self._ways():
-            asked = [call for call in calls if call not in answers]
-            answers |= {call: answer for call, answer in self._ask(asked, updates) if answer.samples is not None}
-            if len(answers) == len(calls):
-                break
-        synchronising = max(answer.sync_s for answer in answers.values())
-        self.sync.seconds += synchronising
-        self.sync.logp_gap = max(self.sync.logp_gap, *(answer.logp_gap for answer in answers.values()))
-        self.rollout_s += time.perf_counter() - start - synchronising
-        return concatenate([samples for call in calls if (samples := answers[call].samples) is not None])
+        return self._send(prompts, sampling, self._last()).result()
 
-    def _ways(self) -> Iterator[list[Any]]:
-        """Updates that lead to what was published last, from what ever more forgetful engines hold."""
+    def start(self, prompts: Sequence[list[int]], sampling: Sampling) -> Draw:
+        """Have the engines begin; what is published while they sample changes nothing.
+
+        Until :meth:`Draw.result` is called, a host copy of the weights is kept.
+        """
+        return self._send(prompts, sampling, self._last().kept())
+
+    def _last(self) -> Published:
         if self._published is None:
             raise RuntimeError("publish() weights before sampling from them")
-        yield self._step
-        update = self._published.since_init()
-        since_init = [] if update is None else [self._put(update)]
-        if since_init:
-            yield since_init
-        yield [self._put(self._published.init()), *since_init]
+        return self._published
 
-    def _put(self, update: Update) -> Any:
+    def _send(self, prompts: Sequence[list[int]], sampling: Sampling, published: Published) -> Draw:
+        share = -(-len(prompts) // len(self._engines))
+        calls = [
+            _Call(engine, self._target, prompts[first : first + share], sampling, first)
+            for engine, first in zip(self._engines, range(0, len(prompts), share), strict=False)
+        ]
+        return Draw(self, calls, published, self._step)
+
+    def put(self, update: Update) -> Any:
         # One put: every engine on a node reads the same memory.
         self.sync.bytes += update.nbytes
         return ray.put(update)
 
-    def _ask(self, calls: Sequence[_Call], updates: Sequence[Any]) -> Iterator[tuple[_Call, Answer]]:
+
+class Draw:
+    """Completions that engines are sampling for a policy."""
+
+    def __init__(self, policy: Policy, calls: Sequence[_Call], published: Published, step: Sequence[Any]) -> None:
+        self._policy, self._calls, self._published, self._step = policy, calls, published, step
+        self._references = [call.send(step) for call in calls]
+
+    def result(self) -> Samples:
+        """Wait for them; raises as :meth:`Policy.sample` does."""
+        start = time.perf_counter()
+        answers: dict[_Call, Answer] = {}
+        calls, references = self._calls, self._references
+        for updates in self._ways():
+            if updates is not self._step:
+                references = [call.send(updates) for call in calls]
+            found = self._gather(calls, references, updates)
+            answers |= {call: answer for call, answer in found if answer.samples is not None}
+            calls = [call for call in self._calls if call not in answers]
+            if not calls:
+                break
+        waited = time.perf_counter() - start
+        # What engines did before anybody waited took none of the run's time.
+        synchronising = min(waited, max(answer.sync_s for answer in answers.values()))
+        sync = self._policy.sync
+        sync.seconds += synchronising
+        sync.logp_gap = max(sync.logp_gap, *(answer.logp_gap for answer in answers.values()))
+        self._policy.rollout_s += waited - synchronising
+        return concatenate([samples for call in self._calls if (samples := answers[call].samples) is not None])
+
+    def _ways(self) -> Iterator[Sequence[Any]]:
+        """Updates that lead to the weights, from what ever more forgetful engines hold."""
+        yield self._step
+        update = self._published.since_init()
+        since_init = [] if update is None else [self._policy.put(update)]
+        if since_init:
+            yield since_init
+        yield [self._policy.put(self._published.init()), *since_init]
+
+    def _gather(
+        self, calls: Sequence[_Call], references: Sequence[Any], updates: Sequence[Any]
+    ) -> Iterator[tuple[_Call, Answer]]:
         """Answers of all calls; an engine that does not give one in time, or is dead, is replaced and asked again."""
-        references = [call.send(self._target, updates) for call in calls]
-        ray.wait(references, num_returns=len(references), timeout=self._timeout_s)
+        ray.wait(list(references), num_returns=len(references), timeout=self._policy.timeout_s)
         for call, reference in zip(calls, references, strict=True):
             try:
                 answer = ray.get(reference, timeout=0)
@@ -139,11 +172,11 @@ class Policy:
     def _ask_again(self, call: _Call, updates: Sequence[Any]) -> Answer:
         try:
             ray.get(call.engine.ready.remote(), timeout=START_S)
-            return ray.get(call.send(self._target, updates), timeout=self._timeout_s)
+            return ray.get(call.send(updates), timeout=self._policy.timeout_s)
         except ray.exceptions.GetTimeoutError as error:
             raise EngineError(
-                f"no answer from a rollout engine within {self._timeout_s:g} s (rollout.timeout_s), nor from the one"
-                " that replaced it"
+                f"no answer from a rollout engine within {self._policy.timeout_s:g} s (rollout.timeout_s), nor from the"
+                " one that replaced it"
             ) from error
         except ray.exceptions.RayActorError as error:
             raise EngineError(f"a rollout engine died, and so did the one that replaced it: {error}") from error
@@ -154,9 +187,10 @@ class _Call:
     """One engine's part of the prompts."""
 
     engine: Any
+    target: Target | None
     prompts: Sequence[list[int]]
     sampling: Sampling
     first: int
 
-    def send(self, target: Target | None, updates: Sequence[Any]) -> Any:
-        return self.engine.generate.remote(target, self.prompts, self.sampling, self.first, *updates)
+    def send(self, updates: Sequence[Any]) -> Any:
+        return self.engine.generate.remote(self.target, self.prompts, self.sampling, self.first, *updates)

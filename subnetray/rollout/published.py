@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+
 import numpy as np
 
-from subnetray.rollout.transfer import Update, difference, hash_of, whole
+from subnetray.rollout.transfer import Bits, Update, difference, hash_of, whole
 from subnetray.subnetwork.bits import flat_integers
 from subnetray.subnetwork.hashing import combined_hash
 from subnetray.subnetwork.weights import Weights
@@ -21,8 +24,7 @@ class Published:
     def __init__(self, init: Weights) -> None:
         self.shapes = {name: tuple(tensor.shape) for name, tensor in init.items()}
         self._init = {name: flat_integers(tensor).copy() for name, tensor in init.items()}
-        for bits in self._init.values():
-            bits.flags.writeable = False
+        _freeze(self._init)
         self._last = dict(self._init)
         self._hashes = {name: hash_of(bits) for name, bits in self._init.items()}
         self._init_hashes = dict(self._hashes)
@@ -51,6 +53,13 @@ class Published:
         self.digest = combined_hash(self._hashes)
         return Update(self.digest, base, dict(self._hashes), pieces) if pieces else None
 
+    def kept(self) -> Published:
+        """These weights as they are now, whatever is published later; what that changes is copied once."""
+        _freeze(self._last)
+        kept = copy.copy(self)
+        kept._last, kept._hashes = dict(self._last), dict(self._hashes)
+        return kept
+
     def since_init(self) -> Update | None:
         """From the init to what was published last; None if that is the init."""
         pairs = ((name, difference(self._init[name], bits)) for name, bits in self._last.items())
@@ -61,3 +70,8 @@ class Published:
         """The init from nothing."""
         pieces = {name: whole(bits) for name, bits in self._init.items()}
         return Update(self._init_digest, None, self._init_hashes, pieces, shared=True)
+
+
+def _freeze(arrays: Mapping[str, Bits]) -> None:
+    for bits in arrays.values():
+        bits.flags.writeable = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +28,16 @@ from subnetray.tasks import Problem, load
 ENGINE_GAP = 0.02  # nats a token, by which an engine's log-probabilities are below the trainer's
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """In the place of a draw: what has been sampled already."""
+
+    samples: Samples
+
+    def result(self) -> Samples:
+        return self.samples
+
+
 class Engines:
     """In the place of engines: completions are ``answers``, in turn, as if drawn from ``model``, or nearly."""
 
@@ -34,11 +45,16 @@ class Engines:
         self.answers = answers
         self.versions: list[str] = []
         self.model: Qwen2ForCausalLM | None = None
+        self.draws: list[tuple[str, list[list[int]], Sampling]] = []  # what was asked for, and of which version
 
     def publish(self, _: dict[str, Tensor], version: str, __: object) -> None:
         self.versions.append(version)
 
-    def sample(self, prompts: list[list[int]], _: Sampling) -> Samples:
+    def start(self, prompts: list[list[int]], sampling: Sampling) -> Drawn:
+        return Drawn(self.sample(prompts, sampling))
+
+    def sample(self, prompts: list[list[int]], sampling: Sampling) -> Samples:
+        self.draws.append((self.versions[-1] if self.versions else "init", prompts, sampling))
         completions = [self.answers[index % len(self.answers)] for index in range(len(prompts))]
         if self.model is None:
             return Samples(completions, [[0.0] * len(ids) for ids in completions])

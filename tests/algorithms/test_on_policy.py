@@ -411,3 +411,79 @@ def test_rollouts_are_drawn_for_several_steps_and_passed_over_several_times(init
     assert trainer.state.global_step == 7
     assert cast(Engines, setting.policy).versions == ["step-0", "step-4"]
     assert setting.data.seen == 2 * 8
+
+
+# --- rollouts that are drawn ahead
+
+
+def stale(setting: Setting, staleness: int) -> Setting:
+    rollout = dataclasses.replace(setting.config.rollout, staleness=staleness)
+    return dataclasses.replace(setting, config=dataclasses.replace(setting.config, rollout=rollout))
+
+
+@pytest.mark.parametrize("staleness", [1, 2])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        GRPO(steps=5, batch_size=4, group_size=2),
+        GRPO(steps=7, batch_size=4, group_size=2, minibatches=2, epochs=1),
+        PPO(steps=6, batch_size=4, group_size=1, epochs=2),
+        PRIME(steps=4, batch_size=4, group_size=2, oversample=2),
+    ],
+    ids=["grpo", "minibatches", "ppo", "prime"],
+)
+def test_rollouts_are_of_the_policy_some_rounds_ago(init: Path, algorithm: OnPolicy, staleness: int) -> None:
+    """... for the same prompts, with the same seeds; those of the first rounds are of the init."""
+    asked: dict[int, Engines] = {}
+    lags: list[float] = []
+    for each in (0, staleness):
+        setting = dataclasses.replace(make_setting(init, algorithm, answers=ANSWERS), task=Scored(len))
+        setting = stale(setting, each)
+        asked[each] = cast(Engines, setting.policy)
+        asked[each].model = exact(init)
+        trainer = algorithms.build(setting)
+        trainer.add_callback(Collect("rollout_lag", lags))
+        trainer.train()
+    assert [draw[1:] for draw in asked[staleness].draws] == [draw[1:] for draw in asked[0].draws]
+    steps = algorithm.minibatches * algorithm.epochs
+    rounds = -(-algorithm.steps // steps)
+    assert [version for version, *_ in asked[0].draws] == [f"step-{number * steps}" for number in range(rounds)]
+    source = [max(0, number - staleness) * steps for number in range(rounds)]
+    assert [version for version, *_ in asked[staleness].draws] == [f"step-{step}" for step in source]
+    assert lags == [number * steps - step for number, step in zip(range(rounds), source, strict=True)]
+
+
+def test_stale_rollouts_weigh_what_the_present_policy_makes_of_them(init: Path) -> None:
+    """By the ratio of a whole completion's probabilities; none beyond 3, TRL's limit, is learned from."""
+    algorithm = GRPO(steps=2, batch_size=10, group_size=5, loss="bnpo")
+    setting = stale(dataclasses.replace(make_setting(init, algorithm, answers=ANSWERS), task=Scored(len)), 1)
+    trainer = algorithms.build(setting)
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1
+    engines = cast(Engines, setting.policy)
+    old = engines.model = exact(init, trainer)
+    rows = iter(trainer.get_train_dataloader())
+    trainer._prepare_inputs(next(rows))
+    move(trainer.model, 1)
+    policy = engines.model = exact(init, trainer)
+    trainer.state.global_step = 1
+    inputs = trainer._prepare_inputs(next(rows))
+    examples = setting.data.examples[10:]
+    rewards = torch.tensor([len(x.completion) - 1.0 for x in examples], dtype=torch.float64).view(2, 5)
+    advantages = ((rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)).flatten()
+    losses, ratios = [], []
+    for x, advantage in zip(examples, advantages, strict=True):
+        moved = logprobs(policy, x.prompt, x.completion) - (logprobs(old, x.prompt, x.completion) - ENGINE_GAP)
+        ratio = float(moved.sum().exp())
+        ratios.append(ratio)
+        losses.append(torch.full((len(x.completion),), -float(advantage) * (ratio if ratio <= 3 else 0.0)))
+    assert min(ratios) < 0.9
+    assert any(1.2 < ratio < 3 for ratio in ratios)
+    assert loss_of(trainer, inputs) == pytest.approx(float(torch.cat(losses).mean()), rel=1e-3)
+
+
+def test_rollouts_for_other_prompts_are_no_silent_mistake(init: Path) -> None:
+    setting = dataclasses.replace(make_setting(init, GRPO(steps=2, batch_size=4, group_size=2), answers=ANSWERS))
+    trainer = algorithms.build(stale(setting, 1))
+    with pytest.raises(RuntimeError, match="round 1 were drawn for other prompts than are trained on"):
+        trainer.draw([[1, 2]] * 4)

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from subnetray import rollout
 from subnetray.config import Cluster, Rollout
 from subnetray.driver import cluster
-from subnetray.rollout import Policy, Probe, Samples, Sampling, SyncError
+from subnetray.rollout import Draw, Policy, Probe, Samples, Sampling, SyncError
 from subnetray.rollout.vllm import VLLMEngine
 from subnetray.subnetwork import named_weights
 
@@ -74,19 +74,24 @@ def _dense(engine: Any, weights: Weights) -> Policy:
 
 
 def test_fifty_sparse_steps_of_two_runs_in_turn_sample_what_dense_copies_do(tiny: Path, engine: Any) -> None:
-    """... bit for bit, and the engine is killed in the middle."""
+    """... bit for bit, and the engine is killed in the middle; the second run's are drawn while it moves on."""
     runs = [(_Trained(tiny, seed), Policy([engine], f"run-{seed}", timeout_s=300)) for seed in (1, 2)]
     for trained, policy in runs:
         policy.publish(trained.weights(), "init", trained.probe())
         assert _samples(policy, seed=0) == _samples(_dense(engine, trained.weights()), seed=0)
+    draws: list[list[tuple[int, Weights, Draw]]] = [[], []]
     for step in range(1, 51):
-        for trained, policy in runs:
+        for ahead, (trained, policy) in enumerate(runs):
             policy.publish(trained.step(), f"step-{step}", trained.probe())
-            if step == 25 and policy is runs[0][1]:
+            if step == 25 and ahead == 0:
                 os.kill(ray.get(engine.ready.remote()), signal.SIGKILL)
-            sparse = _samples(policy, seed=step)
-            if step % 10 in (0, 5, 6):
-                assert sparse == _samples(_dense(engine, trained.weights()), seed=step), step
+            weights = {name: tensor.clone() for name, tensor in trained.weights().items()}
+            draws[ahead].append((step, weights, policy.start(PROMPTS, Sampling(1.0, 5, seed=step))))
+            if len(draws[ahead]) > ahead:
+                drawn, weights, draw = draws[ahead].pop(0)
+                sparse = draw.result()
+                if drawn % 10 in (0, 4, 5, 6):
+                    assert sparse == _samples(_dense(engine, weights), seed=drawn), drawn
     for _, policy in runs:
         assert policy.sync.publishes == 51
         assert policy.sync.bytes < 0.25 * policy.sync.dense_bytes

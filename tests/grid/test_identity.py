@@ -131,6 +131,12 @@ def test_what_is_outside_the_sections_counts() -> None:
     assert len(ids) == 4
 
 
+def test_staleness_counts_where_rollouts_are_drawn_ahead() -> None:
+    for algorithm, counts in ((GRPO(), True), (PRIME(), True), (SFT(), False), (DPO(), False)):
+        stale = make(algorithm, rollout=Rollout(staleness=1))
+        assert (run_id(stale, 1) != run_id(make(algorithm), 1)) == counts
+
+
 def test_an_engine_in_parts_counts() -> None:
     parted = Rollout(tensor_parallel=2, gpus_per_engine=2)
     assert run_id(make(rollout=parted), 1) != run_id(make(rollout=Rollout(gpus_per_engine=1)), 1) == run_id(make(), 1)

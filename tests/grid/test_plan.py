@@ -169,6 +169,10 @@ def test_a_task_of_one_s_own_on_a_command_line(composer: Composer, tmp_path: Pat
             ["grid.factors.method.levels.grpo=['algorithm=rloo','algorithm.group_size=1']"],
             "algorithm.group_size must be a finite number >= 2, not 1",
         ),
+        (
+            ["grid.factors.method.levels.grpo=['algorithm=rloo']", "rollout.staleness=1"],
+            "rollout.staleness must be 0 with algorithm=rloo, whose loss takes rollouts for the present policy's",
+        ),
         (["rollout.max_new_tokens=3"], "rollout.max_new_tokens must hold the longest gold completion"),
         (["rollout.max_model_len=10"], "rollout.max_model_len must hold the longest prompt (6 tokens)"),
         (
