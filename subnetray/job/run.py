@@ -88,7 +88,8 @@ def run(values: dict[str, Any]) -> None:
         )
         model.to(device)
         init = _export(model, export)
-        policy = rollout.Policy(rollout.connect(spec.engines), spec.run_id, config.rollout.timeout_s)
+        engines, wait = rollout.connect(spec.engines), config.rollout.timeout_s
+        policy = rollout.Policy(engines, spec.run_id, wait, config.rollout.staleness)
     with tempfile.TemporaryDirectory(prefix="subnetray-") as scratch:
         recorder = Recorder(spec.metrics, model, init, config.measurement.every, write=rank == 0)
         setting = Setting(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,13 +47,15 @@ class Policy:
     engines' work for other runs.
     """
 
-    def __init__(self, engines: Sequence[Any], run: str, timeout_s: float) -> None:
+    def __init__(self, engines: Sequence[Any], run: str, timeout_s: float, staleness: int = 0) -> None:
+        """``staleness``: how many times weights are published, at most, while a draw from earlier ones is awaited."""
         self._engines = list(engines)
         self._run = run
         self.timeout_s = timeout_s
         self._published: Published | None = None
         self._target: Target | None = None
-        self._step: list[Any] = []
+        # The last updates: an engine that had to be told what earlier weights are finds its way to the present ones.
+        self._steps: deque[Any] = deque(maxlen=1 + staleness)
         self.sync = Sync()
         self.rollout_s = 0.0
 
@@ -67,11 +70,10 @@ class Policy:
         ``version`` names them in errors; ``probe`` is what the trainer computes with them, and engines must agree.
         """
         start = time.perf_counter()
-        self._step = []
         if self._published is None:
             self._published = Published(weights)
         elif (update := self._published.advance(weights)) is not None:
-            self._step = [self.put(update)]
+            self._steps.append(self.put(update))
         published = self._published
         self._target = Target(
             f"{self._run}/{version}", published.digest, published.shapes, probe, initial=published.unchanged
@@ -105,7 +107,7 @@ class Policy:
             _Call(engine, self._target, prompts[first : first + share], sampling, first)
             for engine, first in zip(self._engines, range(0, len(prompts), share), strict=False)
         ]
-        return Draw(self, calls, published, self._step)
+        return Draw(self, calls, published, list(self._steps))
 
     def put(self, update: Update) -> Any:
         # One put: every engine on a node reads the same memory.
@@ -116,9 +118,9 @@ class Policy:
 class Draw:
     """Completions that engines are sampling for a policy."""
 
-    def __init__(self, policy: Policy, calls: Sequence[_Call], published: Published, step: Sequence[Any]) -> None:
-        self._policy, self._calls, self._published, self._step = policy, calls, published, step
-        self._references = [call.send(step) for call in calls]
+    def __init__(self, policy: Policy, calls: Sequence[_Call], published: Published, steps: Sequence[Any]) -> None:
+        self._policy, self._calls, self._published, self._steps = policy, calls, published, steps
+        self._references = [call.send(steps) for call in calls]
 
     def result(self) -> Samples:
         """Wait for them; raises as :meth:`Policy.sample` does."""
@@ -126,7 +128,7 @@ class Draw:
         answers: dict[_Call, Answer] = {}
         calls, references = self._calls, self._references
         for updates in self._ways():
-            if updates is not self._step:
+            if updates is not self._steps:
                 references = [call.send(updates) for call in calls]
             found = self._gather(calls, references, updates)
             answers |= {call: answer for call, answer in found if answer.samples is not None}
@@ -144,7 +146,7 @@ class Draw:
 
     def _ways(self) -> Iterator[Sequence[Any]]:
         """Updates that lead to the weights, from what ever more forgetful engines hold."""
-        yield self._step
+        yield self._steps
         update = self._published.since_init()
         since_init = [] if update is None else [self._policy.put(update)]
         if since_init:

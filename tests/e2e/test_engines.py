@@ -75,7 +75,9 @@ def _dense(engine: Any, weights: Weights) -> Policy:
 
 def test_fifty_sparse_steps_of_two_runs_in_turn_sample_what_dense_copies_do(tiny: Path, engine: Any) -> None:
     """... bit for bit, and the engine is killed in the middle; the second run's are drawn while it moves on."""
-    runs = [(_Trained(tiny, seed), Policy([engine], f"run-{seed}", timeout_s=300)) for seed in (1, 2)]
+    runs = [
+        (_Trained(tiny, seed), Policy([engine], f"run-{seed}", timeout_s=300, staleness=seed - 1)) for seed in (1, 2)
+    ]
     for trained, policy in runs:
         policy.publish(trained.weights(), "init", trained.probe())
         assert _samples(policy, seed=0) == _samples(_dense(engine, trained.weights()), seed=0)
