@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from subnetray.config import ConfigError
+from subnetray.config import ConfigError, Subnetwork
 
 _KEY = "subnetwork.mask"
 _VERSION = 2  # as in subnetwork.storage
@@ -49,7 +50,8 @@ def inspect(path: Path) -> MaskFile:
         return _inspect(path, stat.st_mtime_ns, stat.st_size)
     except OSError as error:
         raise ConfigError(
-            f"{_KEY}: {path} cannot be read ({error.strerror or error}): name a mask.safetensors of a run or of diff"
+            f"{_KEY}: {path} cannot be read ({error.strerror or error}): name a mask.safetensors of a run or of diff,"
+            f" a run's id, or an arm ({', '.join((*Subnetwork.ARMS, *Subnetwork.SCORES))})"
         ) from error
 
 
@@ -70,7 +72,7 @@ def _inspect(path: Path, _: int, size: int) -> MaskFile:
                 raise ConfigError(f"{_KEY}: {path} is of version {own['version']}, not {_VERSION}: write it again")
             shapes = {str(name): tuple(int(side) for side in shape) for name, shape in own["shapes"].items()}
             compressed: dict[str, int] = own.get("compressed", {})
-            content: dict[str, Any] = {}
+            hashes: dict[str, str] = {}
             filled = False
             for name, shape in shapes.items():
                 begin, end = header[name]["data_offsets"]
@@ -86,7 +88,7 @@ def _inspect(path: Path, _: int, size: int) -> MaskFile:
                 if len(raw) != -(-math.prod(shape) // 8):
                     raise ValueError
                 filled = filled or bool(np.frombuffer(raw, np.uint8).any())
-                content[name] = [list(shape), xxhash.xxh3_128_hexdigest(raw)]
+                hashes[name] = xxhash.xxh3_128_hexdigest(raw)
     except ConfigError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
@@ -95,4 +97,10 @@ def _inspect(path: Path, _: int, size: int) -> MaskFile:
         ) from None
     if not filled:
         raise ConfigError(f"{_KEY}: {path} is an empty mask: nothing would be trained")
-    return MaskFile(path, shapes, hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32])
+    return MaskFile(path, shapes, digest(shapes, hashes))
+
+
+def digest(shapes: Mapping[str, tuple[int, ...]], hashes: Mapping[str, str]) -> str:
+    """Identity of a mask of these shapes; ``hashes``: XXH3-128 of every tensor's packed bits, in hex."""
+    content = {name: [list(shape), hashes[name]] for name, shape in shapes.items()}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

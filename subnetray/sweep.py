@@ -15,7 +15,7 @@ from pathlib import Path
 from subnetray.compose import Composer
 from subnetray.config import ConfigError, PairsConfig, SweepConfig
 from subnetray.driver import estimate, machine
-from subnetray.driver.execute import directory_of, execute, pending
+from subnetray.driver.execute import execute, pending
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.progress import clock
 from subnetray.grid import Plan, plan
@@ -62,14 +62,18 @@ def _compare(config: PairsConfig) -> int:
 
 def _show(sweep: SweepConfig, planned: Plan) -> None:
     """Print the runs, which are done already, and how long the rest will take."""
-    ledger = Ledger(directory_of(sweep, planned), planned)
+    ledger = Ledger(sweep.directory, planned)
     ledger.check(sweep.resume)
     todo = pending(ledger, sweep.resume)
     waiting = {run.run_id for run in todo}
     for run in planned.runs:
         state = "to do" if run.run_id in waiting else "done"
         print(f"{run.run_id}  {state:5}  {describe(planned.grid, run.cell)} seed={run.seed}")
-    print(f"{len(planned.runs)} runs, {len(planned.runs) - len(todo)} done, {len(todo)} to do in {ledger.directory}")
+    others = [run for run in planned.sources if run.run_id in waiting]
+    for run in others:
+        print(f"{run.run_id}  to do  a source that is no cell of the grid, seed={run.seed}")
+    total = len(planned.runs) + len(others)
+    print(f"{total} runs, {total - len(todo)} done, {len(todo)} to do in {ledger.directory}")
     if todo:
         at_once = sweep.cluster.max_concurrent or (
             max(1, int(machine.cores() // sweep.cluster.cpus_per_run)) if sweep.cluster.address is None else 1

@@ -18,7 +18,7 @@ from typing import Any
 
 from subnetray.compose import Composer, parse
 from subnetray.config import ConfigError
-from subnetray.driver.execute import directory_of, execute
+from subnetray.driver.execute import execute
 from subnetray.driver.ledger import Ledger
 from subnetray.grid import plan
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = planned.runs[0]
         if sweep.out is None:
             sweep = dataclasses.replace(sweep, out=f"outputs/train/{run.run_id}")
-        directory = directory_of(sweep, planned)
+        directory = sweep.directory
         if sweep.dry_run:
             print(f"{run.run_id} in {directory}")
             return 0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from subnetray.config.algorithm import ALGORITHMS
-from subnetray.config.checks import at_least, freeze, one_of, positive, require
+from subnetray.config.checks import ConfigError, at_least, freeze, one_of, positive, require
 from subnetray.config.model import MODELS
 from subnetray.config.task import TASKS
 
@@ -109,6 +111,7 @@ class Measurement:
     early: tuple[int, ...] = ()
 
     ULPS: ClassVar[tuple[int, ...]] = (2, 4)  # counted beside the tolerances: 1 is bit for bit
+    NEAR: ClassVar[tuple[float, ...]] = (1e-5, 1e-4)  # by which a restricted run's final is compared with its source's
 
     def __post_init__(self) -> None:
         freeze(self, "tolerances", "early")
@@ -124,15 +127,59 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Subnetwork:
-    """What training is restricted to: updates happen where the mask is 1, and all other weights keep their bits."""
+    """What training is restricted to: updates happen where the mask is 1, and all other weights keep their bits.
 
-    mask: str | None = None  # a mask.safetensors, as runs and diff write them; null: every weight trains
+    An arm makes the mask out of what another run found, its source: this run with the overrides ``source``, with a seed
+    that is ``source_seed`` higher, and unrestricted.
+    """
+
+    ARMS: ClassVar[tuple[str, ...]] = (
+        *("oracle", "random", "random_per_tensor", "ulp_matched", "complement", "low_magnitude", "principal"),
+    )
+    # Arms of the largest scores that the source kept at step ``at``.
+    SCORES: ClassVar[tuple[str, ...]] = ("early_update", "gradient", "gradient_sum", "fisher", "snip", "adam_v")
+
+    # A mask.safetensors, as runs and diff write them, a run's id, or an arm's name; null: every weight trains.
+    mask: str | None = None
+    source: tuple[str, ...] = ()
+    source_seed: int = 0
+    at: int | None = None
     # The gradient norm that clipping goes by: of all weights, before they are masked, or of the mask's alone, after.
     clip: str = "before"
 
     def __post_init__(self) -> None:
-        require(self.mask != "", "subnetwork.mask", "a mask file", self.mask)
+        freeze(self, "source")
+        require(self.mask != "", "subnetwork.mask", "a mask file, a run's id or an arm", self.mask)
         one_of("subnetwork.clip", self.clip, ("before", "after"))
+        at_least("subnetwork.source_seed", self.source_seed, 0)
+        if self.arm is None:
+            for key, unset in (("source", ()), ("source_seed", 0), ("at", None)):
+                if getattr(self, key) != unset:
+                    names = ", ".join((*self.ARMS, *self.SCORES))
+                    raise ConfigError(f"subnetwork.{key} needs an arm: set subnetwork.mask to one of {names}")
+        elif self.arm in self.SCORES:
+            require(self.at is not None, "subnetwork.at", f"a step of the source with the arm {self.arm}", self.at)
+            at_least("subnetwork.at", self.at or 0, 1)
+        elif self.at is not None:
+            raise ConfigError(
+                f"subnetwork.at must be left alone with the arm {self.arm}, which goes by no scores: those that do are"
+                f" {', '.join(self.SCORES)}"
+            )
+
+    @property
+    def arm(self) -> str | None:
+        """The arm that ``mask`` names, if it names one."""
+        return self.mask if self.mask in (*self.ARMS, *self.SCORES) else None
+
+    @property
+    def run(self) -> str | None:
+        """The run that ``mask`` names, if it names one: a file of such a name is ./NAME."""
+        return self.mask if self.mask is not None and re.fullmatch("[0-9a-f]{12}", self.mask) else None
+
+    @property
+    def file(self) -> Path | None:
+        """The file that ``mask`` names, if it names one."""
+        return None if self.mask is None or self.arm or self.run else Path(self.mask)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 from subnetray.config.checks import at_least, one_of, positive, require
@@ -90,3 +91,9 @@ class SweepConfig:
             require(getattr(self, key) != "", key, "a directory", getattr(self, key))
         if self.out is not None:
             require("://" not in self.out, "out", "a directory on a file system that all nodes share", self.out)
+
+    @property
+    def directory(self) -> Path:
+        """Where the results go, absolute; of a sweep that has a grid or names a directory."""
+        name = "" if self.grid is None else self.grid.name
+        return Path(self.out or f"outputs/{name}").expanduser().absolute()

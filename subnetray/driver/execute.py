@@ -23,16 +23,22 @@ from subnetray.mask_file import inspect
 Say = Callable[[str], None]
 
 
-def directory_of(sweep: SweepConfig, plan: Plan) -> Path:
-    """Where the sweep's results go, absolute."""
-    return Path(sweep.out or f"outputs/{plan.grid.name}").expanduser().absolute()
-
-
 def pending(ledger: Ledger, resume: str) -> list[Run]:
-    """The runs without a result, or with a failed one; the longest first, so that none is left to wait for."""
+    """The runs without a result, or with a failed one, and sources that these need and that are done nowhere.
+
+    First those that take longest, what waits for them included, so that none is left to wait for.
+    """
     unique = {run.run_id: run for run in ledger.plan.runs}
     missing = [run for run in unique.values() if resume == "never" or not ledger.done(run)]
-    return sorted(missing, key=lambda run: -estimate.cost(run.config))
+    needed = {run.source for run in missing}
+    missing += [
+        run for run in ledger.plan.sources if run.run_id in needed and not ledger.has_source(run.run_id, resume)
+    ]
+    costs = {run.run_id: estimate.cost(run.config) for run in missing}
+    after: dict[str | None, float] = {}
+    for run in missing:
+        after[run.source] = max(after.get(run.source, 0.0), costs[run.run_id])
+    return sorted(missing, key=lambda run: -(costs[run.run_id] + after.get(run.run_id, 0.0)))
 
 
 def check(sweep: SweepConfig, plan: Plan, ledger: Ledger) -> None:
@@ -41,12 +47,12 @@ def check(sweep: SweepConfig, plan: Plan, ledger: Ledger) -> None:
     machine.check_packages(run.config.rollout for run in plan.runs)
     tracking.check(sweep.tracking)
     if sweep.cluster.address is None:
-        machine.runs_at_once(sweep, machine.engines(run.config.rollout for run in plan.runs))
+        machine.runs_at_once(sweep, machine.engines(run.config.rollout for run in (*plan.runs, *plan.sources)))
 
 
 def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) -> int:
     """Run what is missing and write all results; the number of runs that failed. Raises ConfigError before any work."""
-    ledger = Ledger(directory_of(sweep, plan), plan)
+    ledger = Ledger(sweep.directory, plan)
     check(sweep, plan, ledger)
     ledger.open(overrides, sweep.resume)
     todo = pending(ledger, sweep.resume)
@@ -72,7 +78,7 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
             run.run_id: _spec(
                 sweep, ledger, run, inits, pool.names.get((inits[run.config.model], run.config.rollout), ())
             )
-            for run in plan.runs
+            for run in (*plan.runs, *plan.sources)
         }
         failed = _run_all(sweep, ledger, specs, todo, len(pool.handles), say)
     finally:
@@ -90,23 +96,24 @@ def _prepare(plan: Plan, cache: Path, say: Say) -> dict[Any, Path]:
 
         inits[config] = models.prepare(config, cache, log)
     # By content: the parameters of a task may be a table, which is no key.
-    for task in {repr(run.config.task): run.config.task for run in plan.runs}.values():
+    runs = (*plan.runs, *plan.sources)
+    for task in {repr(run.config.task): run.config.task for run in runs}.values():
         tasks.prepare(task, lambda text, name=task.name: say(f"{name}: {text}"))  # type: ignore[misc]
     return inits
 
 
 def _check_masks(plan: Plan, inits: dict[Any, Path]) -> None:
     """Raise ConfigError for a run whose mask is not one of its model's."""
-    pairs = {(run.config.subnetwork.mask, inits[run.config.model]) for run in plan.runs}
+    pairs = {(run.config.subnetwork.file, inits[run.config.model]) for run in plan.runs}
     for mask, init in sorted((mask, init) for mask, init in pairs if mask is not None):
-        inspect(Path(mask)).require(models.parameter_shapes(init), init)
+        inspect(mask).require(models.parameter_shapes(init), init)
 
 
 def _spec(sweep: SweepConfig, ledger: Ledger, run: Run, inits: dict[Any, Path], engines: Sequence[str]) -> RunSpec:
-    config, mask = run.config, run.config.subnetwork.mask
+    config, mask = run.config, run.config.subnetwork.file
     if mask is not None:  # a trial has another working directory
         config = dataclasses.replace(
-            config, subnetwork=dataclasses.replace(config.subnetwork, mask=str(Path(mask).absolute()))
+            config, subnetwork=dataclasses.replace(config.subnetwork, mask=str(mask.absolute()))
         )
     return RunSpec(
         run_id=run.run_id,
@@ -117,6 +124,7 @@ def _spec(sweep: SweepConfig, ledger: Ledger, run: Run, inits: dict[Any, Path], 
         workers=sweep.cluster.workers,
         cpus_per_worker=sweep.cluster.cpus_per_run,
         gpus_per_worker=sweep.cluster.gpus_per_worker,
+        source=None if run.source is None else ledger.source_directory(run.source),
     )
 
 
@@ -126,7 +134,9 @@ def _run_all(
     from ray import tune
 
     from subnetray.driver.observer import Observer
+    from subnetray.driver.order import Order
     from subnetray.driver.pairs import Pairs
+    from subnetray.driver.searcher import InOrder
     from subnetray.driver.trial import trial
     from subnetray.reporting.report import write_report
 
@@ -134,23 +144,28 @@ def _run_all(
     at_once = machine.runs_at_once(sweep, engines) if sweep.cluster.address is None else sweep.cluster.max_concurrent
     costs = {run.run_id: estimate.cost(run.config) for run in todo}
     unique = {run.run_id: run for run in plan.runs}
+    others = sum(run.run_id not in unique for run in todo)
+    total = len(unique) + others
     say(
-        f"{len(todo)} of {len(unique)} runs to do, {at_once if at_once is not None else 'as many as fit'} at a time;"
+        f"{len(todo)} of {total} runs to do, {at_once if at_once is not None else 'as many as fit'} at a time;"
         f" results go to {ledger.directory}"
     )
     identity = hashlib.sha256("".join(sorted(unique)).encode()).hexdigest()[:8]
     tracker = tracking.Tracker(sweep.tracking, ledger.directory, plan.grid.name, identity)
     pairs = Pairs()
-    progress = Progress(len(unique), len(unique) - len(todo), costs, say)
+    progress = Progress(total, total - len(todo), costs, say)
     storage = ledger.directory / ".tune"
     with Observer(ledger, specs, pairs, tracker, progress) as observer:
+        order = Order({run.run_id: run.source for run in todo}, ledger.source_problem, observer.events.failed)
         tuner = tune.Tuner(
             tune.with_resources(trial, cluster.trial_resources(sweep.cluster)),
-            param_space={
-                "spec": tune.grid_search([specs[run.run_id].to_dict() for run in todo]),
-                "max_failures": sweep.cluster.max_failures,
-            },
-            tune_config=tune.TuneConfig(max_concurrent_trials=at_once or 0, reuse_actors=True),
+            param_space={"max_failures": sweep.cluster.max_failures},
+            tune_config=tune.TuneConfig(
+                search_alg=InOrder(order, specs),
+                num_samples=len(todo),
+                max_concurrent_trials=len(todo) if at_once is None else at_once,
+                reuse_actors=True,
+            ),
             run_config=tune.RunConfig(
                 name=plan.grid.name,
                 storage_path=str(storage),

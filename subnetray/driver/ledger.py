@@ -19,6 +19,8 @@ import yaml
 from subnetray.config import ConfigError, Measurement
 from subnetray.files import atomic_path, write_atomic
 from subnetray.grid.plan import Plan, Run
+from subnetray.grid.sources import finished
+from subnetray.mask_file import inspect
 
 _VERSION = 1
 
@@ -29,6 +31,7 @@ class Ledger:
     def __init__(self, directory: Path, plan: Plan) -> None:
         self.directory, self.plan = directory, plan
         self._results: dict[str, dict[str, Any]] = {}
+        self._sources: dict[str, Path] = {}
         self._lock: int | None = None
 
     @property
@@ -87,13 +90,8 @@ class Ledger:
         """What a run's ``result.json`` says; None while there is none. A finished run is read once."""
         if (known := self._results.get(run.run_id)) is not None:
             return known
-        try:
-            result: dict[str, Any] = json.loads((self.run_directory(run) / "result.json").read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            return {"run_id": run.run_id, "status": "failed", "error": "its result.json is not readable"}
-        if result["status"] == "done":
+        result = _read(self.run_directory(run) / "result.json")
+        if result is not None and result["status"] == "done":
             self._results[run.run_id] = result
         return result
 
@@ -101,6 +99,35 @@ class Ledger:
         """Whether the run has finished and need not run again."""
         result = self.result(run)
         return result is not None and result["status"] == "done"
+
+    def source_directory(self, run_id: str) -> Path:
+        """Where the files of a source lie: in a sweep beside this one where it is done there, and no cell here."""
+        if run_id not in self._sources:
+            own = self.directory / "runs" / run_id
+            cell = any(run.run_id == run_id for run in self.plan.runs)
+            self._sources[run_id] = own if cell else finished(self.directory, run_id) or own
+        return self._sources[run_id]
+
+    def has_source(self, run_id: str, resume: str) -> bool:
+        """Whether a source that is no cell is done, here (unless ``resume`` is never) or in a sweep beside this one."""
+        directory = self.source_directory(run_id)
+        if resume == "never" and directory.is_relative_to(self.directory):
+            return False
+        return self.source_problem(run_id) is None
+
+    def source_problem(self, run_id: str) -> str | None:
+        """Why no mask can be made of a source that has ended, or None."""
+        directory = self.source_directory(run_id)
+        result = _read(directory / "result.json")
+        if result is None:
+            return "ended without a result"
+        if result["status"] != "done":
+            return f"failed: {result['error']}"
+        try:
+            inspect(directory / "mask.safetensors")
+        except ConfigError as error:
+            return f"has no mask to use: {error}"
+        return None
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a run that has a result, in the order of the plan: the columns of ``runs.parquet``."""
@@ -128,6 +155,16 @@ class Ledger:
 
     def _run_ids(self) -> list[str]:
         return sorted({run.run_id for run in self.plan.runs})
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        result: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {"run_id": path.parent.name, "status": "failed", "error": "its result.json is not readable"}
+    return result
 
 
 _EVALUATION = [
@@ -179,6 +216,9 @@ def runs_schema(plan: Plan) -> pa.Schema:
         ("n", whole),
         ("steps", whole),
         ("sum_lr", real),
+        *((name, text) for name in ("arm", "source")),
+        *((name, real) for name in ("budget", "distance_to_source")),
+        *((f"{what}_{tau:g}", real) for what in ("equal", "bound") for tau in Measurement.NEAR),
         ("data_nll", real),
         ("data_tokens", whole),
         ("seconds", real),
@@ -225,10 +265,24 @@ def row(run: Run, result: dict[str, Any]) -> dict[str, Any]:
         "steps": result["steps"],
         "sum_lr": result["sum_lr"],
         "kl_to_init": result.get("kl_to_init"),
+        **_restriction(result.get("subnetwork")),
         "data_nll": None if nll is None or math.isnan(nll) else nll,
         "data_tokens": result["data"]["tokens"],
         "seconds": result["seconds"]["total"],
     }
+
+
+def _restriction(found: dict[str, Any] | None) -> dict[str, Any]:
+    """What a row says of a restricted run."""
+    if found is None:
+        return {}
+    values = {"arm": found.get("arm"), "source": found.get("source"), "budget": found["k"] / found["n"]}
+    if (distance := found.get("distance")) is None:
+        return values
+    values["distance_to_source"] = distance["relative"]
+    for what in ("equal", "bound"):
+        values |= {f"{what}_{tau}": share for tau, share in (distance[what] or {}).items()}
+    return values
 
 
 def _at(values: Any, path: Sequence[str]) -> Any:

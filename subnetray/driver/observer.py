@@ -24,24 +24,33 @@ _WRITE_EVERY_S = 20.0
 
 
 class Events(Callback):
-    """What Ray Tune says of its trials, put into queues; Tune's own loop does no more work than that."""
+    """What Ray Tune says of its trials, put into a queue; Tune's own loop does little more work than that.
 
-    def __init__(self) -> None:
-        self.queue: queue.SimpleQueue[tuple[str, str, str] | None] = queue.SimpleQueue()
+    A failure is written at once: which run can start next depends on it.
+    """
+
+    def __init__(self, specs: Mapping[str, RunSpec]) -> None:
+        self._specs = specs
+        self.queue: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune saves its callbacks so that it could restore an experiment; a sweep resumes from its results instead.
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.queue.put(("start", _run_id(trial), ""))
+        self.queue.put(("start", _run_id(trial)))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self.queue.put(("end", _run_id(trial), ""))
+        self.queue.put(("end", _run_id(trial)))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         text = str(trial.get_error() or "").strip().splitlines()
-        self.queue.put(("error", _run_id(trial), text[-1] if text else "its process died"))
+        self.failed(_run_id(trial), text[-1] if text else "its process died")
+
+    def failed(self, run_id: str, reason: str) -> None:
+        """A run has ended without a result of its own, or will not be started."""
+        failure(self._specs[run_id], reason)
+        self.queue.put(("end", run_id))
 
 
 class Observer:
@@ -52,10 +61,15 @@ class Observer:
     ) -> None:
         self._ledger, self._specs, self._pairs, self._tracker = ledger, specs, pairs, tracker
         self._progress = progress
-        self._runs = {run.run_id: run for run in ledger.plan.runs}
-        self._labels = {run.run_id: describe(ledger.plan.grid, run.cell) for run in ledger.plan.runs}
+        plan = ledger.plan
+        self._cells = {run.run_id for run in plan.runs}
+        self._runs = {run.run_id: run for run in (*plan.sources, *plan.runs)}
+        self._labels = {run.run_id: describe(plan.grid, run.cell) for run in plan.runs}
+        for run in plan.runs:
+            if run.source is not None:
+                self._labels.setdefault(run.source, f"the source of {self._labels[run.run_id]}")
         self._running: dict[str, Run] = {}
-        self.events = Events()
+        self.events = Events(specs)
         self._thread = threading.Thread(target=self._watch, name="observer")
         self._error: BaseException | None = None
 
@@ -94,13 +108,11 @@ class Observer:
                 self.write()
                 written = time.monotonic()
 
-    def _handle(self, kind: str, run_id: str, text: str) -> None:
+    def _handle(self, kind: str, run_id: str) -> None:
         run = self._runs[run_id]
         if kind == "start":
             self._running[run_id] = run
             return
-        if kind == "error":
-            failure(self._specs[run_id], text)
         self._running.pop(run_id, None)
         result = self._gather(run)
         self._progress.finished(run, self._labels[run_id], result, len(self._running))
@@ -117,7 +129,7 @@ class Observer:
     def _gather(self, run: Run) -> dict[str, Any]:
         result = self._ledger.result(run) or {"status": "failed", "error": "it ended without a result"}
         spec = self._specs[run.run_id]
-        if result["status"] == "done":
+        if result["status"] == "done" and run.run_id in self._cells:
             self._pairs.add(run.run_id, spec.mask, spec.delta, spec.init)
         self._tracker.finish(run, self._labels[run.run_id], spec.metrics, row(run, result))
         return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from subnetray import models, tasks
@@ -47,8 +46,8 @@ def check_run(config: RunConfig, workers: int) -> None:
     models.check(config.model)
     tasks.check(config.task)
     _check_offers(config)
-    if config.subnetwork.mask is not None:
-        inspect(Path(config.subnetwork.mask))
+    if config.subnetwork.file is not None:
+        inspect(config.subnetwork.file)
     architecture = models.architecture(config.model)
     if architecture is not None:
         check_engine(architecture, config.rollout)

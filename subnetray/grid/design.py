@@ -23,6 +23,7 @@ RESERVED = frozenset(
         *("energy_50", "energy_90", "energy_99", "participation", "reachable"),
         *(f"cancelled_of_{of}{when}" for of in ("n", "ever") for when in ("", "_at_snapshots")),
         *("coherence", "coherence_held", "growth", "growth_held"),
+        *("arm", "source", "budget", "distance_to_source"),
     )
 )
 

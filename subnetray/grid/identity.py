@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from subnetray import models, tasks
@@ -19,25 +18,29 @@ RUN_VERSION = 3
 _ROLLOUT = ("dtype", "temperature", "max_new_tokens", "max_model_len")
 
 
-def run_id(config: RunConfig, data_parallel: int) -> str:
+def run_id(config: RunConfig, data_parallel: int, source: str | None = None) -> str:
     """Return 12 hexadecimal digits that stand for the run; ``data_parallel`` is the number of workers it trains on.
 
     Gradients are summed in another order on other numbers of workers, so that it counts. The names of model and task
-    are labels and do not.
+    are labels and do not. ``source``: the id of the run that an arm's mask is made of.
     """
-    text = json.dumps(_content(config, data_parallel), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(_content(config, data_parallel, source), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _content(config: RunConfig, data_parallel: int) -> dict[str, Any]:
-    mask = config.subnetwork.mask
+def _content(config: RunConfig, data_parallel: int, source: str | None = None) -> dict[str, Any]:
+    subnetwork = config.subnetwork
     # Only where there is a mask, which counts by its content: the ids of other runs are what they were without masks.
     measurement = dataclasses.asdict(config.measurement)
     if not config.measurement.early:  # as where there is no mask: it counts where it is given
         del measurement["early"]
-    restricted = {"subnetwork": {"mask": inspect(Path(mask)).digest, "clip": config.subnetwork.clip}} if mask else {}
+    restricted: dict[str, Any] = {}
+    if subnetwork.arm is not None:
+        restricted = {"arm": subnetwork.arm, "at": subnetwork.at, "source": source, "clip": subnetwork.clip}
+    elif subnetwork.file is not None:
+        restricted = {"mask": inspect(subnetwork.file).digest, "clip": subnetwork.clip}
     return {
-        **restricted,
+        **({"subnetwork": restricted} if restricted else {}),
         "version": RUN_VERSION,
         "model": models.model_key(config.model),
         "task": tasks.task_key(config.task),

@@ -16,24 +16,33 @@ from subnetray.grid.checks import check_run
 from subnetray.grid.design import baseline, describe, expand
 from subnetray.grid.identity import run_id
 from subnetray.grid.settings import common_overrides, concerns_run, recipe_overrides, resolve
+from subnetray.grid.sources import compose_source, mask_of, source_config
 
 
 @dataclass(frozen=True)
 class Run:
-    """One cell with one seed. ``cell`` has a level for every factor of the grid."""
+    """One cell with one seed. ``cell`` has a level for every factor of the grid; a source that is no cell has none.
+
+    ``source``: the id of the run that its mask is made of, if an arm names its mask.
+    """
 
     run_id: str
     cell: dict[str, str]
     seed: int
     config: RunConfig
+    source: str | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a grid: cell by cell, the baseline first, each cell's seeds in the grid's order."""
+    """All runs of a grid: cell by cell, the baseline first, each cell's seeds in the grid's order.
+
+    ``sources`` are the runs that others take masks from and that are no cells themselves.
+    """
 
     grid: Grid
     runs: tuple[Run, ...]
+    sources: tuple[Run, ...] = ()
 
 
 def plan(composer: Composer, overrides: Sequence[str]) -> tuple[SweepConfig, Plan]:
@@ -47,20 +56,39 @@ def plan(composer: Composer, overrides: Sequence[str]) -> tuple[SweepConfig, Pla
         raise ConfigError(f"no grid is named: write +grid=NAME with one of {', '.join(composer.choices('grid'))}")
     cells = expand(grid)
     recipe = recipe_overrides(*composer.recipe(overrides), keys)
-    settings = resolve(grid, cells, common_overrides(grid, overrides), keys, recipe)
+    common = common_overrides(grid, overrides)
+    settings = resolve(grid, cells, common, keys, recipe)
     configs = _configs(composer, grid, cells, settings)
     workers = max(1, sweep.cluster.workers)
+    runs: list[Run] = []
+    sources: dict[str, Run] = {}
     for cell, config in zip(cells, configs, strict=True):
         with _in_cell(grid, cell):
+            config = _with_file(config, sweep)
             check_run(config, workers)
-    runs = tuple(
-        Run(run_id(seeded, workers), cell, seed, seeded)
-        for cell, config in zip(cells, configs, strict=True)
-        for seed in grid.seeds
-        for seeded in (dataclasses.replace(config, seed=seed),)
-    )
+            source = None
+            if config.subnetwork.arm is not None:
+                source = compose_source(composer, grid, cell, common, recipe, config, workers)
+            for seed in grid.seeds:
+                seeded, origin = dataclasses.replace(config, seed=seed), None
+                if source is not None:
+                    found = source_config(seeded, source)
+                    origin = run_id(found, workers)
+                    sources[origin] = Run(origin, {}, found.seed, found)
+                runs.append(Run(run_id(seeded, workers, origin), cell, seed, seeded, origin))
     _check_distinct(grid, runs)
-    return dataclasses.replace(sweep, run=runs[0].config), Plan(grid, runs)
+    own = {run.run_id for run in runs}
+    others = tuple(run for run in sources.values() if run.run_id not in own)
+    return dataclasses.replace(sweep, run=runs[0].config), Plan(grid, tuple(runs), others)
+
+
+def _with_file(config: RunConfig, sweep: SweepConfig) -> RunConfig:
+    """The config with the file of the mask of the run that it names, if it names one."""
+    run = config.subnetwork.run
+    if run is None:
+        return config
+    mask = str(mask_of(sweep.directory, run))
+    return dataclasses.replace(config, subnetwork=dataclasses.replace(config.subnetwork, mask=mask))
 
 
 def _check_types(overrides: Sequence[str], keys: Callable[[Sequence[str]], frozenset[str]]) -> None:

@@ -30,10 +30,10 @@ def common_overrides(grid: Grid, command_line: Sequence[str]) -> list[Override]:
     """
     parsed = [override for override in parse(command_line) if concerns_run(override)]
     for override in parsed:
-        if _key(override) == "seed":
+        if key_of(override) == "seed":
             raise ConfigError("seed is set by the grid: write grid.seeds=[0,1,2] instead")
-    given = {_key(override) for override in parsed}
-    common = [o for o in _parse("grid.overrides", grid.overrides) if _key(o) not in given] + parsed
+    given = {key_of(override) for override in parsed}
+    common = [o for o in _parse("grid.overrides", grid.overrides) if key_of(o) not in given] + parsed
     levels = level_overrides(grid)
     return [override for override in common if not _varied(grid, levels, override)]
 
@@ -41,10 +41,10 @@ def common_overrides(grid: Grid, command_line: Sequence[str]) -> list[Override]:
 def recipe_overrides(name: str, texts: Sequence[str], keys: Keys) -> list[Override]:
     """Parsed overrides of a recipe. Raises ConfigError for one that is none, or that the recipe's own run lacks."""
     recipe = _parse(f"recipe={name}", texts)
-    known = keys(tuple(_text(override) for override in recipe if _is_choice(override)))
+    known = keys(tuple(text_of(override) for override in recipe if is_choice(override)))
     for override in recipe:
-        if not _is_choice(override) and _key(override) not in known:
-            raise ConfigError(f"recipe={name}: there is no config key {_key(override)}")
+        if not is_choice(override) and key_of(override) not in known:
+            raise ConfigError(f"recipe={name}: there is no config key {key_of(override)}")
     return recipe
 
 
@@ -64,34 +64,34 @@ def resolve(
     a model or a task is for the cells that have this one.
     """
     levels = level_overrides(grid)
-    chosen = {_key(override): override.value() for override in recipe if _is_choice(override)}
+    chosen = {key_of(override): override.value() for override in recipe if is_choice(override)}
     resolved = []
     known_somewhere: frozenset[str] = frozenset()
     for cell in cells:
-        own = _merge(grid, cell, levels)
+        own = merge_levels(grid, cell, levels)
         said = [*common, *(override for override, _ in own.values())]
-        choosing = {_key(o): o for o in (*recipe, *said) if _is_choice(o)}
-        choices = {key: _text(override) for key, override in choosing.items()}
+        choosing = {key_of(o): o for o in (*recipe, *said) if is_choice(o)}
+        choices = {key: text_of(override) for key, override in choosing.items()}
         known = keys(tuple(choices.values()))
         others = {group for group, name in chosen.items() if choosing[group].value() != name}
-        skipped = {_key(override) for override in said}
+        skipped = {key_of(override) for override in said}
         values = [
-            _text(o)
+            text_of(o)
             for o in recipe
-            if _key(o) in known - skipped and not _is_choice(o) and _key(o).split(".")[0] not in others
+            if key_of(o) in known - skipped and not is_choice(o) and key_of(o).split(".")[0] not in others
         ]
-        values += [_text(o) for o in common if not _is_choice(o) and _key(o) in known]
+        values += [text_of(o) for o in common if not is_choice(o) and key_of(o) in known]
         for key, (override, source) in own.items():
-            if _is_choice(override):
+            if is_choice(override):
                 continue
             if key not in known:
                 raise ConfigError(_lacking(grid, cell, key, source, choices))
-            values.append(_text(override))
+            values.append(text_of(override))
         resolved.append([*choices.values(), *values])
         known_somewhere |= known
     for override in common:
-        key = _key(override)
-        if _is_choice(override) or key in known_somewhere:
+        key = key_of(override)
+        if is_choice(override) or key in known_somewhere:
             continue
         group = key.rpartition(".")[0]
         near = sorted(name.rpartition(".")[2] for name in known_somewhere if name.rpartition(".")[0] == group)
@@ -101,7 +101,7 @@ def resolve(
 
 def concerns_run(override: Override) -> bool:
     """Whether it is a run that an override says something of: a value, or which algorithm, model or task."""
-    return _key(override).split(".")[0] in RUN_KEYS
+    return key_of(override).split(".")[0] in RUN_KEYS
 
 
 def _parse(where: str, texts: Sequence[str]) -> list[Override]:
@@ -110,7 +110,7 @@ def _parse(where: str, texts: Sequence[str]) -> list[Override]:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     for override in overrides:
-        key = _key(override)
+        key = key_of(override)
         if key == "seed":
             raise ConfigError(f"{where} must not set seed: seeds are the grid's own, grid.seeds")
         if not concerns_run(override):
@@ -122,12 +122,12 @@ def _parse(where: str, texts: Sequence[str]) -> list[Override]:
 
 
 def _varied(grid: Grid, levels: dict[str, dict[str, list[Override]]], override: Override) -> bool:
-    key = _key(override)
+    key = key_of(override)
     for name, by_level in levels.items():
-        if not any(key == _key(own) for overrides in by_level.values() for own in overrides):
+        if not any(key == key_of(own) for overrides in by_level.values() for own in overrides):
             continue
-        baseline = {_key(own): own.value() for own in by_level[grid.factors[name].baseline]}
-        if _is_choice(override) and baseline.get(key) == override.value():
+        baseline = {key_of(own): own.value() for own in by_level[grid.factors[name].baseline]}
+        if is_choice(override) and baseline.get(key) == override.value():
             return True
         raise ConfigError(
             f"{key} is what the factor {name} varies: set it there (grid.factors.{name}), not by {override.input_line}"
@@ -135,7 +135,7 @@ def _varied(grid: Grid, levels: dict[str, dict[str, list[Override]]], override: 
     return False
 
 
-def _merge(
+def merge_levels(
     grid: Grid, cell: Mapping[str, str], levels: dict[str, dict[str, list[Override]]]
 ) -> dict[str, tuple[Override, str]]:
     """By key: the override that a level of the cell makes, and that level."""
@@ -143,7 +143,7 @@ def _merge(
     for name, level in cell.items():
         source = f"{name}={level}"
         for override in levels[name][level]:
-            key = _key(override)
+            key = key_of(override)
             if key in merged and merged[key][0].value() != override.value():
                 first = merged[key][1]
                 both = source if first == source else f"{first} and {source}"
@@ -161,13 +161,13 @@ def _lacking(grid: Grid, cell: Mapping[str, str], key: str, source: str, choices
     return f"{source} sets {key}, a key that {owner} does not have (in the cell {describe(grid, cell)})"
 
 
-def _key(override: Override) -> str:
+def key_of(override: Override) -> str:
     return str(override.key_or_group)
 
 
-def _text(override: Override) -> str:
+def text_of(override: Override) -> str:
     return str(override.input_line)
 
 
-def _is_choice(override: Override) -> bool:
-    return _key(override) in GROUPS
+def is_choice(override: Override) -> bool:
+    return key_of(override) in GROUPS

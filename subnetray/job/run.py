@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from subnetray import algorithms, rollout, tasks
 from subnetray.algorithms.restricted import restrict
 from subnetray.algorithms.setting import DataLog, RunError, Setting, attention
+from subnetray.config import Measurement
 from subnetray.files import write_atomic
 from subnetray.job.early import Early, fisher
 from subnetray.job.evaluation import Score, evaluate
@@ -31,7 +32,9 @@ from subnetray.job.likelihood import mean_nll
 from subnetray.job.recorder import Recorder
 from subnetray.job.spec import RunSpec
 from subnetray.subnetwork.delta import Delta
+from subnetray.subnetwork.hashing import weights_hash
 from subnetray.subnetwork.mask import Mask
+from subnetray.subnetwork.nearness import nearness
 from subnetray.subnetwork.views import views
 from subnetray.subnetwork.visible import Comparison, compare
 from subnetray.subnetwork.weights import Weights, named_weights
@@ -66,8 +69,8 @@ class Clock:
 def run(values: dict[str, Any]) -> None:
     """Execute one worker's part of the run that ``values`` (a :class:`RunSpec` as a dictionary) describes.
 
-    Rank 0 writes ``config.yaml``, ``metrics.jsonl``, ``mask.safetensors``, ``delta.safetensors``, the scores of early
-    steps where there are any and, last, ``result.json`` to the run's directory.
+    Rank 0 writes ``config.yaml``, ``metrics.jsonl``, ``mask.safetensors``, ``delta.safetensors``, the mask that it was
+    restricted to and the scores of early steps where there are any and, last, ``result.json`` to the run's directory.
     """
     spec = RunSpec.from_dict(values)
     config = spec.config
@@ -109,7 +112,7 @@ def run(values: dict[str, Any]) -> None:
         with clock("evaluate"):
             before, _ = evaluate(setting)
         with clock("prepare"):
-            restricted = restrict(setting, init)
+            restricted = restrict(setting, init, spec.source)
             early = None
             if config.measurement.early and rank == 0:
                 early = Early(spec.scores, config.measurement.early, model, init, fisher(setting))
@@ -143,6 +146,7 @@ def run(values: dict[str, Any]) -> None:
         found = [] if early is None else early.results(mask, config.seed)
         pad, temperature = tokenizer.pad_token_id or 0, config.rollout.temperature
         kl = -mean_nll(model, sampled, pad, temperature)
+        distance = None if spec.source is None else _distance(spec, spec.source, init, final, reach)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(init[name])
@@ -153,6 +157,8 @@ def run(values: dict[str, Any]) -> None:
         write_atomic(spec.directory / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
         mask.save(spec.mask, metadata)
         delta.save(spec.delta, metadata)
+        if restricted is not None:
+            restricted.restriction.mask.save(spec.restriction, metadata)
     seconds = clock.seconds | during
     seconds["train"] -= sum(during.values())
     seconds["total"] = time.perf_counter() - began
@@ -173,7 +179,7 @@ def run(values: dict[str, Any]) -> None:
         "seconds": {phase: round(value, 4) for phase, value in seconds.items()},
         "dynamics": dynamics,
         "views": seen.to_dict(),
-        **({} if restricted is None else {"subnetwork": restricted.summary()}),
+        **({} if restricted is None else {"subnetwork": restricted.summary() | {"distance": distance}}),
         **({} if early is None else {"early": found}),
         **summary(comparison),
     }
@@ -230,6 +236,29 @@ def _export(model: torch.nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
 def _held(spec: RunSpec, dtype: torch.dtype) -> Weights:
     """The init as training held it, once more from disk: no copy of it is kept while the run trains."""
     return named_weights(AutoModelForCausalLM.from_pretrained(spec.init, dtype=dtype, local_files_only=True))
+
+
+def _distance(spec: RunSpec, source: Path, init: Weights, final: Weights, reach: float | None) -> dict[str, Any]:
+    """How far a restricted run's final is from that of its source, both as exported; ``reach`` is the run's Σ lr."""
+    result = json.loads((source / "result.json").read_bytes())
+    delta = Delta.load(source / "delta.safetensors")
+    if result["init_hash"] != weights_hash(init):  # exported in another dtype
+        init = _held(spec, getattr(torch, result["export_dtype"]))
+    displacements = None
+    # As for this run: how far a source can have come that Adam did not train is not known.
+    if reach is not None and result["views"]["reachable"] is not None:
+        displacements = (reach, float(result["sum_lr"]))
+    near = nearness(final, delta.apply(init), init, Measurement.NEAR, displacements)
+
+    def by_tolerance(shares: dict[float, float]) -> dict[str, float]:
+        return {f"{tolerance:g}": share for tolerance, share in shares.items()}
+
+    return {
+        "weights": "exported",
+        "relative": None if math.isnan(near.relative) else near.relative,
+        "equal": by_tolerance(near.equal),
+        "bound": None if near.bound is None else by_tolerance(near.bound),
+    }
 
 
 def _scores(scores: dict[str, Score]) -> dict[str, Any]:

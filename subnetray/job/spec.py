@@ -12,7 +12,10 @@ from subnetray.config import RunConfig
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run, resolved: its config, the directory its init lies in, its own directory, the engines that serve it."""
+    """One run, resolved: its config, the directory its init lies in, its own directory, the engines that serve it.
+
+    ``source``: the directory of the run that its mask is made of, if an arm names its mask.
+    """
 
     run_id: str
     config: RunConfig
@@ -22,6 +25,7 @@ class RunSpec:
     workers: int  # of Ray Train; 0: local mode, in the calling process
     cpus_per_worker: float
     gpus_per_worker: float
+    source: Path | None = None
 
     @property
     def metrics(self) -> Path:
@@ -45,6 +49,11 @@ class RunSpec:
         """The scores of all coordinates after a step of ``measurement.early``."""
         return self.directory / f"early-{step}.safetensors"
 
+    @property
+    def restriction(self) -> Path:
+        """The mask that a restricted run trained in."""
+        return self.directory / "restriction.safetensors"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values only."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -53,6 +62,7 @@ class RunSpec:
             "init": str(self.init),
             "directory": str(self.directory),
             "engines": list(self.engines),
+            "source": None if self.source is None else str(self.source),
         }
 
     @classmethod
@@ -65,5 +75,6 @@ class RunSpec:
                 "init": Path(values["init"]),
                 "directory": Path(values["directory"]),
                 "engines": tuple(values["engines"]),
+                "source": None if values["source"] is None else Path(values["source"]),
             }
         )

@@ -27,6 +27,7 @@ from subnetray.subnetwork.geometry import (
 from subnetray.subnetwork.hashing import tensor_hash, weights_hash
 from subnetray.subnetwork.margins import Margins, expected_overlap, margins
 from subnetray.subnetwork.mask import Mask
+from subnetray.subnetwork.nearness import Nearness, nearness
 from subnetray.subnetwork.nulls import Null, PairCounts, pair_counts
 from subnetray.subnetwork.overlap import Agreement, Overlap, OverlapCounts, agreement, statistics
 from subnetray.subnetwork.rank import Rank, RankBounds, rank, rank_bounds, shuffled
@@ -56,6 +57,7 @@ __all__ = [
     "Margins",
     "Mask",
     "MismatchError",
+    "Nearness",
     "Null",
     "Overlap",
     "OverlapCounts",
@@ -90,6 +92,7 @@ __all__ = [
     "margins",
     "matrix_geometry",
     "named_weights",
+    "nearness",
     "pair_counts",
     "principal_angles",
     "principal_weights",

@@ -67,6 +67,12 @@ def make_result(run: Run, **changes: Any) -> dict[str, Any]:
     return result | changes
 
 
+def make_restricted_plan() -> Plan:
+    """One cell with two seeds, in an arm of what the first level of the smoke grid is, which is no cell."""
+    words = ["+grid=single", "grid.seeds=[0,1]", "algorithm.steps=6", "algorithm.batch_size=32"]
+    return plan(Composer(), [*words, "subnetwork.mask=random"])[1]
+
+
 def write_result(directory: Path, run: Run, **changes: Any) -> None:
     """Put a result where the driver looks for it."""
     path = directory / "runs" / run.run_id / "result.json"

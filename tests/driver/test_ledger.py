@@ -12,7 +12,8 @@ import yaml
 from subnetray.config import ConfigError
 from subnetray.driver.execute import pending
 from subnetray.driver.ledger import Ledger, runs_schema
-from tests.driver.sweeps import make_plan, write_result
+from subnetray.subnetwork import Mask
+from tests.driver.sweeps import make_plan, make_restricted_plan, random_masks, write_init, write_result
 
 
 def test_runs_parquet_has_every_factor_and_result_as_a_column(tmp_path: Path) -> None:
@@ -106,3 +107,68 @@ def test_resume_never_starts_anew(tmp_path: Path) -> None:
     os.close(ledger._lock)
     fresh.open([], "never")
     assert not fresh.done(plan.runs[0])
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Mask:
+    (mask,) = random_masks(write_init(tmp_path / "init"), [0.3])
+    return mask
+
+
+def test_a_restricted_run_says_what_it_was_restricted_to_and_how_near_it_came(tmp_path: Path) -> None:
+    plan = make_restricted_plan()
+    ledger = Ledger(tmp_path / "out", plan)
+    ledger.open([], "auto")
+    near, far = plan.runs
+    distance = {"relative": 0.5, "equal": {"1e-05": 0.75, "0.0001": 1.0}, "bound": {"1e-05": 0.25, "0.0001": 1.0}}
+    found = {"arm": "random", "source": near.source, "k": 25, "n": 100, "distance": distance}
+    write_result(ledger.directory, near, subnetwork=found)
+    write_result(ledger.directory, far, subnetwork=found | {"distance": {**distance, "bound": None}})
+    ledger.write_runs()
+    one, two = pq.read_table(ledger.directory / "runs.parquet").to_pylist()
+    assert (one["arm"], one["source"], one["budget"]) == ("random", near.source, 0.25)
+    assert (one["distance_to_source"], one["equal_1e-05"], one["equal_0.0001"]) == (0.5, 0.75, 1.0)
+    assert (one["bound_1e-05"], one["bound_0.0001"]) == (0.25, 1.0)
+    assert (two["equal_1e-05"], two["bound_1e-05"]) == (0.75, None)
+
+
+def test_sources_go_first_and_are_not_run_for_what_is_done(tmp_path: Path, mask: Mask) -> None:
+    plan = make_restricted_plan()
+    ledger = Ledger(tmp_path / "out", plan)
+    first, second = plan.sources
+    assert {run.run_id for run in pending(ledger, "auto")[:2]} == {first.run_id, second.run_id}
+    write_result(ledger.directory, first)
+    mask.save(ledger.directory / "runs" / first.run_id / "mask.safetensors", {})
+    write_result(ledger.directory, plan.runs[1])
+    assert pending(Ledger(tmp_path / "out", plan), "auto") == [plan.runs[0]]
+    assert len(pending(Ledger(tmp_path / "out", plan), "never")) == 4
+
+
+def test_a_source_that_is_done_in_a_sweep_beside_this_one_is_used_from_there(tmp_path: Path, mask: Mask) -> None:
+    plan = make_restricted_plan()
+    first, second = plan.sources
+    for place in ("other", "train/x"):
+        write_result(tmp_path / place, first, status="done" if place == "train/x" else "failed")
+        mask.save(tmp_path / place / "runs" / first.run_id / "mask.safetensors", {})
+    ledger = Ledger(tmp_path / "out", plan)
+    assert ledger.source_directory(first.run_id) == tmp_path / "train" / "x" / "runs" / first.run_id
+    assert ledger.source_directory(second.run_id) == tmp_path / "out" / "runs" / second.run_id
+    assert first not in pending(ledger, "never")
+    assert second in pending(ledger, "auto")
+
+
+def test_what_keeps_a_source_from_being_used_is_said(tmp_path: Path, mask: Mask) -> None:
+    plan = make_restricted_plan()
+    ledger = Ledger(tmp_path / "out", plan)
+    (source, _) = plan.sources
+    path = ledger.directory / "runs" / source.run_id / "mask.safetensors"
+    assert ledger.source_problem(source.run_id) == "ended without a result"
+    write_result(ledger.directory, source, status="failed", error="no memory")
+    assert ledger.source_problem(source.run_id) == "failed: no memory"
+    write_result(ledger.directory, source)
+    assert "has no mask to use: subnetwork.mask: " in str(ledger.source_problem(source.run_id))
+    (mask & ~mask).save(path, {})
+    assert str(ledger.source_problem(source.run_id)).endswith("is an empty mask: nothing would be trained")
+    path.unlink()
+    mask.save(path, {})
+    assert ledger.source_problem(source.run_id) is None

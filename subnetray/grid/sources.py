@@ -1,0 +1,146 @@
+"""The source of a restricted run: the run that its mask is of, or is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.core.override_parser.types import Override, OverrideType
+
+from subnetray import models
+from subnetray.compose import RUN_KEYS, Composer, parse
+from subnetray.config import Algorithm, ConfigError, Grid, RunConfig, Subnetwork
+from subnetray.grid.checks import check_run
+from subnetray.grid.settings import Keys, is_choice, key_of, level_overrides, merge_levels, text_of
+
+_KEY = "subnetwork.source"
+# What a source of another algorithm has of the run that it is the source of, where it does not say otherwise.
+_SHARED = {f"algorithm.{field.name}" for field in dataclasses.fields(Algorithm)}
+
+
+def compose_source(
+    composer: Composer,
+    grid: Grid,
+    cell: Mapping[str, str],
+    common: Sequence[Override],
+    recipe: Sequence[Override],
+    config: RunConfig,
+    workers: int,
+) -> RunConfig:
+    """What the sources of a cell's runs have in common: the cell of ``config`` with its ``subnetwork.source``.
+
+    Raises ConfigError for overrides that are none of a run, and for a source that cannot be run or is of another model.
+    """
+    own = _parse(config.subnetwork.source)
+    with _in_source():
+        composed = next(composer.runs([_overrides(grid, cell, common, recipe, composer.keys, own)]))
+        check_run(composed, workers)
+    if models.model_key(composed.model) != models.model_key(config.model):
+        raise ConfigError(f"{_KEY} must leave model alone: a mask is of the init that it was found on")
+    return composed
+
+
+def source_config(config: RunConfig, composed: RunConfig) -> RunConfig:
+    """The source of a run of ``config``, as ``composed`` by :func:`compose_source`: for the same seed or a higher.
+
+    It keeps the scores that the run's arm goes by; raises ConfigError if it ends before.
+    """
+    wanted, measurement, steps = config.subnetwork, composed.measurement, composed.algorithm.steps
+    early = measurement.early
+    if wanted.at is not None and wanted.at > steps:
+        raise ConfigError(f"subnetwork.at must be a step of the source, from 1 to {steps}, not {wanted.at}")
+    if wanted.at is not None and wanted.at not in early:
+        measurement = dataclasses.replace(measurement, early=tuple(sorted((*early, wanted.at))))
+    return dataclasses.replace(
+        composed, subnetwork=Subnetwork(), measurement=measurement, seed=config.seed + wanted.source_seed
+    )
+
+
+def finished(directory: Path, run_id: str) -> Path | None:
+    """Where the files of a finished run lie, in a sweep beside that in ``directory`` or among runs by themselves."""
+    for place in _places(directory):
+        for run in sorted(place.glob(f"*/runs/{run_id}")):
+            try:
+                if json.loads((run / "result.json").read_bytes())["status"] == "done":
+                    return run
+            except (OSError, ValueError, KeyError):
+                continue
+    return None
+
+
+def mask_of(directory: Path, run_id: str) -> Path:
+    """The mask of a finished run, found as :func:`finished` does. Raises ConfigError that says where it looked."""
+    found = finished(directory, run_id)
+    if found is None:
+        places = " and ".join(f"{place}/*/runs" for place in _places(directory))
+        raise ConfigError(f"subnetwork.mask: there is no finished run {run_id} in {places}: name its mask file instead")
+    return found / "mask.safetensors"
+
+
+def _places(directory: Path) -> Iterator[Path]:
+    """Directories of sweeps' directories: runs by themselves have one of their own, ``train``."""
+    root = directory.parent.parent if directory.parent.name == "train" else directory.parent
+    yield from (root, root / "train")
+
+
+def _overrides(
+    grid: Grid,
+    cell: Mapping[str, str],
+    common: Sequence[Override],
+    recipe: Sequence[Override],
+    keys: Keys,
+    own: Sequence[Override],
+) -> list[str]:
+    """The overrides of a cell and ``own``, which count where both set a key.
+
+    Where ``own`` chooses another algorithm (or task, ...), the cell's values for what it chose itself are left out,
+    except for what all algorithms share: ``algorithm.beta`` of DPO is not that of GRPO. What holds in every cell of the
+    grid that has its key holds in the source too.
+    """
+    levels = [override for override, _ in merge_levels(grid, cell, level_overrides(grid)).values()]
+    before = {key_of(o): o.value() for o in (*recipe, *common, *levels) if is_choice(o)}
+    replaced = {key_of(o) for o in own if is_choice(o) and before.get(key_of(o)) != o.value()}
+    choosing = {key_of(o): o for o in (*recipe, *common, *levels, *own) if is_choice(o)}
+    choices = [text_of(override) for override in choosing.values()]
+    known = keys(tuple(choices))
+    for override in own:
+        if not is_choice(override) and key_of(override) not in known:
+            raise ConfigError(f"it sets {key_of(override)}, a key that it does not have")
+    others = {key_of(o) for o in recipe if is_choice(o) and choosing[key_of(o)].value() != o.value()}
+    chosen_in_common = {key_of(o) for o in common if is_choice(o)}
+    values = {
+        key_of(o): text_of(o)
+        for o in recipe
+        if not is_choice(o) and key_of(o) in known and key_of(o).split(".")[0] not in others
+    }
+    for overrides, left in ((common, replaced & chosen_in_common), (levels, replaced), (own, set[str]())):
+        for override in overrides:
+            key = key_of(override)
+            if not is_choice(override) and key in known and (key.split(".")[0] not in left or key in _SHARED):
+                values[key] = text_of(override)
+    return [*choices, *(text for key, text in values.items() if key.split(".")[0] != "subnetwork")]
+
+
+@contextmanager
+def _in_source() -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{_KEY}: {error}") from error
+
+
+def _parse(texts: Sequence[str]) -> list[Override]:
+    with _in_source():
+        overrides = parse(texts)
+    for override in overrides:
+        key = key_of(override)
+        if key == "seed":
+            raise ConfigError(f"{_KEY} must not set seed: subnetwork.source_seed is what the source's is higher by")
+        group = key.split(".")[0]
+        if group not in RUN_KEYS or group == "subnetwork" or override.type != OverrideType.CHANGE:
+            allowed = ", ".join(name for name in RUN_KEYS if name not in ("seed", "subnetwork"))
+            raise ConfigError(f"{_KEY} must set keys of a run ({allowed}) as key=value, not {override.input_line}")
+    return overrides
