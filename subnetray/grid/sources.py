@@ -40,6 +40,8 @@ def compose_source(
         check_run(composed, workers)
     if models.model_key(composed.model) != models.model_key(config.model):
         raise ConfigError(f"{_KEY} must leave model alone: a mask is of the init that it was found on")
+    if config.subnetwork.arm == "adam_v" and composed.algorithm.optimizer != "adamw":
+        raise ConfigError(f"subnetwork.mask=adam_v needs a source with algorithm.optimizer=adamw: set it in {_KEY}")
     return composed
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
+
+from subnetray.subnetwork import Mask
 
 pytestmark = pytest.mark.e2e
 
@@ -140,17 +143,14 @@ def test_dry_run_lists_runs_what_is_cached_and_an_estimate(swept: Path) -> None:
     assert not Path(f"{swept}-other").exists()
 
 
-def test_a_driver_that_is_killed_resumes_to_the_same_bytes(swept: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
+def _kill_when(overrides: Sequence[str], started: Callable[[], bool]) -> None:
+    """Start a sweep, kill its driver with SIGKILL as soon as ``started`` says so, and wait for all that it started."""
     driver = subprocess.Popen(
-        _command("+grid=smoke", f"out={out}", "tracking=disabled"),
-        env=_ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        _command(*overrides), env=_ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     family: list[psutil.Process] = []
     deadline = time.monotonic() + 300
-    while not list(out.glob("runs/*/result.json")):
+    while not started():
         assert driver.poll() is None
         assert time.monotonic() < deadline
         family = psutil.Process(driver.pid).children(recursive=True)
@@ -160,9 +160,74 @@ def test_a_driver_that_is_killed_resumes_to_the_same_bytes(swept: Path, tmp_path
     # Ray's processes notice that their driver is gone; the agents that would not for a minute are ended.
     _, alive = psutil.wait_procs(family, timeout=45)
     assert not alive
+
+
+def test_a_driver_that_is_killed_resumes_to_the_same_bytes(swept: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    _kill_when(("+grid=smoke", f"out={out}", "tracking=disabled"), lambda: any(out.glob("runs/*/result.json")))
     left = len(list(out.glob("runs/*/result.json")))
     assert 0 < left < 6
     resumed = _sweep("+grid=smoke", f"out={out}", "resume=must", "tracking=disabled")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "of 6 runs to do" in resumed.stdout
     assert _finals(out) == _finals(swept)
+
+
+# In arms of an SFT run of the smoke grid, and of one that diverges.
+_ARMS = """# @package grid
+name: arms
+overrides: [algorithm=sft, algorithm.lr=1e-4, algorithm.steps=6, algorithm.batch_size=32, evaluation.prompts=64]
+factors:
+  mask:
+    baseline: random
+    levels:
+      random: [subnetwork.mask=random]
+      of_nothing: [subnetwork.mask=oracle, "subnetwork.source=['algorithm.lr=1e30']"]
+one_at_a_time: [mask]
+"""
+
+
+def test_a_sweep_that_is_killed_while_runs_wait_for_their_mask_resumes_to_the_same_bytes(
+    swept: Path, tmp_path: Path
+) -> None:
+    """... as those of a run beside the smoke sweep, which has its mask from there. Where a source fails, so do they."""
+    (tmp_path / "conf" / "grid").mkdir(parents=True)
+    (tmp_path / "conf" / "grid" / "arms.yaml").write_text(_ARMS)
+    out, beside = tmp_path / "killed", swept.parent / "restricted"
+    source = next(r for r in _rows(swept) if (r["method"], r["learning_rate"]) == ("sft_gold", "1e-4"))["run_id"]
+    words = ["algorithm=sft", "algorithm.lr=1e-4", "algorithm.steps=6", "algorithm.batch_size=32"]
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "subnetray.train", *words, "evaluation.prompts=64", "subnetwork.mask=random"),
+            *(f"out={beside}", "tracking=disabled"),
+        ],
+        env=_ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as undisturbed:
+        sweep = (f"--config-dir={tmp_path / 'conf'}", "+grid=arms", f"out={out}", "tracking=disabled")
+        _kill_when(sweep, (out / "runs" / source / "metrics.jsonl").exists)
+        assert not (out / "runs" / source / "result.json").exists()
+        assert len(list((out / "runs").iterdir())) <= 2  # the sources
+        said, _ = undisturbed.communicate(timeout=600)
+        assert undisturbed.returncode == 0, said
+        assert "1 of 1 runs to do" in said
+    resumed = _sweep(*sweep, "resume=must")
+    assert resumed.returncode == 1, resumed.stdout + resumed.stderr
+    assert "4 of 4 runs to do" in resumed.stdout
+    random, of_nothing = _rows(out)
+    (reference,) = _rows(beside)
+    compared = ("run_id", "final_hash", "arm", "source", "budget", "distance_to_source", "equal_1e-05", "bound_1e-05")
+    assert [random[name] for name in compared] == [reference[name] for name in compared]
+    assert (random["source"], random["arm"]) == (source, "random")
+    assert 0 < random["distance_to_source"] < 1.5
+    assert 0 <= random["bound_1e-05"] <= random["equal_1e-05"] < 1
+    used = Mask.load(out / "runs" / random["run_id"] / "restriction.safetensors")
+    found = Mask.load(out / "runs" / source / "mask.safetensors")
+    final = Mask.load(out / "runs" / random["run_id"] / "mask.safetensors")
+    assert used.k == found.k == round(random["budget"] * used.n)
+    assert 0 < final.k == (final & used).k
+    assert (of_nothing["status"], of_nothing["final_hash"]) == ("failed", None)
+    assert re.fullmatch(r"its mask is that of run [0-9a-f]{12}, which failed: .* at step \d.*", of_nothing["error"])
+    assert [path.name for path in (out / "runs" / of_nothing["run_id"]).iterdir()] == ["result.json"]

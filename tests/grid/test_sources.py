@@ -156,6 +156,7 @@ def test_arm_step_source_and_clipping_count_in_the_identity(planned: Plan) -> No
         (["mask=oracle", "source=['cluster=gpu']"], "subnetwork.source must set keys of a run (model, task,"),
         (["mask=oracle", "source=['nothing']"], "subnetwork.source: 'nothing' is no override"),
         (["mask=oracle", "source=['model=tiny_sft']"], "subnetwork.source must leave model alone"),
+        (["mask=adam_v", "at=1", "source=['algorithm.optimizer=sgd']"], "subnetwork.mask=adam_v needs a source with"),
         (["mask=oracle", "source=['algorithm.warmup_steps=6']"], "subnetwork.source: algorithm.warmup_steps must be"),
     ],
 )
@@ -186,3 +187,24 @@ def test_a_run_s_id_stands_for_its_mask(tmp_path: Path, place: str) -> None:
         assert planned.sources == ()
         _, same = plan(Composer(), [*words, f"subnetwork.mask={file}"])
         assert planned.runs[0].run_id == same.runs[0].run_id
+
+
+def test_the_subnetwork_grid_has_every_arm_beside_the_full_runs_that_they_are_made_of() -> None:
+    _, planned = plan(Composer(), ["+grid=subnetwork"])
+    full = {(run.cell["method"], run.seed): run.run_id for run in planned.runs if run.cell["mask"] == "full"}
+    assert len(planned.runs) == 72
+    assert {run.seed for run in planned.sources} == {3}
+    assert len(planned.sources) == len({run.config.algorithm.name for run in planned.sources}) == 3
+    for run in planned.runs:
+        if run.cell["mask"] not in ("full", "other_seed"):
+            assert run.source == full[run.cell["method"], run.seed]
+
+
+def test_the_transfer_grid_needs_no_run_but_its_own() -> None:
+    _, planned = plan(Composer(), ["+grid=transfer"])
+    full = {(run.cell["method"], run.seed): run.run_id for run in planned.runs if run.cell["mask"] == "full"}
+    assert len(planned.runs) == 72
+    assert planned.sources == ()
+    for run in planned.runs:
+        if run.cell["mask"].startswith("of_"):
+            assert run.source == full[run.cell["mask"].removeprefix("of_"), run.seed]
