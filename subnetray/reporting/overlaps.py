@@ -98,6 +98,9 @@ def matrices(grid: Grid, groups: Sequence[Group], by_seed: Sequence[Group]) -> l
         ]
         return table(header, rows, caption)
 
+    def odds(each: Group) -> str:
+        return fmt.plain(each.ulp_odds_ratio.mean, 2 if each.ulp_odds_ratio.mean < 10 else 0)
+
     where = f" At {context}." if context else " The other factors are at their baseline."
     diagonal = " Diagonal: two seeds of one level." if any(same.values()) else ""
     return [
@@ -108,8 +111,8 @@ def matrices(grid: Grid, groups: Sequence[Group], by_seed: Sequence[Group]) -> l
             f" pairs, their intervals in tables/overlap.tex.{diagonal}{where}",
         ),
         matrix(
-            lambda each: fmt.plain(each.ulp_odds_ratio.mean, 2),
-            lambda each: fmt.plain(each.ulp_odds_ratio.mean, 2),
+            odds,
+            odds,
             f"Mantel-Haenszel odds ratio: 1 when the ULP null explains the overlap.{diagonal}{where}",
         ),
     ]

@@ -1,4 +1,4 @@
-"""SmolLM2-135M: vLLM serves it; fine-tuned, ``diff`` of the two directories says what bits counted by hand say."""
+"""SmolLM2-135M: vLLM serves it, its recipe trains it; ``diff`` says what bits counted by hand say."""
 
 from __future__ import annotations
 
@@ -84,6 +84,25 @@ def test_an_engine_serves_it(init: Path) -> None:
         ray.shutdown()
     (completion,) = samples.completions
     assert tokenizer.decode(completion) == "The capital of France is Paris.<|im_end|>"
+
+
+def test_two_steps_of_its_recipe(tmp_path: Path) -> None:
+    """Two of thirty: what the whole gains is measured in docs/algorithms.md."""
+    small = ["algorithm.steps=2", "algorithm.batch_size=16", "algorithm.micro_batch_size=8", "evaluation.prompts=8"]
+    command = [sys.executable, "-m", "subnetray.train", "+recipe=smollm2_chain_sum", "tracking=disabled"]
+    done = subprocess.run(
+        [*command, *small, "out=out"], cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (directory,) = (tmp_path / "out" / "runs").iterdir()
+    result = json.loads((directory / "result.json").read_text())
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    assert (result["status"], result["n"], result["steps"]) == ("done", 134_515_008, 2)
+    assert [line["step"] for line in lines] == [1, 2]
+    # The engines and the trainer see one model and one tokenizer.
+    assert all(0.9 < line["engine_ratio_mean"] < 1.1 for line in lines)
+    assert all(0 < line["completion_length"] <= 12 for line in lines)
+    assert 0 < result["density"]["bitwise"] < 1
 
 
 def test_diff_of_a_fine_tuned_smollm2(init: Path, final: Path, tmp_path: Path) -> None:
