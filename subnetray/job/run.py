@@ -127,7 +127,10 @@ def run(values: dict[str, Any]) -> None:
         setting.publish("final")
         with clock("evaluate"):
             after, sampled = evaluate(setting)
+        # Cycles would keep the optimizer's moments while what it did is measured, and gradients are of no more use.
         del trainer
+        model.zero_grad()
+        gc.collect()
     if rank != 0:
         return
     with clock("measure"):
