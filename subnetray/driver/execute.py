@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from subnetray import models, tasks
+from subnetray.clock import Clock
 from subnetray.config import SweepConfig
 from subnetray.driver import cluster, estimate, machine, tracking
 from subnetray.driver.ledger import Ledger
@@ -59,12 +60,15 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
     if not todo:
         say(f"all {len(plan.runs)} runs are done: nothing to do; the report is {ledger.directory / 'report.md'}")
         return 0
+    clock = Clock()
     cache = Path(sweep.cache).expanduser() if sweep.cache else models.default_cache()
-    inits = _prepare(plan, cache, say)
+    with clock("prepare"):
+        inits = _prepare(plan, cache, say)
     for model, rollout_config in {(run.config.model, run.config.rollout) for run in todo}:
         check_engine(json.loads((inits[model] / "config.json").read_bytes()), rollout_config)
     _check_masks(plan, inits)
-    cluster.start(sweep.cluster)
+    with clock("ray"):
+        cluster.start(sweep.cluster)
     # Ray is imported only now: it reads its settings from the environment when it is.
     import ray
 
@@ -72,15 +76,16 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
 
     try:
         say(f"starting the rollout engines ({sweep.run.rollout.name})")
-        pool = rollout.start((inits[run.config.model], run.config.rollout) for run in todo)
-        pool.wait(timeout_s=900)
+        with clock("engines"):
+            pool = rollout.start((inits[run.config.model], run.config.rollout) for run in todo)
+            pool.wait(timeout_s=900)
         specs = {
             run.run_id: _spec(
                 sweep, ledger, run, inits, pool.names.get((inits[run.config.model], run.config.rollout), ())
             )
             for run in (*plan.runs, *plan.sources)
         }
-        failed = _run_all(sweep, ledger, specs, todo, len(pool.handles), say)
+        failed = _run_all(sweep, ledger, specs, todo, len(pool.handles), say, clock)
     finally:
         ray.shutdown()
     return failed
@@ -129,7 +134,13 @@ def _spec(sweep: SweepConfig, ledger: Ledger, run: Run, inits: dict[Any, Path], 
 
 
 def _run_all(
-    sweep: SweepConfig, ledger: Ledger, specs: dict[str, RunSpec], todo: Sequence[Run], engines: int, say: Say
+    sweep: SweepConfig,
+    ledger: Ledger,
+    specs: dict[str, RunSpec],
+    todo: Sequence[Run],
+    engines: int,
+    say: Say,
+    clock: Clock,
 ) -> int:
     from ray import tune
 
@@ -155,7 +166,7 @@ def _run_all(
     pairs = Pairs()
     progress = Progress(total, total - len(todo), costs, say)
     storage = ledger.directory / ".tune"
-    with Observer(ledger, specs, pairs, tracker, progress) as observer:
+    with clock("runs"), Observer(ledger, specs, pairs, tracker, progress) as observer:
         order = Order({run.run_id: run.source for run in todo}, ledger.source_problem, observer.events.failed)
         tuner = tune.Tuner(
             tune.with_resources(trial, cluster.trial_resources(sweep.cluster)),
@@ -178,7 +189,12 @@ def _run_all(
     observer.write()
     shutil.rmtree(storage, ignore_errors=True)
     say("writing the report")
-    report = write_report(ledger.directory)
+    cores = machine.cores() if sweep.cluster.address is None else None
+    executed = ([run.run_id for run in todo], cores, sweep.cluster.cpus_per_run * max(1, sweep.cluster.workers))
+    ledger.write_time(clock.seconds, *executed)
+    with clock("report"):
+        report = write_report(ledger.directory)
+    ledger.write_time(clock.seconds, *executed)
     rows = ledger.rows()
     failed = sum(row["status"] != "done" for row in rows)
     left = len(unique) - len(rows)

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,21 @@ class Ledger:
     def write_runs(self) -> None:
         """Write ``runs.parquet``."""
         self.write_table("runs.parquet", self.rows(), runs_schema(self.plan))
+
+    def write_time(
+        self, seconds: Mapping[str, float], runs: Sequence[str], cores: int | None, cores_per_run: float
+    ) -> None:
+        """Write ``time.json``: wall-clock of the sweep by phase, for ``runs``, those that it has executed this time.
+
+        ``cores``: of this machine; None on a cluster.
+        """
+        content = {
+            "seconds": {phase: round(value, 4) for phase, value in seconds.items()},
+            "cores": cores,
+            "cores_per_run": cores_per_run,
+            "runs": list(runs),
+        }
+        write_atomic(self.directory / "time.json", json.dumps(content, indent=1))
 
     def _owner(self) -> dict[str, Any] | None:
         if not self.sweep_file.is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from typing import Any
 
 from subnetray.files import write_atomic
@@ -63,9 +64,10 @@ def reason(error: BaseException) -> str:
 
 
 def _loop(values: dict[str, Any]) -> None:
+    start = time.perf_counter()
     from subnetray.job.run import run
 
-    run(values)
+    run(values, import_s=time.perf_counter() - start)
 
 
 def _resources(spec: RunSpec) -> dict[str, float]:

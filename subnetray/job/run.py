@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gc
 import json
@@ -11,7 +10,6 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from subnetray import algorithms, rollout, tasks
 from subnetray.algorithms.restricted import restrict
 from subnetray.algorithms.setting import DataLog, RunError, Setting, attention
+from subnetray.clock import Clock
 from subnetray.config import Measurement
 from subnetray.files import write_atomic
 from subnetray.job.early import Early, fisher
@@ -51,22 +50,7 @@ DTYPES = {
 gc.freeze()
 
 
-class Clock:
-    """Wall-clock by phase: where a run's time went."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
-
-
-def run(values: dict[str, Any]) -> None:
+def run(values: dict[str, Any], import_s: float = 0.0) -> None:
     """Execute one worker's part of the run that ``values`` (a :class:`RunSpec` as a dictionary) describes.
 
     Rank 0 writes ``config.yaml``, ``metrics.jsonl``, ``mask.safetensors``, ``delta.safetensors``, the mask that it was
@@ -162,7 +146,7 @@ def run(values: dict[str, Any]) -> None:
         delta.save(spec.delta, metadata)
         if restricted is not None:
             restricted.restriction.mask.save(spec.restriction, metadata)
-    seconds = clock.seconds | during
+    seconds = {"import": import_s} | clock.seconds | during
     seconds["train"] -= sum(during.values())
     seconds["total"] = time.perf_counter() - began
     result = {

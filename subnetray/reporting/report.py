@@ -21,6 +21,7 @@ from subnetray.analysis.verdicts import Claim
 from subnetray.files import write_atomic
 from subnetray.grid.design import baseline, describe
 from subnetray.reporting import along, figures, overlaps, sections, subnetworks
+from subnetray.reporting.budget import budget
 from subnetray.reporting.document import Block, Figure
 from subnetray.reporting.heatmap import heat_map
 from subnetray.reporting.html import to_html
@@ -74,6 +75,7 @@ def write_report(directory: Path) -> Path:
         *_overlap_figure(analysis),
         *overlaps.nulls(analysis.sweep, analysis.pairs),
         *sections.failures(analysis.sweep),
+        *budget(analysis.sweep),
         *sections.reading(),
     ]
     _write_tables(analysis)

@@ -49,9 +49,16 @@ class Sweep:
         """How well a run's scores at early steps found its final mask; empty if it kept none."""
         return self._listed(run_id, "early")
 
+    def seconds(self, run_id: str) -> dict[str, float]:
+        """Wall-clock of a run by phase; empty if its result does not say."""
+        return self._result(run_id).get("seconds", {})
+
     def _listed(self, run_id: str, key: str) -> list[dict[str, Any]]:
+        return self._result(run_id).get(key, [])
+
+    def _result(self, run_id: str) -> dict[str, Any]:
         path = self.directory / "runs" / run_id / "result.json"
-        return json.loads(path.read_text()).get(key, []) if path.is_file() else []
+        return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def read(directory: Path) -> Sweep:

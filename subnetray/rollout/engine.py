@@ -39,7 +39,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Answer:
-    """Samples, and what taking up the weights took: seconds, and the probe's distance (0 if there was nothing to do).
+    """Samples, what sampling took (seconds), and what taking up the weights did: seconds, and the probe's distance.
 
     Without ``samples``: the engine holds nothing that the updates start from, and asks for more.
     """
@@ -47,6 +47,7 @@ class Answer:
     samples: Samples | None
     sync_s: float = 0.0
     logp_gap: float = 0.0
+    rollout_s: float = 0.0
 
 
 class Engine:
@@ -105,7 +106,7 @@ class Engine:
         samples = self._sample(prompts, sampling, first)
         if asked is not None:
             self._memory.keep(asked, samples)
-        return Answer(samples, synchronised, gap)
+        return Answer(samples, synchronised, gap, time.perf_counter() - start - synchronised)
 
     def _load(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Make ``weights``, all of the model's, those that are sampled from."""

@@ -43,8 +43,8 @@ class Sync:
 class Policy:
     """Publishes the weights of one run and samples from them.
 
-    ``sync`` says what publishing took; ``rollout_s`` is the wall-clock spent waiting for samples, which includes the
-    engines' work for other runs.
+    ``sync`` says what publishing took; ``rollout_s`` is the wall-clock in which engines sampled for this run while it
+    waited, ``wait_s`` that in which it waited for something else: their work for other runs, or their start.
     """
 
     def __init__(self, engines: Sequence[Any], run: str, timeout_s: float, staleness: int = 0) -> None:
@@ -57,12 +57,12 @@ class Policy:
         # The last updates: an engine that had to be told what earlier weights are finds its way to the present ones.
         self._steps: deque[Any] = deque(maxlen=1 + staleness)
         self.sync = Sync()
-        self.rollout_s = 0.0
+        self.rollout_s = self.wait_s = 0.0
 
     @property
     def seconds(self) -> dict[str, float]:
         """Wall-clock by phase."""
-        return {"sync": self.sync.seconds, "rollout": self.rollout_s}
+        return {"sync": self.sync.seconds, "rollout": self.rollout_s, "wait": self.wait_s}
 
     def publish(self, weights: Weights, version: str, probe: Probe | None = None) -> None:
         """Make ``weights`` (in the engines' dtype) what is sampled from; the first are the run's init.
@@ -141,7 +141,9 @@ class Draw:
         sync = self._policy.sync
         sync.seconds += synchronising
         sync.logp_gap = max(sync.logp_gap, *(answer.logp_gap for answer in answers.values()))
-        self._policy.rollout_s += waited - synchronising
+        sampling = min(waited - synchronising, max(answer.rollout_s for answer in answers.values()))
+        self._policy.rollout_s += sampling
+        self._policy.wait_s += waited - synchronising - sampling
         return concatenate([samples for call in self._calls if (samples := answers[call].samples) is not None])
 
     def _ways(self) -> Iterator[Sequence[Any]]:

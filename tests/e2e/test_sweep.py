@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +34,36 @@ def _sweep(*overrides: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         _command(*overrides), env=_ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False
     )
+
+
+def _watched(
+    command: list[str], due: Callable[[], bool] = lambda: False, end: Callable[[int], None] = lambda pid: None
+) -> tuple[int, str]:
+    """Run ``command`` in a group of its own, ``end`` it once that is ``due``: its exit code, and what it said.
+
+    All processes that came of it must be gone soon after.
+    """
+    family: set[psutil.Process] = set()
+    with tempfile.TemporaryFile("w+") as output:
+        driver = subprocess.Popen(
+            command, env=_ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        deadline, ended = time.monotonic() + 600, False
+        while driver.poll() is None:
+            assert time.monotonic() < deadline
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family.update(psutil.Process(driver.pid).children(recursive=True))
+            if not ended and due():
+                end(driver.pid)
+                ended = True
+            time.sleep(0.05)
+        # Ray's processes notice that their driver is gone; the agents that would not for a minute are ended.
+        _, alive = psutil.wait_procs(family, timeout=45)
+        output.seek(0)
+        said = output.read()
+    assert len(family) > 3  # of Ray alone
+    assert not alive, said
+    return driver.returncode, said
 
 
 def _rows(out: Path, table: str = "runs") -> list[dict[str, Any]]:
@@ -63,9 +95,9 @@ def single(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
 def swept(tiny: Path, single: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished smoke sweep."""
     out = tmp_path_factory.mktemp("sweep") / "smoke"
-    done = _sweep("+grid=smoke", f"out={out}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "6 runs done, 0 failed" in done.stdout
+    code, said = _watched(_command("+grid=smoke", f"out={out}"))
+    assert code == 0, said
+    assert "6 runs done, 0 failed" in said
     return out
 
 
@@ -89,6 +121,11 @@ def test_all_results_are_there(swept: Path) -> None:
         assert files == {"config.yaml", "metrics.jsonl", "result.json", "mask.safetensors", "delta.safetensors"}
     report = (swept / "report.md").read_text()
     assert "sft_gold" in report
+    # Phases of the sweep and of its runs, which make up all of the cores' time.
+    assert "## Where the time went" in report
+    spent = json.loads((swept / "time.json").read_text())
+    assert set(spent["seconds"]) == {"prepare", "ray", "engines", "runs", "report"}
+    assert set(spent["runs"]) == {row["run_id"] for row in rows}
 
 
 def test_one_run_by_itself_is_the_run_of_the_sweep(swept: Path, single: tuple[Path, subprocess.Popen[str]]) -> None:
@@ -144,30 +181,27 @@ def test_dry_run_lists_runs_what_is_cached_and_an_estimate(swept: Path) -> None:
 
 
 def _kill_when(overrides: Sequence[str], started: Callable[[], bool]) -> None:
-    """Start a sweep, kill its driver with SIGKILL as soon as ``started`` says so, and wait for all that it started."""
-    driver = subprocess.Popen(
-        _command(*overrides), env=_ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    family: list[psutil.Process] = []
-    deadline = time.monotonic() + 300
-    while not started():
-        assert driver.poll() is None
-        assert time.monotonic() < deadline
-        family = psutil.Process(driver.pid).children(recursive=True)
-        time.sleep(0.05)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    # Ray's processes notice that their driver is gone; the agents that would not for a minute are ended.
-    _, alive = psutil.wait_procs(family, timeout=45)
-    assert not alive
+    """Start a sweep and kill its driver with SIGKILL as soon as ``started`` says so."""
+    code, said = _watched(_command(*overrides), started, lambda pid: os.kill(pid, signal.SIGKILL))
+    assert code == -signal.SIGKILL, said
 
 
-def test_a_driver_that_is_killed_resumes_to_the_same_bytes(swept: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    _kill_when(("+grid=smoke", f"out={out}", "tracking=disabled"), lambda: any(out.glob("runs/*/result.json")))
-    left = len(list(out.glob("runs/*/result.json")))
-    assert 0 < left < 6
-    resumed = _sweep("+grid=smoke", f"out={out}", "resume=must", "tracking=disabled")
+def test_a_sweep_that_is_ended_leaves_no_process_and_resumes_to_the_same_bytes(swept: Path, tmp_path: Path) -> None:
+    """By Ctrl-C, which a terminal sends to all processes of its group, then by SIGKILL."""
+    out = tmp_path / "ended"
+    words = ("+grid=smoke", f"out={out}", "tracking=disabled")
+
+    def results() -> int:
+        return len(list(out.glob("runs/*/result.json")))
+
+    code, said = _watched(_command(*words), lambda: results() > 0, lambda pid: os.killpg(pid, signal.SIGINT))
+    assert code == 130, said
+    assert 0 < results() < 6
+    assert "are left, and the same command goes on with them" in said
+    before = results()
+    _kill_when(words, lambda: results() > before)
+    assert before < results() < 6
+    resumed = _sweep(*words, "resume=must")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "of 6 runs to do" in resumed.stdout
     assert _finals(out) == _finals(swept)

@@ -1,0 +1,72 @@
+"""Where a sweep's time went: in what runs are for, in what they wait for, and in what is not theirs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from subnetray.reporting import format as fmt
+from subnetray.reporting.document import Block, Heading, Paragraph, table
+from subnetray.reporting.source import Sweep
+
+# Phases of a run, as result.json names them, in order; those of PURPOSE are what a run is for.
+_RUN = {
+    "import": "importing libraries, once a process",
+    "load": "loading the init",
+    "prepare": "making training data and the trainer",
+    "train": "training",
+    "rollout": "sampling rollouts",
+    "wait": "waiting for engines that serve others",
+    "sync": "synchronising engines",
+    "evaluate": "evaluating, before and after",
+    "measure": "measuring the update",
+    "write": "writing results",
+}
+PURPOSE = ("train", "rollout", "evaluate", "measure")
+_SWEEP = {"prepare": "preparing inits and tasks", "ray": "starting Ray", "engines": "starting engines"}
+
+
+def budget(sweep: Sweep) -> list[Block]:
+    """Seconds by phase of the runs that the sweep executed last, and of the sweep around them; nothing without them."""
+    path = sweep.directory / "time.json"
+    if not path.is_file():
+        return []
+    time = json.loads(path.read_text())
+    runs = [each for run_id in time["runs"] if (each := sweep.seconds(run_id))]
+    if not runs:
+        return []
+    spent = {phase: sum(run.get(phase, 0.0) for run in runs) for phase in _RUN}
+    # What a run does between its phases is not theirs.
+    spent["else"] = sum(run["total"] + run.get("import", 0.0) for run in runs) - sum(spent.values())
+    before = {phase: time["seconds"].get(phase, 0.0) for phase in _SWEEP}
+    wall = sum(before.values()) + time["seconds"]["runs"]
+    cores = time["cores"]
+    header = [("phase", "l"), ("seconds", "r"), ("median of a run, s", "r")]
+    if cores is not None:
+        header.append((f"share of {cores} cores × {wall:,.0f} s, %", "r"))
+
+    held = time["cores_per_run"]
+
+    def line(what: str, seconds: float, busy: float, median: str = fmt.NONE) -> tuple[str, ...]:
+        share = () if cores is None else (fmt.share(busy * seconds / (cores * wall)),)
+        return (what, f"{seconds:,.1f}", median, *share)
+
+    rows = [line(what, spent[phase], held, _median(runs, phase)) for phase, what in _RUN.items() if spent[phase] > 0]
+    rows.append(line("the rest of a run", spent["else"], held))
+    text = f"The last execution of the sweep: {len(runs)} {'run' if len(runs) == 1 else 'runs'} in {wall:,.0f} s, its report excluded."
+    if cores is not None:
+        # Before the runs, all cores wait for one phase.
+        rows += [line(f"before runs: {what}", before[phase], cores) for phase, what in _SWEEP.items()]
+        idle = cores * time["seconds"]["runs"] - held * sum(spent.values())
+        rows.append(line("between runs: processes that start, cores that no run holds", idle, 1))
+        purpose = held * sum(spent[phase] for phase in PURPOSE) / (cores * wall)
+        text += (
+            f" Of cores × wall-clock, {fmt.share(purpose)} % went into training, rollouts, evaluation and measuring."
+        )
+    caption = f"Seconds of all runs together; cores that each holds: {held:g}. Engines share the cores."
+    return [Heading(2, "Where the time went"), Paragraph(text), table(header, rows, caption)]
+
+
+def _median(runs: list[dict[str, Any]], phase: str) -> str:
+    values = sorted(run.get(phase, 0.0) for run in runs)
+    return f"{(values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2:.2f}"
