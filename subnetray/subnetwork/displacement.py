@@ -76,36 +76,26 @@ def displacement_distance(one: Vector, two: Vector, size: int, tolerances: Seque
     """
     if one.shape != two.shape:
         raise MismatchError(f"displacements at {one.size} and {two.size} coordinates are not of one sample")
-    near = np.zeros(len(tolerances), np.int64)
-    apart, norm_one, norm_two = map(math.sqrt, _squares(one, two, np.array(tolerances, np.float32), near))
+    difference = np.abs(one - two)
+    near = [int(np.count_nonzero(difference <= np.float32(tau))) for tau in tolerances]
+    apart, norm_one, norm_two = (math.sqrt(_square(vector)) for vector in (difference, one, two))
     padding = one.size - size  # of zeros, which are equal
     return Distance(
         of_one=ratio(apart, norm_one),
         of_two=ratio(apart, norm_two),
-        equal={tau: ratio(int(count) - padding, size) for tau, count in zip(tolerances, near, strict=True)},
+        equal={tau: ratio(count - padding, size) for tau, count in zip(tolerances, near, strict=True)},
     )
 
 
 @compiled
-def _squares(
-    one: Vector, two: Vector, tolerances: npt.NDArray[np.float32], near: npt.NDArray[np.int64]
-) -> tuple[float, float, float]:
-    """Σ(a − b)², Σa², Σb², and into ``near`` how many |a − b| are within each tolerance; one pass, as :func:`_sums`."""
-    apart, norm_one, norm_two = np.zeros(16), np.zeros(16), np.zeros(16)
-    counts = np.zeros((tolerances.size, 16), np.int64)
-    for i in range(one.size // 16):
+def _square(vector: Vector) -> float:
+    """Σx² in fp64, without a copy of it."""
+    total = np.zeros(16)
+    for i in range(vector.size // 16):
         for lane in range(16):
-            a, b = one[16 * i + lane], two[16 * i + lane]
-            difference = abs(a - b)
-            for t in range(tolerances.size):
-                counts[t, lane] += difference <= tolerances[t]
-            x, y, z = np.float64(a), np.float64(b), np.float64(difference)
-            apart[lane] += z * z
-            norm_one[lane] += x * x
-            norm_two[lane] += y * y
-    for t in range(tolerances.size):
-        near[t] = counts[t].sum()
-    return apart.sum(), norm_one.sum(), norm_two.sum()
+            x = np.float64(vector[16 * i + lane])
+            total[lane] += x * x
+    return total.sum()
 
 
 @compiled
