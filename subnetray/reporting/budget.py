@@ -53,7 +53,8 @@ def budget(sweep: Sweep) -> list[Block]:
 
     rows = [line(what, spent[phase], held, _median(runs, phase)) for phase, what in _RUN.items() if spent[phase] > 0]
     rows.append(line("the rest of a run", spent["else"], held))
-    text = f"The last execution of the sweep: {len(runs)} {'run' if len(runs) == 1 else 'runs'} in {wall:,.0f} s, its report excluded."
+    many = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    text = f"The last execution of the sweep: {many} in {wall:,.0f} s, its report excluded."
     if cores is not None:
         # Before the runs, all cores wait for one phase.
         rows += [line(f"before runs: {what}", before[phase], cores) for phase, what in _SWEEP.items()]
