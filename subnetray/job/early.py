@@ -108,15 +108,19 @@ class Early(TrainerCallback):
     def results(self, mask: Mask, seed: int) -> list[dict[str, Any]]:
         """What ``result.json`` says: of every step and score how well it finds ``mask``, the final one.
 
-        Beside the scores of the files there are two that need no training: ``inverse_magnitude``, 1/|w| of the
-        init, and ``random``. ``precision`` is at the final mask's budget, where recall is the same; numbers that do not
-        exist (of an empty mask) are null.
+        Beside the scores of the files there are ``relative_update``, |Δ|/|w|, as the init's |w| decides how far a
+        weight must move to be exported as another, and two that need no training: ``inverse_magnitude``, 1/|w|, and
+        ``random``. ``precision`` is at the final mask's budget, where recall is the same; numbers that do not exist (of
+        an empty mask) are null.
         """
         generator = torch.Generator().manual_seed(seed)
 
         def rankings(step: int) -> Iterator[tuple[str, Ranking]]:
             for score in self._stored:
                 yield score, Ranking.of(load_scores(self._path(step), score), mask)
+            moved = load_scores(self._path(step), "update")
+            relative = {name: _relative(moved[name], each) for name, each in self._init.items()}
+            yield "relative_update", Ranking.of(relative, mask)
             # −|w| has the order of 1/|w|, and no division by 0.
             yield "inverse_magnitude", Ranking.of({name: -each.abs() for name, each in self._init.items()}, mask)
             drawn = {name: torch.rand(each.shape, generator=generator) for name, each in self._init.items()}
@@ -164,6 +168,12 @@ def mean_squared_gradient(model: PreTrainedModel, examples: Sequence[Example]) -
                 sums[name].addcmul_(gradient.float(), gradient.float())
     model.train(training)
     return {name: each / len(examples) for name, each in sums.items()}
+
+
+def _relative(update: Tensor, init: Tensor) -> Tensor:
+    """|Δ|/|w| in bf16: infinite where a weight of 0 has moved, 0 where one has not."""
+    share = update.float() / init.detach().cpu().float().abs()
+    return share.nan_to_num(nan=0.0, posinf=math.inf).to(torch.bfloat16)
 
 
 def _known(value: float) -> float | None:

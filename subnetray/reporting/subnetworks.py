@@ -20,6 +20,7 @@ SCORES = {
     "snip": "|w·g| (SNIP)",
     "fisher": "Fisher information of the init",
     "adam_v": "Adam's v",
+    "relative_update": "|Δ|/|w|",
     "inverse_magnitude": "1/|w| of the init",
     "random": "random",
 }

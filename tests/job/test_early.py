@@ -109,15 +109,37 @@ def test_scores_are_what_they_say_and_training_does_not_notice(
 
     mask = Mask.between(start, final)
     rows = watching.results(mask, seed=0)
-    kinds = ["update", "gradient", "gradient_sum", "snip", "fisher", "adam_v", "inverse_magnitude", "random"]
+    kinds = ["update", "gradient", "gradient_sum", "snip", "fisher", "adam_v"]
+    kinds += ["relative_update", "inverse_magnitude", "random"]
     if algorithm == "sft_sgd":
         kinds.remove("adam_v")
     assert [(row["step"], row["score"]) for row in rows] == [(step, kind) for step in steps for kind in kinds]
-    for row in rows[: len(kinds) - 2]:
+    for row in rows[: len(kinds) - 3]:
         ranking = Ranking.of(load_scores(tmp_path / f"early-{row['step']}", row["score"]), mask)
         assert row["auprc"] == ranking.average_precision
         assert row["precision"] == ranking.precision(mask.k)
         assert row["density"] == mask.density
+
+
+def test_a_move_counts_by_the_weight_that_it_moves(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 0.25]]))
+    weights = {name: each.clone() for name, each in named_weights(model).items()}
+    watching = Early(lambda step: tmp_path / str(step), (1,), model, weights, dict(weights))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    watching.on_train_begin(optimizer=optimizer)
+    model.weight.grad = torch.tensor([[0.5, 0.01], [0.0, 0.25]])  # shares: 1/2, infinite, nothing, 1
+    optimizer.step()
+
+    def precision(bools: list[list[bool]]) -> float:
+        rows = watching.results(Mask.from_bools({"weight": torch.tensor(bools)}), seed=0)
+        return next(row["precision"] for row in rows if row["score"] == "relative_update")
+
+    assert precision([[False, True], [False, False]]) == 1.0
+    assert precision([[False, True], [False, True]]) == 1.0
+    assert precision([[True, True], [False, True]]) == 1.0
+    assert precision([[False, False], [True, False]]) == 0.0
 
 
 def test_small_weights_come_first_and_what_does_not_exist_is_null(tmp_path: Path) -> None:
