@@ -166,14 +166,7 @@ def identification(path: Path, panels: Sequence[tuple[str, float, Mapping[str, S
             axes = figure.add_subplot(1, len(panels), position)
             axes.axhline(chance, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
             for name, points in lines.items():
-                style = names.index(name)
-                axes.plot(
-                    *zip(*points, strict=True),
-                    color=COLOURS[style % len(COLOURS)],
-                    marker=_MARKERS[style % len(_MARKERS)],
-                    markersize=4,
-                    linewidth=1.4,
-                )
+                axes.plot(*zip(*points, strict=True), **_line(names.index(name)))
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(FixedLocator(sorted({x for points in lines.values() for x, _ in points})))
             axes.xaxis.set_minor_locator(NullLocator())
@@ -184,14 +177,21 @@ def identification(path: Path, panels: Sequence[tuple[str, float, Mapping[str, S
                 axes.set_ylabel("average precision")
             _percent_axis(axes, "y")
             axes.grid(axis="y", color=_LIGHT, linewidth=0.6)
-        handles = [
-            Line2D(
-                [], [], color=COLOURS[i % len(COLOURS)], marker=_MARKERS[i % len(_MARKERS)], markersize=4, label=name
-            )
-            for i, name in enumerate(names)
-        ]
+        handles = [Line2D([], [], label=name, **_line(index)) for index, name in enumerate(names)]
         handles.append(Line2D([], [], color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), label="chance"))
         figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
+
+
+def _line(index: int) -> Any:
+    """Style of one of many lines: where colours begin again, markers are others and the line is broken."""
+    again = index // len(COLOURS)
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": _MARKERS[(index + again) % len(_MARKERS)],
+        "linestyle": "-" if again == 0 else "--",
+        "linewidth": 1.4,
+        "markersize": 4,
+    }
 
 
 def dots(path: Path, groups: Sequence[tuple[str, Sequence[Row]]], baseline: float, reference_label: str) -> None:
