@@ -155,7 +155,7 @@ def main() -> None:
         method, rate, seed, init, out = sys.argv[2:]
         script(method, float(rate), int(seed), init, out)
         return
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.update(OMP_NUM_THREADS="1", TQDM_DISABLE="1", PYTHONWARNINGS="ignore")
     from subnetray import models
     from subnetray.config import EmbeddedModel
 
