@@ -115,7 +115,7 @@ def pairs_of(setting: Setting) -> list[tuple[Example, Example]]:
 def _made_pairs(setting: Setting) -> list[tuple[Example, Example]]:
     rng = random.Random(setting.config.seed)
     problems = setting.task.train_prompts(_count(setting), setting.config.seed)
-    prompts = setting.encode([problem.prompt for problem in problems])
+    prompts = setting.encode(problems)
     golds = setting.encode_completions([problem.gold for problem in problems])
     wrongs = setting.encode_completions([setting.task.corrupted(problem, rng) for problem in problems])
     return [
@@ -162,7 +162,7 @@ def _made_labels(setting: Setting) -> list[tuple[Example, bool]]:
         problem.gold if good else setting.task.corrupted(problem, rng)
         for problem, good in zip(problems, desirable, strict=True)
     ]
-    prompts = setting.encode([problem.prompt for problem in problems])
+    prompts = setting.encode(problems)
     examples = map(Example, prompts, setting.encode_completions(texts))
     return list(zip(examples, desirable, strict=True))
 

@@ -48,7 +48,7 @@ class PRIMETrainer(TokenAdvantageTrainer):
         self.sync_weights()
         self._last_loaded_step = self.state.global_step  # which TRL need not do again
         problems = self._problems_of(self._round, count * algorithm.oversample)
-        prompts = setting.encode([problem.prompt for problem in problems])
+        prompts = setting.encode(problems)
         samples = self.draw(prompts)
         rewards = [
             setting.task.reward(problem, setting.decode(ids))
@@ -76,7 +76,7 @@ class PRIMETrainer(TokenAdvantageTrainer):
         return [problem for problem in drawn[setting.rank :: setting.workers] for _ in range(size)]
 
     def upcoming(self, number: int, count: int) -> list[list[int]]:
-        return self._setting.encode([problem.prompt for problem in self._problems_of(number, count)])
+        return self._setting.encode(self._problems_of(number, count))
 
     def _roll_out(self, prompts: list[str], _: Any) -> dict[str, list[Any]]:
         return {

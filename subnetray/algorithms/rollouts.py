@@ -85,7 +85,7 @@ def row_text(number: int, ids: list[int]) -> str:
 def trainer_parts(setting: Setting) -> dict[str, Any]:
     """Arguments of a trainer: the prompts, as many as the run samples from, and their reward."""
     problems = problems_of(setting)
-    prompts = [row_text(*each) for each in enumerate(setting.encode([problem.prompt for problem in problems]))]
+    prompts = [row_text(*each) for each in enumerate(setting.encode(problems))]
 
     def reward(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
         return [

@@ -16,7 +16,7 @@ from subnetray.config import RunConfig
 from subnetray.rollout import Policy, Probe, Sampling
 from subnetray.rollout.sampling import derive_seed
 from subnetray.subnetwork.weights import named_weights
-from subnetray.tasks import Problem, Prompt, Task
+from subnetray.tasks import Problem, Task
 
 _SHORT = 256  # tokens
 
@@ -94,7 +94,7 @@ class Setting:
     def probe_ids(self) -> list[int]:
         """The text that trainer and engine are compared on: the end of a held-out problem with its gold completion."""
         problem = self.task.held_out(1)[0]
-        (prompt,), (gold,) = self.encode([problem.prompt]), self.encode_completions([problem.gold])
+        (prompt,), (gold,) = self.encode([problem]), self.encode_completions([problem.gold])
         ids = prompt + gold
         return ids[-min(64, self.config.rollout.max_model_len - 1) :]
 
@@ -102,11 +102,12 @@ class Setting:
         """Whether a completion that earns this reward is right."""
         return bool(reward >= self.config.task.accept)
 
-    def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+    def encode(self, problems: Sequence[Problem]) -> list[list[int]]:
         """Token ids of prompts, messages through the tokenizer's chat template up to where the assistant begins.
 
         Raises :class:`RunError` if one leaves no room for a completion, or if there is no template.
         """
+        prompts = [problem.prompt for problem in problems]
         if any(not isinstance(prompt, str) for prompt in prompts) and self.tokenizer.chat_template is None:
             raise RunError("a prompt is messages, and the tokenizer has no chat template (task.chat=false: plain text)")
         # All texts at a time: a call costs ten times what a short text does.
@@ -135,7 +136,7 @@ class Setting:
 
     def sample_init(self, problems: Sequence[Problem], count: int, purpose: str) -> list[list[tuple[Example, float]]]:
         """``count`` completions of the init for every problem, each with its reward."""
-        prompts = self.encode([problem.prompt for problem in problems])
+        prompts = self.encode(problems)
         repeated = [prompt for prompt in prompts for _ in range(count)]
         completions = self.policy.sample(repeated, self.sampling(purpose)).completions
         return [

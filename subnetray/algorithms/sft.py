@@ -43,7 +43,7 @@ def examples_of(setting: Setting) -> list[Example]:
     count = algorithm.steps * algorithm.batch_size
     if algorithm.data == "gold":
         problems = setting.task.train_prompts(count, seed)
-        prompts = setting.encode([problem.prompt for problem in problems])
+        prompts = setting.encode(problems)
         golds = setting.encode_completions([problem.gold for problem in problems])
         return [Example(prompt, gold) for prompt, gold in zip(prompts, golds, strict=True)]
     problems = setting.task.train_prompts(min(count, _PROMPTS), seed)

@@ -169,12 +169,7 @@ _Arms = Mapping[str, Arm]  # by context
 
 
 def _accuracy(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, full: _Arms) -> Claim:
-    found = {
-        context: t_interval(paired_difference(grid, runs, arm.cell, full[context].cell, _GAIN).values(), claim.level)
-        for context, arm in oracle.items()
-        if context in full
-    }
-    found = {context: estimate for context, estimate in found.items() if estimate.n}
+    found = _gained(grid, runs, oracle, full, claim.level)
     if not found:
         return untested(claim, "no seed has finished both restricted to its final mask and in full")
     largest = max(found.values(), key=lambda estimate: abs(estimate.mean))
@@ -184,17 +179,22 @@ def _accuracy(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, full:
 
 
 def _control(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, random: _Arms) -> Claim:
-    found = {
-        context: t_interval(paired_difference(grid, runs, arm.cell, random[context].cell, _GAIN).values())
-        for context, arm in oracle.items()
-        if context in random
-    }
-    found = {context: estimate for context, estimate in found.items() if estimate.n}
+    found = _gained(grid, runs, oracle, random, claim.level)
     if not found:
         return untested(claim, "no seed has finished restricted to its final mask and to a random one")
     smallest = min(found.values(), key=lambda estimate: estimate.mean)
     used = _used(grid, runs, [each[context].cell for context in found for each in (oracle, random)])
     return decided(claim, every(above(e, 0) for e in found.values()), in_points(smallest), _by_context(found), used)
+
+
+def _gained(grid: Grid, runs: pd.DataFrame, arms: _Arms, than: _Arms, level: float) -> dict[str, Estimate]:
+    """By context: the gain of ``arms`` minus that of ``than``, paired by seed, wherever a seed has finished both."""
+    found = {
+        context: t_interval(paired_difference(grid, runs, arm.cell, than[context].cell, _GAIN).values(), level)
+        for context, arm in arms.items()
+        if context in than
+    }
+    return {context: estimate for context, estimate in found.items() if estimate.n}
 
 
 def _nearer(

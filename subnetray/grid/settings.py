@@ -48,6 +48,17 @@ def recipe_overrides(name: str, texts: Sequence[str], keys: Keys) -> list[Overri
     return recipe
 
 
+def recipe_values(
+    recipe: Sequence[Override], choosing: Mapping[str, Override], known: frozenset[str]
+) -> list[Override]:
+    """What of a recipe holds for a run of the choices ``choosing``, by group, and the keys ``known``: its values.
+
+    What it says of an algorithm, a model or a task is for runs that have this one.
+    """
+    others = {key_of(o) for o in recipe if is_choice(o) and choosing[key_of(o)].value() != o.value()}
+    return [o for o in recipe if not is_choice(o) and key_of(o) in known and key_of(o).split(".")[0] not in others]
+
+
 def resolve(
     grid: Grid,
     cells: Sequence[Mapping[str, str]],
@@ -64,7 +75,6 @@ def resolve(
     a model or a task is for the cells that have this one.
     """
     levels = level_overrides(grid)
-    chosen = {key_of(override): override.value() for override in recipe if is_choice(override)}
     resolved = []
     known_somewhere: frozenset[str] = frozenset()
     for cell in cells:
@@ -73,13 +83,8 @@ def resolve(
         choosing = {key_of(o): o for o in (*recipe, *said) if is_choice(o)}
         choices = {key: text_of(override) for key, override in choosing.items()}
         known = keys(tuple(choices.values()))
-        others = {group for group, name in chosen.items() if choosing[group].value() != name}
         skipped = {key_of(override) for override in said}
-        values = [
-            text_of(o)
-            for o in recipe
-            if key_of(o) in known - skipped and not is_choice(o) and key_of(o).split(".")[0] not in others
-        ]
+        values = [text_of(o) for o in recipe_values(recipe, choosing, known) if key_of(o) not in skipped]
         values += [text_of(o) for o in common if not is_choice(o) and key_of(o) in known]
         for key, (override, source) in own.items():
             if is_choice(override):

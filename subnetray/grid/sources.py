@@ -14,7 +14,7 @@ from subnetray import models
 from subnetray.compose import RUN_KEYS, Composer, parse
 from subnetray.config import Algorithm, ConfigError, Grid, RunConfig, Subnetwork
 from subnetray.grid.checks import check_run
-from subnetray.grid.settings import Keys, is_choice, key_of, level_overrides, merge_levels, text_of
+from subnetray.grid.settings import Keys, is_choice, key_of, level_overrides, merge_levels, recipe_values, text_of
 
 _KEY = "subnetwork.source"
 # What a source of another algorithm has of the run that it is the source of, where it does not say otherwise.
@@ -111,13 +111,8 @@ def _overrides(
     for override in own:
         if not is_choice(override) and key_of(override) not in known:
             raise ConfigError(f"it sets {key_of(override)}, a key that it does not have")
-    others = {key_of(o) for o in recipe if is_choice(o) and choosing[key_of(o)].value() != o.value()}
     chosen_in_common = {key_of(o) for o in common if is_choice(o)}
-    values = {
-        key_of(o): text_of(o)
-        for o in recipe
-        if not is_choice(o) and key_of(o) in known and key_of(o).split(".")[0] not in others
-    }
+    values = {key_of(o): text_of(o) for o in recipe_values(recipe, choosing, known)}
     for overrides, left in ((common, replaced & chosen_in_common), (levels, replaced), (own, set[str]())):
         for override in overrides:
             key = key_of(override)

@@ -146,7 +146,7 @@ def fisher(setting: Setting) -> dict[str, Tensor]:
     model is left in its mode and without gradients.
     """
     problems = setting.task.train_prompts(COMPLETIONS, setting.config.seed)
-    prompts = setting.encode([problem.prompt for problem in problems])
+    prompts = setting.encode(problems)
     completions = setting.policy.sample(prompts, setting.sampling("fisher", temperature=1.0)).completions
     return mean_squared_gradient(setting.model, list(map(Example, prompts, completions)))
 

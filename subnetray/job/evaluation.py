@@ -40,7 +40,7 @@ def evaluate(setting: Setting) -> tuple[dict[str, Score], list[Example]]:
     if "reward" not in tasks.offers(setting.config.task):
         return {}, []
     problems = setting.task.held_out(setting.config.evaluation.prompts)
-    prompts = setting.encode([problem.prompt for problem in problems])
+    prompts = setting.encode(problems)
 
     def score(samples: Samples, sampled: bool) -> Score:
         rewards = [

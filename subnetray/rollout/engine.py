@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class Answer:
     rollout_s: float = 0.0
 
 
-class Engine:
+class Engine(ABC):
     """A model in a process of its own, with the weights that were asked for last, and host copies of some that may be
     asked for next: what engines have in common, whichever library samples.
 
@@ -108,16 +109,17 @@ class Engine:
             self._memory.keep(asked, samples)
         return Answer(samples, synchronised, gap, time.perf_counter() - start - synchronised)
 
+    @abstractmethod
     def _load(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Make ``weights``, all of the model's, those that are sampled from."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _logprobs(self, ids: list[int]) -> list[float]:
         """Log-probability of every token of ``ids`` but the first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _sample(self, prompts: Sequence[list[int]], sampling: Sampling, first: int) -> Samples:
-        raise NotImplementedError
+        """One completion a prompt, each from a seed of its own: ``sampling.seed`` + ``first`` + its index."""
 
 
 def architecture(model: Path) -> str:

@@ -52,7 +52,7 @@ def setting(template: str | None) -> Setting:
 
 
 def encode(template: str | None, prompt: Any) -> str:
-    return "".join(VOCABULARY[token] for token in Setting.encode(setting(template), [prompt])[0])
+    return "".join(VOCABULARY[token] for token in Setting.encode(setting(template), [Problem(prompt)])[0])
 
 
 TEMPLATE = (
@@ -64,7 +64,7 @@ def test_messages_go_through_the_template_and_text_does_not() -> None:
     messages = ({"role": "system", "content": "12"}, {"role": "user", "content": "3"})
     assert encode(TEMPLATE, messages) == "12=3=*"
     assert encode(TEMPLATE, "1+2=") == encode(None, "1+2=") == "1+2="
-    mixed = Setting.encode(setting(TEMPLATE), ["1+2=", messages, "3="])
+    mixed = Setting.encode(setting(TEMPLATE), [Problem("1+2="), Problem(messages), Problem("3=")])
     assert ["".join(VOCABULARY[token] for token in ids) for ids in mixed] == ["1+2=", "12=3=*", "3="]
 
 
@@ -81,7 +81,7 @@ def test_a_replica_samples_anew_and_what_is_not_one_as_ever() -> None:
 def test_engines_are_compared_on_what_the_policy_sees() -> None:
     held_out = Problem(({"role": "user", "content": "3"},), gold="4")
     parts = setting(TEMPLATE).__dict__ | {"task": SimpleNamespace(held_out=lambda _: [held_out])}
-    asked = SimpleNamespace(**parts, encode=lambda prompts: Setting.encode(setting(TEMPLATE), prompts))
+    asked = SimpleNamespace(**parts, encode=lambda problems: Setting.encode(setting(TEMPLATE), problems))
     asked.encode_completions = lambda texts: Setting.encode_completions(cast(Setting, asked), texts)
     ids = Setting.probe_ids.func(cast(Setting, asked))  # type: ignore[attr-defined]
     assert "".join(VOCABULARY[token] for token in ids) == "3=*4<eos>"
