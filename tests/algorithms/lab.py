@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, Qwen2ForCausalLM, Trainer
+from transformers import AutoTokenizer, Qwen2ForCausalLM, Trainer, TrainerCallback
 
-from subnetray.algorithms.setting import DataLog, Setting
+from subnetray import algorithms
+from subnetray.algorithms.setting import DataLog, Example, Setting
 from subnetray.config import (
     Algorithm,
     ArithmeticTask,
@@ -25,6 +27,7 @@ from subnetray.config import (
 from subnetray.rollout import Policy, Samples, Sampling
 from subnetray.tasks import Problem, load
 
+ANSWERS = ("7", "-31", "77", "5-5", "1")  # of engines, in turn
 ENGINE_GAP = 0.02  # nats a token, by which an engine's log-probabilities are below the trainer's
 
 
@@ -128,3 +131,62 @@ def logprobs(model: Qwen2ForCausalLM, prompt: list[int], completion: list[int]) 
     """Of every token of the completion, (tokens,)."""
     logits = model(input_ids=torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
     return logits[len(prompt) - 1 : -1].gather(1, torch.tensor(completion)[:, None])[:, 0]
+
+
+def on_policy(init: Path, algorithm: Algorithm, worth: Callable[[str], float] = len) -> tuple[Setting, Trainer]:
+    """A trainer in training mode whose policy has moved away from the init, and is what the engines sample from."""
+    setting = dataclasses.replace(make_setting(init, algorithm, answers=ANSWERS), task=Scored(worth))
+    trainer = algorithms.build(setting)
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1  # which train() sets
+    move(trainer.model, 1)
+    cast(Engines, setting.policy).model = exact(init, trainer)
+    return setting, trainer
+
+
+def roll_out(trainer: Trainer) -> dict[str, Any]:
+    return cast(dict[str, Any], trainer._prepare_inputs(next(iter(trainer.get_train_dataloader()))))
+
+
+def loss_of(trainer: Trainer, inputs: dict[str, Any]) -> float:
+    return float(trainer.compute_loss(trainer.model, inputs).detach())
+
+
+def clipped(
+    policy: Qwen2ForCausalLM,
+    old: Qwen2ForCausalLM,
+    examples: Sequence[Example],
+    advantages: Sequence[Tensor | float],
+    epsilon: float,
+) -> list[Tensor]:
+    """−min(ρA, clip(ρ)A) of every token, times the ratio of the whole sequence to what the engine drew it with."""
+    losses = []
+    for example, advantage in zip(examples, advantages, strict=True):
+        rho = torch.exp(
+            logprobs(policy, example.prompt, example.completion) - logprobs(old, example.prompt, example.completion)
+        )
+        engine = torch.exp(torch.tensor(ENGINE_GAP * len(example.completion), dtype=torch.float64))
+        losses.append(-torch.minimum(rho * advantage, rho.clamp(1 - epsilon, 1 + epsilon) * advantage) * engine)
+    return losses
+
+
+def by_sequence(setting: Setting, inputs: dict[str, Any]) -> list[Example]:
+    """The rollouts in the order that TRL shuffled them to."""
+    by_ids = {(tuple(x.prompt), tuple(x.completion)): x for x in setting.data.examples}
+    return [
+        by_ids[tuple(p[pm.bool()].tolist()), tuple(c[cm.bool()].tolist())]
+        for p, pm, c, cm in zip(
+            *(inputs[key] for key in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")), strict=True
+        )
+    ]
+
+
+class Collect(TrainerCallback):
+    """Appends what a trainer logs under ``name`` to ``values``."""
+
+    def __init__(self, name: str, values: list[float]) -> None:
+        self._name, self._values = name, values
+
+    def on_log(self, *_: Any, logs: dict[str, float] | None = None, **__: Any) -> None:
+        if logs and self._name in logs:
+            self._values.append(logs[self._name])

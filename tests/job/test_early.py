@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import Qwen2Config, Qwen2ForCausalLM, TrainerCallback
+from transformers import Qwen2ForCausalLM, TrainerCallback
 
 from subnetray import algorithms
 from subnetray.algorithms.setting import Example
@@ -19,6 +19,7 @@ from subnetray.job.early import Early, fisher, mean_squared_gradient
 from subnetray.subnetwork import Mask, Ranking, load_scores, named_weights
 from tests.algorithms.conftest import init as init  # the same fixture
 from tests.algorithms.lab import Scored, make_setting
+from tests.decoder import decoder
 from tests.subnetwork.strategies import raw
 
 SETTINGS: dict[str, Any] = {"steps": 4, "lr": 1e-2, "weight_decay": 0.1, "max_grad_norm": 0.1}
@@ -191,12 +192,7 @@ def test_memory_is_what_is_said_and_given_back(init: Path, tmp_path: Path) -> No
 
 
 def test_fisher_is_a_mean_of_one_squared_gradient_a_completion() -> None:
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=16, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2
-    )
-    config.num_key_value_heads = 1
-    model = Qwen2ForCausalLM(config)
+    model = decoder()
     model.train()
     examples = [Example([1, 2, 3], [4]), Example([5], [6, 7, 8]), Example([9, 10], [11, 12])]
     found = mean_squared_gradient(model, examples)

@@ -7,25 +7,16 @@ import random
 
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2ForCausalLM
 
 from subnetray.algorithms.setting import Example
 from subnetray.job import likelihood
+from tests.decoder import decoder
 
 
 @pytest.fixture(scope="module")
 def model() -> Qwen2ForCausalLM:
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=16,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        initializer_range=0.3,
-    )
-    return Qwen2ForCausalLM(config)
+    return decoder()
 
 
 def test_mean_nll_is_that_of_every_completion_token(model: Qwen2ForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+from transformers import GenerationConfig, Qwen2ForCausalLM
 
 from subnetray.config import Rollout
 from subnetray.models.tokenizer import make_tokenizer
@@ -18,31 +18,20 @@ from subnetray.rollout.engine import Answer, Target
 from subnetray.rollout.hf import HFEngine
 from subnetray.rollout.published import Published
 from subnetray.subnetwork import named_weights
+from tests.decoder import decoder
 
 EOS = 1
 PROMPTS = [[3, 12, 4, 15], [9], [5, 5, 12, 6, 6, 15, 2]]
 
 
 def save(directory: Path, seed: int) -> Path:
-    torch.manual_seed(seed)
-    tokenizer = make_tokenizer(64)
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        initializer_range=0.3,
-        tie_word_embeddings=True,
-    )
-    model = Qwen2ForCausalLM(config)
+    model = decoder(seed, tie_word_embeddings=True)
     # What checkpoints of instruction models recommend, and what must not cut their distribution down.
     model.generation_config = GenerationConfig(
         do_sample=True, top_k=2, temperature=0.1, repetition_penalty=9.0, eos_token_id=[EOS]
     )
     model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    make_tokenizer(64).save_pretrained(directory)
     return directory
 
 

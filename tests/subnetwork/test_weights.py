@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from subnetray.subnetwork import named_weights, weights_hash
 from subnetray.subnetwork.bits import exponents, flat_integers, float_format, from_integers
 from subnetray.subnetwork.weights import layer_index, module_kind
+from tests.decoder import decoder
 
 
 @pytest.mark.parametrize(
@@ -31,16 +31,7 @@ def test_parts_by_name(name: str, kind: str, layer: int | None) -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_tied_weights_count_once(tied: bool) -> None:
-    config = Qwen2Config(
-        vocab_size=16,
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        tie_word_embeddings=tied,
-    )
-    weights = named_weights(Qwen2ForCausalLM(config), torch.bfloat16)
+    weights = named_weights(decoder(tie_word_embeddings=tied), torch.bfloat16)
     assert ("lm_head.weight" in weights) is not tied
     assert all(tensor.dtype == torch.bfloat16 and not tensor.requires_grad for tensor in weights.values())
 
