@@ -243,15 +243,15 @@ def test_a_sweep_that_is_killed_while_runs_wait_for_their_mask_resumes_to_the_sa
         sweep = (f"--config-dir={tmp_path / 'conf'}", "+grid=arms", f"out={out}", "tracking=disabled")
         _kill_when(sweep, (out / "runs" / source / "metrics.jsonl").exists)
         assert not (out / "runs" / source / "result.json").exists()
-        assert len(list((out / "runs").iterdir())) <= 2  # the sources
         said, _ = undisturbed.communicate(timeout=600)
         assert undisturbed.returncode == 0, said
         assert "1 of 1 runs to do" in said
+    (reference,) = _rows(beside)
+    assert not (out / "runs" / reference["run_id"]).exists()  # it waited for the source
     resumed = _sweep(*sweep, "resume=must")
     assert resumed.returncode == 1, resumed.stdout + resumed.stderr
     assert "4 of 4 runs to do" in resumed.stdout
     random, of_nothing = _rows(out)
-    (reference,) = _rows(beside)
     compared = ("run_id", "final_hash", "arm", "source", "budget", "distance_to_source", "equal_1e-05", "bound_1e-05")
     assert [random[name] for name in compared] == [reference[name] for name in compared]
     assert (random["source"], random["arm"]) == (source, "random")
