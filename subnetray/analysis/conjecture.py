@@ -25,11 +25,11 @@ from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, pair_inte
 from subnetray.analysis.pairs import SEED
 from subnetray.analysis.paper import PAPER
 from subnetray.analysis.verdicts import Claim, above, decided, every, in_points, in_words, untested, within
-from subnetray.config import Grid
+from subnetray.config import Grid, Measurement
 
 ACCURACY_MARGIN = 0.02  # of held-out greedy accuracy: what counts as the same
 EQUAL_MARGIN = 0.01  # of the share of equal weights: what it must exceed its references by
-TOLERANCES = ("1e-05", "0.0001")
+TOLERANCES = tuple(f"{tau:g}" for tau in Measurement.NEAR)  # as in names of columns
 
 _GAIN = "accuracy_gain"
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 from safetensors.torch import load_file
 
+from subnetray.config import Measurement
 from subnetray.subnetwork.delta import Delta
 from subnetray.subnetwork.displacement import (
     Vector,
@@ -29,9 +30,6 @@ from subnetray.subnetwork.sketch import Sample, sample
 from subnetray.subnetwork.strata import Arranged, Strata, ulp_strata
 from subnetray.subnetwork.weights import Weights
 
-# Within which two finals' weights count as the same: the paper's tolerances.
-NEAR = (1e-5, 1e-4)
-
 _WHOLE = ("n", "k1", "k2", "k12")
 _REAL = (
     *("o1", "o2", "overlap_coefficient", "jaccard", "dice", "kappa", "kappa_max", "phi", "enrichment"),
@@ -45,7 +43,7 @@ SCHEMA = pa.schema(
     # Of runs of one init, where both changed: at ``agreement_n`` coordinates, fewer than k12 where Δ is sampled.
     + [("sign_agreement", pa.float64()), ("cosine", pa.float64()), ("agreement_n", pa.int64())]
     # Of runs of one init: ‖final_a − final_b‖ as a share of ‖Δ‖ of either, and the share of equal weights by tolerance.
-    + [(name, pa.float64()) for name in ("distance_a", "distance_b", *(f"equal_{tau:g}" for tau in NEAR))]
+    + [(name, pa.float64()) for name in ("distance_a", "distance_b", *(f"equal_{tau:g}" for tau in Measurement.NEAR))]
 )
 
 # What is kept of earlier runs takes up to this many bytes in all, or this share of the memory that is free, if that is
@@ -142,7 +140,7 @@ class Pairs:
     def _compared(self, one: Vector, two: Vector, run: _Run) -> dict[str, Any]:
         found = displacement_agreement(one, two)
         size = self._samples[tuple(run.shapes.items())].n
-        apart = displacement_distance(one, two, size, NEAR)
+        apart = displacement_distance(one, two, size, Measurement.NEAR)
         return {
             "sign_agreement": found.sign,
             "cosine": found.cosine,
