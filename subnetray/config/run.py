@@ -111,7 +111,7 @@ class Measurement:
     early: tuple[int, ...] = ()
 
     ULPS: ClassVar[tuple[int, ...]] = (2, 4)  # counted beside the tolerances: 1 is bit for bit
-    NEAR: ClassVar[tuple[float, ...]] = (1e-5, 1e-4)  # within which the weights of two finals count as equal: the paper's
+    NEAR: ClassVar[tuple[float, ...]] = (1e-5, 1e-4)  # within which the paper counts the weights of two finals as equal
 
     def __post_init__(self) -> None:
         freeze(self, "tolerances", "early")
