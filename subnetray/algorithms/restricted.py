@@ -91,7 +91,6 @@ def restrict(setting: Setting, init: Weights, source: Path | None = None) -> Res
     restriction = Restriction(
         dict(setting.model.named_parameters()),
         _mask(setting, init, source),
-        init,
         config.subnetwork.clip,
         math.inf if norm is None else norm,
     )

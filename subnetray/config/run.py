@@ -107,7 +107,8 @@ class Measurement:
 
     every: int = 1
     tolerances: tuple[float, ...] = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
-    # After which optimizer steps to keep scores of all coordinates, and to say how well each finds the final mask.
+    # After which optimizer steps to keep scores of all coordinates, and to say how well each finds the final mask: of
+    # runs that train all weights, for what a restricted run may change is known before.
     early: tuple[int, ...] = ()
 
     ULPS: ClassVar[tuple[int, ...]] = (2, 4)  # counted beside the tolerances: 1 is bit for bit

@@ -12,7 +12,7 @@ from subnetray.config import OnPolicy, RunConfig
 from subnetray.mask_file import inspect
 
 # Raise it whenever the same config would give other bytes than before: finished runs are then no longer reused.
-RUN_VERSION = 3
+RUN_VERSION = 4
 
 # What of the rollouts reaches the weights. Engines, their resources and time limits only decide how long it takes.
 _ROLLOUT = ("dtype", "temperature", "max_new_tokens", "max_model_len")
@@ -32,7 +32,7 @@ def _content(config: RunConfig, data_parallel: int, source: str | None = None) -
     subnetwork = config.subnetwork
     # Only where there is a mask, which counts by its content: the ids of other runs are what they were without masks.
     measurement = dataclasses.asdict(config.measurement)
-    if not config.measurement.early:  # as where there is no mask: it counts where it is given
+    if not config.measurement.early or subnetwork.mask is not None:  # it counts where it does anything
         del measurement["early"]
     restricted: dict[str, Any] = {}
     if subnetwork.arm is not None:

@@ -81,7 +81,7 @@ def run(values: dict[str, Any], import_s: float = 0.0) -> None:
         with clock("prepare"):
             restricted = restrict(setting, init, spec.source)
             early = None
-            if config.measurement.early and rank == 0:
+            if config.measurement.early and restricted is None and rank == 0:
                 early = Early(spec.scores, config.measurement.early, model, init, fisher(setting))
                 setting.callbacks.append(early)
             trainer = algorithms.build(setting)

@@ -173,6 +173,10 @@ def test_early_steps_count_only_where_there_are_any() -> None:
     assert set(_content(make(), 1)["measurement"]) == {"every", "tolerances"}
     ids = [run_id(make(measurement=Measurement(early=steps)), 1) for steps in ((), (1,), (1, 5))]
     assert len(set(ids)) == 3
+    restricted = [
+        make(measurement=Measurement(early=steps), subnetwork=Subnetwork(mask="random")) for steps in ((), (1,))
+    ]
+    assert len({run_id(config, 1, source="0123456789ab") for config in restricted}) == 1  # keeps none
 
 
 def test_identity_survives_serialisation() -> None:
