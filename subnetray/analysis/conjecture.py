@@ -72,6 +72,8 @@ def arms(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Arm]:
             if selected.empty:
                 continue
             kind = roles.kind(grid, factor, level)
+            if full is not None:
+                kind = _of_own(kind, selected, runs_of(grid, runs, full))
             same = kind == roles.FULL
             paired = {} if same or full is None else paired_difference(grid, runs, cell, full, _GAIN)
             between = _between_seeds(grid, pairs, cell) if same else pairs.head(0)
@@ -277,6 +279,13 @@ def _between_seeds(grid: Grid, pairs: pd.DataFrame, cell: Mapping[str, str]) -> 
     for name, factor in grid.factors.items():
         selected = selected[selected[f"a.{name}"] == cell.get(name, factor.baseline)]
     return selected
+
+
+def _of_own(kind: str, arm: pd.DataFrame, full: pd.DataFrame) -> str:
+    """``kind`` without its source where that is the full run of the same cell and seed, whatever overrides name it."""
+    beside = dict(zip(full["seed"], full["run_id"], strict=True))
+    own = all(source == beside.get(seed) for seed, source in zip(arm["seed"], arm["source"], strict=True))
+    return kind.partition(" of ")[0] if own else kind
 
 
 def _contexts(grid: Grid, factor: str) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from subnetray.analysis.intervals import t_quantile
 from subnetray.analysis.pairs import label_pairs
 from subnetray.analysis.verdicts import Claim
 from subnetray.config import Factor, Grid
-from tests.analysis.tables import Cell, make_grid, make_overlap, make_runs
+from tests.analysis.tables import Cell, make_grid, make_overlap, make_runs, run_id
 
 ACCURACY, RANDOM, NEARER, VALUES = (
     *("subnetwork_reaches_full_accuracy", "subnetwork_beats_random"),
@@ -168,3 +168,27 @@ def test_what_is_missing_is_said() -> None:
     assert {claim.verdict for claim in claims(grid, runs, pairs)} == {"not tested"}
     older = runs.drop(columns=[name for name in runs if str(name).startswith(("budget", "distance", "equal", "bound"))])
     assert math.isnan(arms(grid, older, pairs)[1].distance.mean)
+
+
+def test_a_mask_of_the_full_run_beside_is_its_own_whatever_overrides_name_it() -> None:
+    """As on the diagonal of a grid of transfer."""
+    grid = grid_of(
+        all=[],
+        of_rl=["subnetwork.mask=oracle", "subnetwork.source=[algorithm=grpo]"],
+        of_copy=["subnetwork.mask=oracle", "subnetwork.source=['algorithm=sft', 'algorithm.data=gold']"],
+    )
+    runs, pairs = table(grid, accuracy(of_rl=0.1, of_copy=0.1))
+    of_full = {
+        (part, seed): run_id({"part": "all", "way": way}, seed)
+        for part, way in (("of_rl", "rl"), ("of_copy", "copy"))
+        for seed in grid.seeds
+    }
+    assert set(of_full.values()) <= set(runs["run_id"])
+    sources = [of_full.get((part, seed), "") for part, seed in zip(runs["part"], runs["seed"], strict=True)]
+    runs = runs.assign(source=pd.Series(sources))
+    kinds = {(arm.context, arm.level): arm.kind for arm in arms(grid, runs, pairs) if arm.level != "all"}
+    assert {key for key, kind in kinds.items() if kind == roles.ORACLE} == {("", "of_rl"), ("way=copy", "of_copy")}
+    assert all(kind == roles.ORACLE or kind.startswith("oracle of ") for kind in kinds.values())
+    assert {claim.key: claim.verdict for claim in claims(grid, runs, pairs)}[ACCURACY] != "not tested"
+    elsewhere = runs.assign(source="0123456789ab")
+    assert {claim.verdict for claim in claims(grid, elsewhere, pairs)} == {"not tested"}
