@@ -129,6 +129,8 @@ BAD: list[tuple[type, dict[str, Any], str]] = [
     (Measurement, {"early": (5, 5)}, "measurement.early"),
     (Measurement, {"early": (5, 1)}, "measurement.early"),
     (Cluster, {"workers": -1}, "cluster.workers"),
+    (Cluster, {"sharding": "some"}, "cluster.sharding"),
+    (Cluster, {"sharding": "full", "workers": 1}, "cluster.workers"),
     (Cluster, {"cpus_per_run": 0.0}, "cluster.cpus_per_run"),
     (Cluster, {"max_concurrent": 0}, "cluster.max_concurrent"),
     (Cluster, {"max_failures": -1}, "cluster.max_failures"),

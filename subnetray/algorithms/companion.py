@@ -12,9 +12,11 @@ from contextlib import AbstractContextManager
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 from transformers import AutoModel
 
-from subnetray.algorithms.setting import Setting, attention
+from subnetray.algorithms.setting import Setting
+from subnetray.subnetwork.weights import is_sharded
 
 Batch = Mapping[str, Tensor]  # of rollouts as TRL has them: prompts are padded on the left, completions on the right
 
@@ -34,7 +36,8 @@ class Companion:
         """Take a step along the gradients that were added up, averaged over the run's workers."""
         parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         for parameter in parameters:
-            parameter.grad = self._accelerator.reduce(parameter.grad, reduction="mean")
+            if not is_sharded(parameter):  # those are averaged as they come
+                parameter.grad = self._accelerator.reduce(parameter.grad, reduction="mean")
         nn.utils.clip_grad_norm_(parameters, self._max_grad_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
@@ -54,13 +57,12 @@ class ValueModel(nn.Module):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__()
-        dtype, device = setting.model.dtype, setting.model.device
-        self.body = AutoModel.from_pretrained(
-            setting.init, dtype=dtype, attn_implementation=attention(setting.config, device), local_files_only=True
-        ).to(device)
-        self.head = nn.Linear(self.body.config.hidden_size, 1, dtype=dtype, device=device)
+        self.body = setting.load(AutoModel)
+        self.head = nn.Linear(self.body.config.hidden_size, 1, dtype=setting.model.dtype, device=setting.model.device)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        if setting.shards > 1:  # of the head too each worker holds a part, as one optimizer moves both
+            fully_shard(self, mesh=next(self.body.parameters()).device_mesh)
 
     def forward(self, batch: Batch) -> Tensor:
         """Values before each token of the completions, (sequences, tokens), fp32."""

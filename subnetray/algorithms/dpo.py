@@ -6,7 +6,7 @@ from datasets import Dataset
 from transformers import Trainer
 from trl import DPOConfig, DPOTrainer
 
-from subnetray.algorithms.preferences import Tokenized, pairs_of, reference
+from subnetray.algorithms.preferences import Tokenized, pairs_of
 from subnetray.algorithms.setting import Setting, trainer_arguments
 
 
@@ -29,7 +29,7 @@ def build(setting: Setting) -> Trainer:
     )
     return _TokenizedDPOTrainer(
         model=setting.model,
-        ref_model=reference(setting),
+        ref_model=setting.load(),
         args=DPOConfig(
             **trainer_arguments(setting),
             beta=setting.config.algorithm.beta,

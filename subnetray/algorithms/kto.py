@@ -6,7 +6,7 @@ from datasets import Dataset
 from transformers import Trainer
 from trl import KTOConfig, KTOTrainer
 
-from subnetray.algorithms.preferences import Tokenized, labelled_of, reference
+from subnetray.algorithms.preferences import Tokenized, labelled_of
 from subnetray.algorithms.setting import Setting, trainer_arguments
 
 
@@ -36,7 +36,7 @@ def build(setting: Setting) -> Trainer:
     )
     return _TokenizedKTOTrainer(
         model=setting.model,
-        ref_model=reference(setting),
+        ref_model=setting.load(),
         args=KTOConfig(
             **arguments,
             beta=algorithm.beta,

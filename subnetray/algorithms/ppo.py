@@ -12,7 +12,6 @@ from trl import GRPOConfig
 from subnetray.algorithms.advantages import at_last_token, clipped_value_loss, generalised, whiten
 from subnetray.algorithms.companion import Companion, ValueModel, passes, token_logprobs
 from subnetray.algorithms.on_policy import TokenAdvantageTrainer, clipped_loss
-from subnetray.algorithms.preferences import reference
 from subnetray.algorithms.rollouts import trainer_parts
 from subnetray.algorithms.setting import Setting
 
@@ -24,7 +23,7 @@ class PPOTrainer(TokenAdvantageTrainer):
         super().__init__(setting, **kwargs)
         algorithm = setting.config.algorithm
         self._algorithm = algorithm
-        self._reference = reference(setting) if algorithm.beta and algorithm.kl == "reward" else None
+        self._reference = setting.load() if algorithm.beta and algorithm.kl == "reward" else None
         self.critic = Companion(
             ValueModel(setting),
             algorithm.value_lr,

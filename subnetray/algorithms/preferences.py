@@ -8,9 +8,8 @@ from typing import Any
 
 from datasets import Dataset
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from subnetray.algorithms.setting import Example, RunError, Setting, attention, trainer_arguments
+from subnetray.algorithms.setting import Example, RunError, Setting, trainer_arguments
 
 _IGNORED = -100  # the label that a loss skips
 _PROMPTS = 1024  # training prompts that on-policy data are drawn from, at most
@@ -57,18 +56,6 @@ class CountedTokens:
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add ``num_tokens``, of all workers so far."""
         super().log({**logs, "num_tokens": self._seen}, *args, **kwargs)  # type: ignore[misc]
-
-
-def reference(setting: Setting) -> PreTrainedModel:
-    """A second copy of the init, in the policy's dtype."""
-    device = setting.model.device
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        setting.init,
-        dtype=setting.model.dtype,
-        attn_implementation=attention(setting.config, device),
-        local_files_only=True,
-    )
-    return model.to(device)
 
 
 def experimental_parts(setting: Setting) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from subnetray.algorithms.advantages import (
 )
 from subnetray.algorithms.companion import Companion, passes, token_logprobs
 from subnetray.algorithms.on_policy import TokenAdvantageTrainer, clipped_loss
-from subnetray.algorithms.preferences import reference
 from subnetray.algorithms.rollouts import problems_of, row_text, trainer_parts
 from subnetray.algorithms.setting import Example, Setting
 from subnetray.rollout import Samples
@@ -34,10 +33,8 @@ class PRIMETrainer(TokenAdvantageTrainer):
         self._algorithm = algorithm
         self._problems = problems_of(setting, algorithm.oversample)
         self._chosen = Samples([], [])
-        self._reference = reference(setting)
-        self.reward_model = Companion(
-            reference(setting), algorithm.prm_lr, algorithm.prm_max_grad_norm, self.accelerator
-        )
+        self._reference = setting.load()
+        self.reward_model = Companion(setting.load(), algorithm.prm_lr, algorithm.prm_max_grad_norm, self.accelerator)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         return super()._generate_and_score_completions(self._choose(len(inputs)))

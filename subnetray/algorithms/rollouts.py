@@ -134,6 +134,8 @@ def group_arguments(setting: Setting) -> dict[str, Any]:
         "max_completion_length": rollout.max_new_tokens,
         "temperature": rollout.temperature,
         "beta": algorithm.beta,
+        # Of the reference that TRL loads where beta is not 0.
+        "model_init_kwargs": {"distributed_config": {"fsdp_size": setting.shards}} if setting.shards > 1 else None,
         "epsilon": algorithm.epsilon,
         "shuffle_dataset": False,
     }

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
+from subnetray.algorithms.loading import load, skeleton
 from subnetray.config import RunConfig
 from subnetray.rollout import Policy, Probe, Sampling
 from subnetray.rollout.sampling import derive_seed
 from subnetray.subnetwork.weights import named_weights
 from subnetray.tasks import Problem, Task
-
-_SHORT = 256  # tokens
 
 
 class RunError(RuntimeError):
@@ -58,7 +57,10 @@ class DataLog:
 
 @dataclass(frozen=True)
 class Setting:
-    """One run as its algorithm sees it. ``model`` is at the init, and so is ``policy`` when the trainer is built."""
+    """One run as its algorithm sees it. ``model`` is at the init, and so is ``policy`` when the trainer is built.
+
+    ``shards``: how many of its ``workers`` share one copy of the model, 1 or all.
+    """
 
     config: RunConfig
     init: Path
@@ -71,6 +73,7 @@ class Setting:
     scratch: Path
     workers: int = 1
     rank: int = 0
+    shards: int = 1
 
     def sampling(self, purpose: str, temperature: float | None = None, rank: int = 0) -> Sampling:
         """How to sample for one purpose; the temperature is the config's unless given.
@@ -88,7 +91,16 @@ class Setting:
     def publish(self, version: str) -> None:
         """Hand the model's current weights to the engines, and what they must make of a problem and its solution."""
         weights = named_weights(self.model, getattr(torch, self.config.rollout.dtype))
-        self.policy.publish(weights, version, Probe.of(self.model, weights, self.probe_ids))
+        self.policy.publish(weights, version, Probe.of(self._probed, weights, self.probe_ids))
+
+    @cached_property
+    def _probed(self) -> PreTrainedModel:
+        """What computes with published weights: the model, which lends its form, or one without parts elsewhere."""
+        return self.model if self.shards == 1 else skeleton(self.init, self.config, self.model.device)
+
+    def load(self, kind: Any = AutoModelForCausalLM) -> PreTrainedModel:
+        """A second copy of the init, in the policy's dtype, shared out among workers as the policy is."""
+        return load(self.init, self.config, self.model.dtype, self.model.device, self.shards, kind)
 
     @cached_property
     def probe_ids(self) -> list[int]:
@@ -151,16 +163,6 @@ class Setting:
 def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], **options: Any) -> list[list[int]]:
     # An empty batch is no batch to a tokenizer.
     return list(tokenizer(list(texts), **options)["input_ids"]) if texts else []
-
-
-def attention(config: RunConfig, device: torch.device) -> str:
-    """How a run's models compute attention, by transformers' name for it.
-
-    PyTorch's fused kernel is slow in bf16 on a CPU: over up to 256 tokens plain matrix products take between half of
-    its time and a ninth (forward and backward), beyond 1000 twice as long.
-    """
-    short = config.rollout.max_model_len <= _SHORT
-    return "eager" if device.type == "cpu" and config.precision != "fp32" and short else "sdpa"
 
 
 def trainer_arguments(setting: Setting) -> dict[str, Any]:

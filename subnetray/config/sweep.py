@@ -17,20 +17,32 @@ class Cluster:
     address: str | None = None  # null starts Ray on this machine; "auto" joins a running cluster
     # Data-parallel workers of one run. 0 is Ray Train's local mode: the run trains in its (warm) trial process.
     workers: int = 0
+    # none: each worker holds the whole model. full: a part of weights, gradients and optimizer state (FSDP).
+    sharding: str = "none"
     cpus_per_run: float = 1.0
     gpus_per_worker: float = 0.0
     max_concurrent: int | None = None  # null: as many as the cluster's CPUs and GPUs allow
     max_failures: int = 1  # times a crashed run is started again
     memory_gib_per_run: float = 2.0
 
+    SHARDING: ClassVar[tuple[str, ...]] = ("none", "full")
+
     def __post_init__(self) -> None:
         at_least("cluster.workers", self.workers, 0)
+        one_of("cluster.sharding", self.sharding, self.SHARDING)
+        if self.sharded:
+            require(self.workers >= 2, "cluster.workers", "at least 2 with cluster.sharding=full", self.workers)
         positive("cluster.cpus_per_run", self.cpus_per_run)
         at_least("cluster.gpus_per_worker", self.gpus_per_worker, 0)
         if self.max_concurrent is not None:
             at_least("cluster.max_concurrent", self.max_concurrent, 1)
         at_least("cluster.max_failures", self.max_failures, 0)
         positive("cluster.memory_gib_per_run", self.memory_gib_per_run)
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the workers of a run share one copy of its model."""
+        return self.sharding == "full"
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,7 @@ def _spec(sweep: SweepConfig, ledger: Ledger, run: Run, inits: dict[Any, Path], 
         cpus_per_worker=sweep.cluster.cpus_per_run,
         gpus_per_worker=sweep.cluster.gpus_per_worker,
         source=None if run.source is None else ledger.source_directory(run.source),
+        sharded=sweep.cluster.sharded,
     )
 
 

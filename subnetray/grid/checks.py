@@ -17,6 +17,7 @@ from subnetray.config import (
     EmbeddedModel,
     Rollout,
     RunConfig,
+    Subnetwork,
 )
 from subnetray.mask_file import inspect
 from subnetray.models.tokenizer import VOCABULARY
@@ -26,8 +27,11 @@ _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 _BLOCK = 128  # tokens that vLLM's cache on a CPU is handed out in
 
 
-def check_run(config: RunConfig, workers: int) -> None:
-    """Raise ConfigError for a run that could not be executed on ``workers`` data-parallel workers."""
+def check_run(config: RunConfig, workers: int, sharded: bool = False) -> None:
+    """Raise ConfigError for a run that could not be executed on ``workers`` data-parallel workers.
+
+    ``sharded``: whether they share one copy of the model.
+    """
     algorithm = config.algorithm
     if algorithm.warmup_steps >= algorithm.steps:
         raise ConfigError(
@@ -41,6 +45,16 @@ def check_run(config: RunConfig, workers: int) -> None:
         raise ConfigError(
             "rollout.staleness must be 0 with algorithm=rloo, whose loss takes rollouts for the present policy's,"
             f" not {config.rollout.staleness}"
+        )
+    if sharded and config.measurement.early:
+        raise ConfigError(
+            "measurement.early must be [] with cluster.sharding=full: no worker holds the gradients of all weights,"
+            f" not {list(config.measurement.early)}"
+        )
+    if sharded and config.subnetwork.arm in Subnetwork.SCORES:
+        raise ConfigError(
+            f"subnetwork.mask={config.subnetwork.arm} is made of scores of early steps, which runs with"
+            " cluster.sharding=full do not keep"
         )
     _check_micro_batch(config.algorithm, workers)
     models.check(config.model)

@@ -18,17 +18,20 @@ RUN_VERSION = 4
 _ROLLOUT = ("dtype", "temperature", "max_new_tokens", "max_model_len")
 
 
-def run_id(config: RunConfig, data_parallel: int, source: str | None = None) -> str:
+def run_id(config: RunConfig, data_parallel: int, source: str | None = None, sharded: bool = False) -> str:
     """Return 12 hexadecimal digits that stand for the run; ``data_parallel`` is the number of workers it trains on.
 
-    Gradients are summed in another order on other numbers of workers, so that it counts. The names of model and task
-    are labels and do not. ``source``: the id of the run that an arm's mask is made of.
+    Gradients are summed in another order on other numbers of workers, so that it counts, as does whether they share one
+    copy of the model (``sharded``). The names of model and task are labels and do not. ``source``: the id of the run
+    that an arm's mask is made of.
     """
-    text = json.dumps(_content(config, data_parallel, source), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(
+        _content(config, data_parallel, source, sharded), sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _content(config: RunConfig, data_parallel: int, source: str | None = None) -> dict[str, Any]:
+def _content(config: RunConfig, data_parallel: int, source: str | None = None, sharded: bool = False) -> dict[str, Any]:
     subnetwork = config.subnetwork
     # Only where there is a mask, which counts by its content: the ids of other runs are what they were without masks.
     measurement = dataclasses.asdict(config.measurement)
@@ -51,6 +54,7 @@ def _content(config: RunConfig, data_parallel: int, source: str | None = None) -
         "precision": config.precision,
         "seed": config.seed,
         "data_parallel": data_parallel,
+        **({"sharded": True} if sharded else {}),
     }
 
 

@@ -59,23 +59,23 @@ def plan(composer: Composer, overrides: Sequence[str]) -> tuple[SweepConfig, Pla
     common = common_overrides(grid, overrides)
     settings = resolve(grid, cells, common, keys, recipe)
     configs = _configs(composer, grid, cells, settings)
-    workers = max(1, sweep.cluster.workers)
+    workers, sharded = max(1, sweep.cluster.workers), sweep.cluster.sharded
     runs: list[Run] = []
     sources: dict[str, Run] = {}
     for cell, config in zip(cells, configs, strict=True):
         with _in_cell(grid, cell):
             config = _with_file(config, sweep)
-            check_run(config, workers)
+            check_run(config, workers, sharded)
             source = None
             if config.subnetwork.arm is not None:
-                source = compose_source(composer, grid, cell, common, recipe, config, workers)
+                source = compose_source(composer, grid, cell, common, recipe, config, workers, sharded)
             for seed in grid.seeds:
                 seeded, origin = dataclasses.replace(config, seed=seed), None
                 if source is not None:
                     found = source_config(seeded, source)
-                    origin = run_id(found, workers)
+                    origin = run_id(found, workers, sharded=sharded)
                     sources[origin] = Run(origin, {}, found.seed, found)
-                runs.append(Run(run_id(seeded, workers, origin), cell, seed, seeded, origin))
+                runs.append(Run(run_id(seeded, workers, origin, sharded), cell, seed, seeded, origin))
     _check_distinct(grid, runs)
     own = {run.run_id for run in runs}
     others = tuple(run for run in sources.values() if run.run_id not in own)

@@ -29,6 +29,7 @@ def compose_source(
     recipe: Sequence[Override],
     config: RunConfig,
     workers: int,
+    sharded: bool,
 ) -> RunConfig:
     """What the sources of a cell's runs have in common: the cell of ``config`` with its ``subnetwork.source``.
 
@@ -37,7 +38,7 @@ def compose_source(
     own = _parse(config.subnetwork.source)
     with _in_source():
         composed = next(composer.runs([_overrides(grid, cell, common, recipe, composer.keys, own)]))
-        check_run(composed, workers)
+        check_run(composed, workers, sharded)
     if models.model_key(composed.model) != models.model_key(config.model):
         raise ConfigError(f"{_KEY} must leave model alone: a mask is of the init that it was found on")
     if config.subnetwork.arm == "adam_v" and composed.algorithm.optimizer != "adamw":

@@ -58,7 +58,8 @@ class Recorder(TrainerCallback):
 
     def __init__(self, path: Path, model: torch.nn.Module, init: Weights, every: int, write: bool) -> None:
         self._path, self._model, self._every, self._write = path, model, every, write
-        self._dynamics = Dynamics(init, named_weights(model)) if write else None
+        held = named_weights(model)
+        self._dynamics = Dynamics(init, held) if write else None
         self._measured: Step | None = None
         self._snapshots = 0
         self._tokens, self._since = 0.0, time.perf_counter()
@@ -80,10 +81,13 @@ class Recorder(TrainerCallback):
     def on_step_end(self, _: TrainingArguments, state: TrainerState, __: TrainerControl, **___: Any) -> None:
         self._measured = None
         step, last = state.global_step, state.max_steps
-        if self._dynamics is None or (step % self._every and step != last):
+        if step % self._every and step != last:
+            return
+        weights = named_weights(self._model)  # asked for by all workers, which may have parts of them
+        if self._dynamics is None:
             return
         due = SNAPSHOTS * step // last
-        self._measured = self._dynamics.measure(step, named_weights(self._model), snapshot=due > self._snapshots)
+        self._measured = self._dynamics.measure(step, weights, snapshot=due > self._snapshots)
         self._snapshots = due
         if not math.isfinite(self._measured.update_norm):
             raise RunError(f"weights are NaN or infinite at step {step}")

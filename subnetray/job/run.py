@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import logging
 import os
 import tempfile
 import time
@@ -15,11 +16,12 @@ from typing import Any
 import torch
 import transformers
 import yaml
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from subnetray import algorithms, rollout, tasks
+from subnetray.algorithms.loading import gathered, load
 from subnetray.algorithms.restricted import restrict
-from subnetray.algorithms.setting import DataLog, RunError, Setting, attention
+from subnetray.algorithms.setting import DataLog, RunError, Setting
 from subnetray.clock import Clock
 from subnetray.files import write_atomic
 from subnetray.job.early import Early, fisher
@@ -52,11 +54,8 @@ def run(values: dict[str, Any], import_s: float = 0.0) -> None:
         tokenizer = AutoTokenizer.from_pretrained(spec.init, local_files_only=True)
         if tokenizer.eos_token_id is None:
             raise RunError(f"the tokenizer of {spec.init} has no end-of-sequence token")
-        device = _device(spec)
-        model = AutoModelForCausalLM.from_pretrained(
-            spec.init, dtype=held, attn_implementation=attention(config, device), local_files_only=True
-        )
-        model.to(device)
+        shards = workers if spec.sharded else 1
+        model = load(spec.init, config, held, _device(spec), shards)
         init = exported(model, export)
         engines, wait = rollout.connect(spec.engines), config.rollout.timeout_s
         policy = rollout.Policy(engines, spec.run_id, wait, config.rollout.staleness)
@@ -74,6 +73,7 @@ def run(values: dict[str, Any], import_s: float = 0.0) -> None:
             scratch=Path(scratch),
             workers=workers,
             rank=rank,
+            shards=shards,
         )
         setting.publish("init")
         with clock("evaluate"):
@@ -97,6 +97,9 @@ def run(values: dict[str, Any], import_s: float = 0.0) -> None:
         # Cycles would keep the optimizer's moments while what it did is measured, and gradients are of no more use.
         del trainer
         model.zero_grad()
+        if spec.sharded:  # from here on one worker goes on alone
+            model = gathered(model, spec.init, config)
+            setting = dataclasses.replace(setting, model=model)
         gc.collect()
     if rank != 0:
         return
@@ -136,6 +139,7 @@ def quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
     datasets.utils.logging.set_verbosity_error()
     datasets.disable_progress_bars()
+    logging.getLogger("trl").setLevel(logging.ERROR)
     # transformers deprecates what TRL still asks of it.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 

@@ -26,6 +26,7 @@ class RunSpec:
     cpus_per_worker: float
     gpus_per_worker: float
     source: Path | None = None
+    sharded: bool = False  # whether its workers share one copy of the model
 
     @property
     def metrics(self) -> Path:

@@ -5,7 +5,8 @@ Before its step it gets their gradients, after it they are put back. So it is th
 gradient alone (weight decay and momentum do not reach what is frozen, which is never written to), and the optimizer's
 state is of the subnetwork only. This holds for every optimizer whose update of a coordinate depends on no other
 coordinate (AdamW, SGD), under accumulation (there is one step for all passes) and with data-parallel workers (gradients
-are averaged before the step, and the same is taken of them everywhere). Sharded parameters (FSDP) are refused.
+are averaged before the step, and the same is taken of them everywhere). Where each worker holds a part of every
+parameter (FSDP), compact ones are of the coordinates inside of that part.
 
 Memory: n/8 bytes for the mask, and for each of its k coordinates the value, for the time of a step the gradient, and
 what the optimizer keeps. With AdamW and an fp32 master that is n/8 + 12 k bytes between steps, where training all of
@@ -21,11 +22,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from subnetray.subnetwork.mask import Mask, require_same_shapes, unpack
+from subnetray.subnetwork.mask import Bits, Mask, pack, require_same_shapes, unpack
 from subnetray.subnetwork.visible import MismatchError
+from subnetray.subnetwork.weights import is_sharded, whole
 
 CLIP = ("before", "after")
 
@@ -35,26 +38,49 @@ _INSIDE = (torch.arange(256)[:, None] >> torch.arange(8)) & 1 == 1
 
 @dataclass(frozen=True)
 class _Part:
-    """One parameter, its bits of the mask on its own device, and its coordinates inside, (k,), for the optimizer."""
+    """What this worker holds of one parameter, its bits of the mask on its device, and its coordinates inside, (k,),
+    for the optimizer.
+    """
 
     parameter: torch.nn.Parameter
     bits: Tensor
     compact: torch.nn.Parameter
 
     @classmethod
-    def of(cls, parameter: torch.nn.Parameter, bits: Tensor) -> _Part:
-        bits, values = bits.to(parameter.device), parameter.detach().flatten()
-        return cls(parameter, bits, torch.nn.Parameter(values[_positions(bits, values.numel())]))
+    def of(cls, parameter: torch.nn.Parameter, bits: Bits) -> _Part:
+        held = torch.from_numpy(_held_bits(parameter, bits)).to(parameter.device)
+        values = _held(parameter.detach()).flatten()
+        return cls(parameter, held, torch.nn.Parameter(values[_positions(held, values.numel())]))
 
     def gather(self) -> None:
         """Hand the parameter's gradient over; the parameter has none afterwards."""
         gradient, self.parameter.grad = self.parameter.grad, None
-        self.compact.grad = None if gradient is None else gradient.flatten()[_positions(self.bits, gradient.numel())]
+        if gradient is not None:
+            gradient = _held(gradient).flatten()
+            gradient = gradient[_positions(self.bits, gradient.numel())]
+        self.compact.grad = gradient
 
     def scatter(self) -> None:
         """Write the values back."""
-        flat = self.parameter.view(-1)
+        flat = _held(self.parameter).view(-1)
         flat.index_copy_(0, _positions(self.bits, flat.numel()), self.compact)
+
+
+def _held(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this worker holds, as a view: all of it unless workers share it out."""
+    return tensor.to_local() if is_sharded(tensor) else tensor
+
+
+def _held_bits(parameter: torch.nn.Parameter, bits: Bits) -> Bits:
+    """Of a mask's ``bits`` of a whole parameter those of the part that this worker holds."""
+    if not is_sharded(parameter):
+        return bits
+    from torch.distributed.tensor import distribute_tensor  # takes seconds to import, and is where there are shards
+
+    bools = torch.from_numpy(unpack(bits, parameter.numel())).view(parameter.shape).to(parameter.device)
+    # All workers have the whole mask: nothing is sent.
+    shared = distribute_tensor(bools, parameter.device_mesh, parameter.placements, src_data_rank=None)
+    return pack(shared.to_local().flatten().cpu().numpy())
 
 
 def _positions(bits: Tensor, n: int) -> Tensor:
@@ -87,18 +113,20 @@ class Restriction:
             raise ValueError(f"clip must be one of {', '.join(CLIP)}, not {clip!r}")
         self.mask = mask
         self._clip, self._max_norm = clip, max_norm
-        self._parts = [_Part.of(each, torch.from_numpy(mask.bits[name])) for name, each in parameters.items()]
+        self._parts = [_Part.of(each, mask.bits[name]) for name, each in parameters.items()]
+        sharded = [each for each in parameters.values() if is_sharded(each)]
+        self._group = sharded[0].device_mesh.get_group() if sharded else None
         # Of every step: the norm of the gradient before any clipping, of all coordinates and of the mask's.
         self.norms: list[tuple[float, float]] = []
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Confine every step of ``optimizer``, which has taken none yet.
 
-        Raises :class:`MismatchError` if it moves other parameters, as that of a model that FSDP has sharded does.
+        Raises :class:`MismatchError` if it moves other parameters.
         """
         compact = {id(part.parameter): part.compact for part in self._parts}
         if not all(id(each) in compact for group in optimizer.param_groups for each in group["params"]):
-            raise MismatchError("the optimizer moves parameters that the mask has not, as it does of a sharded model")
+            raise MismatchError("the optimizer moves parameters that the mask has not")
         for group in optimizer.param_groups:
             group["params"] = [compact[id(each)] for each in group["params"]]
         optimizer.register_step_pre_hook(self._before)
@@ -106,11 +134,15 @@ class Restriction:
 
     @torch.no_grad()
     def _before(self, *_: Any) -> None:
-        full = get_total_norm([part.parameter.grad for part in self._parts if part.parameter.grad is not None])
+        full = whole(get_total_norm([part.parameter.grad for part in self._parts if part.parameter.grad is not None]))
         for part in self._parts:
             part.gather()
         compact = [part.compact for part in self._parts]
         masked = get_total_norm([each.grad for each in compact if each.grad is not None])
+        if self._group is not None:
+            squares = masked.square()
+            torch.distributed.all_reduce(squares, group=self._group)
+            masked = squares.sqrt()
         clip_grads_with_norm_(compact, self._max_norm, full if self._clip == "before" else masked)
         self.norms.append((float(full), float(masked)))
 

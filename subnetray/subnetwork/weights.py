@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 Weights = Mapping[str, Tensor]
 
@@ -29,9 +33,22 @@ def named_weights(model: torch.nn.Module, dtype: torch.dtype | None = None) -> d
 
     The cast is the only rounding there is: it is what exporting the model in ``dtype`` does. A parameter that
     already has ``dtype`` (or any, if ``dtype`` is None) is returned as a view: clone it to keep it past the next step.
+
+    Of parameters that workers share out among them (FSDP) the whole ones are gathered: all workers must ask together.
     """
     # named_parameters() yields a shared parameter once, under the name that the state dict lists first.
-    return {name: parameter.detach().to(dtype=dtype) for name, parameter in model.named_parameters()}
+    return {name: whole(parameter.detach().to(dtype=dtype)) for name, parameter in model.named_parameters()}
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor that workers share out among them, which all must ask for together; others as they are."""
+    return tensor.full_tensor() if is_sharded(tensor) else tensor
+
+
+def is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
+    """Whether ``tensor`` is one that workers share out among them."""
+    # By what it can do: importing the class takes seconds, which a notebook need not pay.
+    return hasattr(tensor, "full_tensor")
 
 
 def held_values(held: Tensor, init: Tensor) -> Tensor:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
 from transformers import TrainerCallback
 
 from subnetray import algorithms
+from subnetray.algorithms.loading import load
 from subnetray.algorithms.restricted import SCORES, Restricted, restrict
 from subnetray.algorithms.setting import RunError
 from subnetray.config import DPO, GRPO, PPO, SFT, Algorithm, Subnetwork
+from subnetray.job.measurement import DTYPES
 from subnetray.mask_file import inspect
 from subnetray.subnetwork import Mask, arms, named_weights, scores
 from tests.algorithms.lab import Scored, make_setting
@@ -46,14 +44,21 @@ class Log(TrainerCallback):
 
 
 def trained(
-    init: Path, algorithm: Algorithm, precision: str, subnetwork: Subnetwork, workers: int = 1, rank: int = 0
+    init: Path,
+    algorithm: Algorithm,
+    precision: str,
+    subnetwork: Subnetwork,
+    workers: int = 1,
+    rank: int = 0,
+    shards: int = 1,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Restricted | None, list[dict[str, float]]]:
     setting = make_setting(init, algorithm, answers=("7", "-31", "77", ""))
     config = dataclasses.replace(setting.config, precision=precision, subnetwork=subnetwork)
     log = Log()
-    setting = dataclasses.replace(setting, config=config, task=Scored(len), callbacks=[log], workers=workers, rank=rank)
-    export = torch.float32 if precision == "fp32" else torch.bfloat16
-    setting.model.to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    held, export = DTYPES[precision]
+    model = load(init, config, held, torch.device("cpu"), shards)
+    layout: dict[str, Any] = {"workers": workers, "rank": rank, "shards": shards}
+    setting = dataclasses.replace(setting, config=config, task=Scored(len), callbacks=[log], model=model, **layout)
     before = {name: tensor.clone() for name, tensor in named_weights(setting.model).items()}
     exported = {name: tensor.clone() for name, tensor in named_weights(setting.model, export).items()}
     setting.policy.model = setting.model  # type: ignore[attr-defined]
@@ -105,43 +110,6 @@ def test_the_identities_hold(init: Path, tmp_path: Path, algorithm: str, precisi
         "grad_norm": pytest.approx(sum(line["grad_norm"] for line in log) / 3),
         "grad_norm_masked": pytest.approx(sum(line["grad_norm_masked"] for line in log) / 3),
     }
-
-
-def worker(rank: int, init: Path, directory: Path) -> None:
-    """One of two data-parallel workers: with every algorithm the full run, then those of three masks."""
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": (directory / "port").read_text()}
-    os.environ |= {"WORLD_SIZE": "2", "RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "LOCAL_WORLD_SIZE": "2"} | address
-    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
-    torch.distributed.init_process_group("gloo", f"file://{directory / 'meet'}", rank=rank, world_size=2)
-    masks = {name: Subnetwork(mask=str(directory / name)) for name in ("ones", "zeros", "part")}
-    for algorithm in ("sft", "dpo", "grpo"):
-        for name, subnetwork in {"full": Subnetwork(), **masks}.items():
-            settings = dataclasses.replace(ALGORITHMS[algorithm], micro_batch_size=None)
-            _, final, _, _ = trained(init, settings, "fp32_master", subnetwork, workers=2, rank=rank)
-            save_file(final, directory / f"{algorithm}-{name}-{rank}")
-    torch.distributed.destroy_process_group()
-
-
-def test_the_identities_hold_with_two_data_parallel_workers(init: Path, tmp_path: Path) -> None:
-    whole = ones(init)
-    part = arms.random(whole.shapes, whole.n // 5, seed=0)
-    for name, mask in {"ones": whole, "zeros": ~whole, "part": part}.items():
-        mask.save(tmp_path / name, {})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        (tmp_path / "port").write_text(str(free.getsockname()[1]))
-    spawn(worker, (init, tmp_path), nprocs=2)
-    before = named_weights(make_setting(init, SFT()).model)
-    for algorithm in ("sft", "dpo", "grpo"):
-        finals = {name: load_file(tmp_path / f"{algorithm}-{name}-0") for name in ("full", "ones", "zeros", "part")}
-        for name, final in finals.items():
-            other = load_file(tmp_path / f"{algorithm}-{name}-1")
-            assert all(raw(final[key]) == raw(other[key]) for key in before)
-        assert all(raw(finals["ones"][key]) == raw(finals["full"][key]) for key in before)
-        assert all(raw(finals["zeros"][key]) == raw(before[key]) for key in before)
-        assert Mask.between(before, finals["full"]).k > 0.5 * whole.n
-        moved = Mask.between(before, finals["part"])
-        assert 0.5 * part.k < moved.k == (moved & part).k
 
 
 def test_without_a_mask_nothing_is_restricted(init: Path) -> None:

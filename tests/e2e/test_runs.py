@@ -341,6 +341,26 @@ def test_a_run_in_a_worker_group_gives_the_bytes_of_local_mode(
     assert json.loads(spec.result.read_text())["final_hash"] == local["final_hash"]
 
 
+def test_a_run_whose_workers_share_the_model_is_measured_as_others_are(
+    tiny: Path, engines: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = _config(GRPO(steps=3, batch_size=32, beta=0.1))
+    _, local, _ = _run(tiny, engines, tmp_path / "local", config)
+    spec = RunSpec("shared", config, tiny, tmp_path / "shared", engines, 2, 0.5, 0, sharded=True)
+    launch(spec, max_failures=0)
+    result = json.loads(spec.result.read_text())
+    assert result["status"] == "done", result["error"]
+    final = Delta.load(spec.delta).apply(_init(tiny))
+    assert weights_hash(final) == result["final_hash"] != result["init_hash"] == local["init_hash"]
+    assert compare(_init(tiny), final, (0.0,)).changed_bitwise == Mask.load(spec.mask).k > 0
+    # Each worker draws its own rollouts, so that it is another run, of as large steps.
+    assert result["density"]["bitwise"] == pytest.approx(local["density"]["bitwise"], rel=0.2)
+    assert result["evaluation"]["before"] == local["evaluation"]["before"]
+    assert result["data"]["nll"] == pytest.approx(local["data"]["nll"], rel=0.3)
+    assert set(result) == set(local)
+    assert len(spec.metrics.read_text().splitlines()) == 3
+
+
 def test_sft_on_gold_learns(tiny: Path, engines: tuple[str, ...], tmp_path: Path) -> None:
     config = _config(SFT(steps=60, lr=1e-4), evaluation=Evaluation(prompts=512))
     _, result, lines = _run(tiny, engines, tmp_path, config)

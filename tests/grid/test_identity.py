@@ -128,7 +128,7 @@ def test_a_field_counts_unless_it_is_a_label_or_a_resource(config: RunConfig, pa
 
 def test_what_is_outside_the_sections_counts() -> None:
     ids = {run_id(make(), 1), run_id(make(seed=1), 1), run_id(make(precision="bf16"), 1), run_id(make(), 2)}
-    assert len(ids) == 4
+    assert len(ids | {run_id(make(), 2, sharded=True)}) == 5
 
 
 def test_staleness_counts_where_rollouts_are_drawn_ahead() -> None:

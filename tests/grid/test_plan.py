@@ -29,6 +29,8 @@ from subnetray.grid.checks import _longest, check_run
 from subnetray.tasks.arithmetic import Arithmetic
 from tests.grid.test_identity import make
 
+SHARED = ["cluster.workers=2", "cluster.sharding=full"]
+
 
 @pytest.fixture(scope="module")
 def composer() -> Composer:
@@ -89,6 +91,8 @@ def test_the_sweep_s_run_is_the_baseline(composer: Composer, origins: Plan) -> N
     assert sweep.cluster.workers == 2
     assert [run.seed for run in planned.runs[:4]] == [5, 3, 5, 3]
     assert planned.runs[0].run_id == run_id(sweep.run, 2)
+    _, shared = plan(composer, ["+grid=origins", "grid.seeds=[5,3]", "cluster.workers=2", "cluster.sharding=full"])
+    assert shared.runs[0].run_id == run_id(sweep.run, 2, sharded=True)
 
 
 def test_how_it_executes_leaves_identities_alone(composer: Composer) -> None:
@@ -148,6 +152,9 @@ def test_a_task_of_one_s_own_on_a_command_line(composer: Composer, tmp_path: Pat
         (["algorithm.foo=1"], "there is no config key algorithm.foo in any cell of the grid"),
         (["algorithm.group_size=3"], "algorithm.batch_size must be a multiple of algorithm.group_size (3), not 32"),
         (["grid.seeds=[0,0]"], "grid.seeds must name each seed once"),
+        (["cluster.sharding=full"], "cluster.workers must be at least 2 with cluster.sharding=full, not 0"),
+        ([*SHARED, "measurement.early=[1]"], "measurement.early must be [] with cluster.sharding=full"),
+        ([*SHARED, "subnetwork.mask=snip", "subnetwork.at=1"], "subnetwork.mask=snip is made of scores of early steps"),
         (["model=nope"], "model=nope is unknown: choose one of"),
         (["cluster=nope"], "cluster=nope is unknown: choose one of gpu, laptop"),
         (["model.hidden_size=100"], "model.hidden_size / model.heads must be one of"),
