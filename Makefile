@@ -43,7 +43,7 @@ sweep: $(READY)
 	$(BIN)/python -m subnetray.sweep +grid=$(GRID) $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
