@@ -1,8 +1,14 @@
-"""What all tests share: hypothesis does not time them, as machines that run them are shared."""
+"""What all tests share: hypothesis does not time them, as machines that run them are shared; the longest come first."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # So that of the processes that share the files none is left with it alone at the end.
+    items.sort(key=lambda item: item.path.name != "test_sweep.py" or item.path.parent.name != "e2e")
