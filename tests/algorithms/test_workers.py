@@ -6,7 +6,6 @@ import dataclasses
 import os
 import socket
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -39,40 +38,47 @@ OTHERS: dict[str, Algorithm] = {
 LAYOUTS = {"none": 1, "full": 2}  # parts that the model is in
 
 
-def join(rank: int, directory: Path) -> None:
+def worker(rank: int, inits: dict[str, Path], directory: Path) -> None:
+    """Both layouts in one process, whose imports take longer than all that it does then."""
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": (directory / "port").read_text()}
     os.environ |= {"WORLD_SIZE": "2", "RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "LOCAL_WORLD_SIZE": "2"} | address
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
     torch.distributed.init_process_group("gloo", f"file://{directory / 'meet'}", rank=rank, world_size=2)
-
-
-def spawn_two(worker: Any, init: Any, directory: Path, *values: Any) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        (directory / "port").write_text(str(free.getsockname()[1]))
-    spawn(worker, (init, directory, *values), nprocs=2)
-
-
-def train(rank: int, init: Path, directory: Path, layout: str) -> None:
-    """Every algorithm, and the restricted ones with three masks."""
-    join(rank, directory)
-    masks = {name: Subnetwork(mask=str(directory / name)) for name in MASKS}
-    for name, algorithm in (RESTRICTED | OTHERS).items():
-        for mask, subnetwork in {"whole": Subnetwork(), **(masks if name in RESTRICTED else {})}.items():
-            shards = LAYOUTS[layout]
-            _, final, _, log = trained(init, algorithm, "fp32_master", subnetwork, workers=2, rank=rank, shards=shards)
-            norms = torch.tensor([line["grad_norm"] for line in log])
-            save_file({**final, "grad_norm": norms}, directory / f"{name}-{mask}-{rank}")
+    for tied, init in inits.items():
+        take_apart(init, tied == "tied")
+    for layout, shards in LAYOUTS.items():
+        train(rank, inits["untied"], directory, directory / layout, shards)
     torch.distributed.destroy_process_group()
 
 
-def trained_on_two(init: Path, directory: Path, layout: str) -> dict[str, dict[str, Tensor]]:
+def take_apart(init: Path, tied: bool) -> None:
+    """A model in parts is whole where it must be."""
+    config = make_setting(init, SFT()).config
+    plain, model = (load(init, config, torch.float32, CPU, shards) for shards in (1, 2))
+    held = sum(is_sharded(each) and each.to_local().numel() for each in model.parameters())
+    assert held < 0.6 * sum(each.numel() for each in plain.parameters())
+    weights = named_weights(model)
+    for name, each in named_weights(plain).items():
+        assert raw(weights[name]) == raw(each)
+    copy = gathered(model, init, config)
+    assert (copy.get_output_embeddings().weight is copy.get_input_embeddings().weight) == tied
+    expected = Probe.of(plain, weights, [3, 12, 4, 15])
+    assert Probe.of(skeleton(init, config, CPU), weights, [3, 12, 4, 15]) == expected
+    assert Probe.of(copy, named_weights(copy), [3, 12, 4, 15]) == expected
+
+
+def train(rank: int, init: Path, masks: Path, out: Path, shards: int) -> None:
+    """Every algorithm, and the restricted ones with three masks."""
+    subnetworks = {name: Subnetwork(mask=str(masks / name)) for name in MASKS}
+    for name, algorithm in (RESTRICTED | OTHERS).items():
+        for mask, subnetwork in {"whole": Subnetwork(), **(subnetworks if name in RESTRICTED else {})}.items():
+            _, final, _, log = trained(init, algorithm, "fp32_master", subnetwork, workers=2, rank=rank, shards=shards)
+            norms = torch.tensor([line["grad_norm"] for line in log])
+            save_file({**final, "grad_norm": norms}, out / f"{name}-{mask}-{rank}")
+
+
+def finals_of(directory: Path) -> dict[str, dict[str, Tensor]]:
     """Finals, by algorithm and mask, of which both workers have the same."""
-    directory.mkdir()
-    whole = ones(init)
-    for name, mask in {"ones": whole, "zeros": ~whole, "part": part_of(whole)}.items():
-        mask.save(directory / name, {})
-    spawn_two(train, init, directory, layout)
     finals = {path.name.removesuffix("-0"): load_file(path) for path in directory.glob("*-0")}
     for name, final in finals.items():
         other = load_file(directory / f"{name}-1")
@@ -91,7 +97,18 @@ def part_of(whole: Mask) -> Mask:
 def test_the_identities_hold_with_two_workers_however_they_hold_the_model(init: Path, tmp_path: Path) -> None:
     whole = ones(init)
     before = named_weights(make_setting(init, SFT()).model)
-    finals = {layout: trained_on_two(init, tmp_path / layout, layout) for layout in LAYOUTS}
+    for name, mask in {"ones": whole, "zeros": ~whole, "part": part_of(whole)}.items():
+        mask.save(tmp_path / name, {})
+    for layout in LAYOUTS:
+        (tmp_path / layout).mkdir()
+    make_tokenizer(64).save_pretrained(tmp_path / "tied")
+    decoder(tie_word_embeddings=True).save_pretrained(tmp_path / "tied")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        (tmp_path / "port").write_text(str(free.getsockname()[1]))
+    spawn(worker, ({"tied": tmp_path / "tied", "untied": init}, tmp_path), nprocs=2)
+    finals = {layout: finals_of(tmp_path / layout) for layout in LAYOUTS}
+    assert len(finals["full"]) == len(finals["none"]) == 14
     for found in finals.values():
         for name in RESTRICTED:
             full, same, nothing, part = (found[f"{name}-{mask}"] for mask in ("whole", *MASKS))
@@ -105,31 +122,6 @@ def test_the_identities_hold_with_two_workers_however_they_hold_the_model(init: 
         torch.testing.assert_close(other["grad_norm"], one["grad_norm"], rtol=1e-5, atol=0)
         for key, start in before.items():
             assert (other[key] - one[key]).norm() <= 1e-4 * (one[key] - start).norm(), (name, key)
-
-
-def take_apart(rank: int, inits: dict[bool, Path], directory: Path) -> None:
-    join(rank, directory)
-    ids = [3, 12, 4, 15]
-    for tied, init in inits.items():
-        config = make_setting(init, SFT()).config
-        plain, model = (load(init, config, torch.float32, CPU, shards) for shards in (1, 2))
-        held = sum(is_sharded(each) and each.to_local().numel() for each in model.parameters())
-        assert held < 0.6 * sum(each.numel() for each in plain.parameters())
-        weights = named_weights(model)
-        for name, each in named_weights(plain).items():
-            assert raw(weights[name]) == raw(each)
-        copy = gathered(model, init, config)
-        assert (copy.get_output_embeddings().weight is copy.get_input_embeddings().weight) == tied
-        expected = Probe.of(plain, weights, ids)
-        assert Probe.of(skeleton(init, config, CPU), weights, ids) == expected
-        assert Probe.of(copy, named_weights(copy), ids) == expected
-    torch.distributed.destroy_process_group()
-
-
-def test_a_model_in_parts_is_whole_where_it_must_be(init: Path, tmp_path: Path) -> None:
-    make_tokenizer(64).save_pretrained(tmp_path / "tied")
-    decoder(tie_word_embeddings=True).save_pretrained(tmp_path / "tied")
-    spawn_two(take_apart, {False: init, True: tmp_path / "tied"}, tmp_path)
 
 
 def test_a_skeleton_holds_no_weights(init: Path) -> None:
