@@ -24,6 +24,7 @@ from subnetray.subnetwork.visible import Comparison, TensorComparison
 # A thread takes several blocks at a time: what it does for each part then weighs little. A multiple of 8 coordinates,
 # so that packed bits of parts join.
 PART = 8 * BLOCK
+_COUNTED = 64 * BLOCK  # where nothing but a few numbers comes of a part
 _AHEAD = 3  # parts in work a thread, so that none waits for the one that writes
 
 Progress = Callable[[int], None]
@@ -52,14 +53,14 @@ def compare_checkpoints(
     out: Path | None = None,
     progress: Progress = lambda _: None,
     executor: Executor | None = None,
-    part: int = PART,
+    part: int | None = None,
 ) -> Difference:
     """Compare all that two checkpoints share, in ``dtype`` (None: that of each final tensor).
 
     With ``out``, writes ``mask.safetensors`` there, and ``delta.safetensors`` unless something was left out or rounded.
     ``progress`` is told how many coordinates are done. ``threads`` parts of ``part`` coordinates (a multiple of a
-    block) are compared at once, in threads of this process or, if there is one, by ``executor``. Raises ConfigError
-    as :func:`match` does.
+    block; None: as many as are fastest) are compared at once, in threads of this process or, if there is one, by
+    ``executor``. Raises ConfigError as :func:`match` does.
     """
     matches, skipped = match(init, final)
     compared = {each: dtype or final.tensors[each.final].dtype or torch.float32 for each in matches}
@@ -67,6 +68,7 @@ def compare_checkpoints(
     compared = dict(sorted(compared.items(), key=lambda item: (-item[1].itemsize, item[0].name)))
     missing = why_no_delta(init, final, matches, skipped, compared)
     counts = {each: Counts.none(thresholds) for each in compared}
+    part = part or (_COUNTED if out is None else PART)
     with ExitStack() as stack:
         pool = executor or stack.enter_context(ThreadPoolExecutor(threads))
         files = None if out is None else stack.enter_context(_files(out, compared, with_delta=missing is None))
@@ -162,8 +164,8 @@ def _files(out: Path, compared: Mapping[Match, torch.dtype], with_delta: bool) -
             masks["padding"] = -sum(packed.values()) % 8
             values = {f"values/{each.name}": dtype for each, dtype in compared.items()}
             with stream(path, "delta", masks, values, description) as delta:
-                delta.append("padding", np.zeros(masks["padding"], np.uint8))
                 yield _Files(mask, delta)
+                delta.append("padding", np.zeros(masks["padding"], np.uint8))
         else:
             yield _Files(mask, None)
             # A delta of an earlier comparison does not outlive its mask.

@@ -20,7 +20,7 @@ from torch import Tensor
 from subnetray.checkpoints.quantised import blocks_across, dequantise, is_code, scale_rows, with_scales
 from subnetray.checkpoints.stored import StoredTensor
 from subnetray.config import ConfigError
-from subnetray.subnetwork.bits import flat_integers, float_format, from_integers
+from subnetray.subnetwork.bits import flat_integers, from_integers, integer_type
 
 # safetensors' names of the formats that weights are compared in.
 _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
@@ -68,6 +68,13 @@ class Checkpoint:
         bits = self._bits(tensor, start, stop, tensor.dtype, buffer)
         return bits if dtype == tensor.dtype else flat_integers(from_integers(bits, tensor.dtype).to(dtype))
 
+    def place(self, name: str, dtype: torch.dtype) -> tuple[int, int] | None:
+        """Open file, and byte in it, from which on a tensor is stored as ``dtype``; None if it would be converted."""
+        tensor = self.tensors[name]
+        if tensor.dtype != dtype or tensor.scales is not None or tensor.loaded is not None:
+            return None
+        return self._handle(tensor.file), tensor.offset
+
     def _dequantised(
         self, tensor: StoredTensor, start: int, stop: int, buffer: npt.NDArray[np.uint8] | None
     ) -> npt.NDArray[np.float32]:
@@ -97,7 +104,7 @@ class Checkpoint:
     ) -> npt.NDArray[Any]:
         """The bits of what is stored as ``dtype``: 8-bit codes as uint8, all else as :func:`flat_integers` has it."""
         coded = dtype == torch.uint8
-        integer = np.dtype(np.uint8 if coded else str(float_format(dtype).integer).removeprefix("torch."))
+        integer = np.dtype(np.uint8) if coded else integer_type(dtype)
         nbytes = (stop - start) * integer.itemsize
         data = np.empty(nbytes, np.uint8) if buffer is None else buffer[:nbytes]
         bits = data.view(integer)

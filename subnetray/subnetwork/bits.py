@@ -35,6 +35,11 @@ def float_format(dtype: torch.dtype) -> Format:
         raise TypeError(f"weights must be bfloat16, float16, float32 or float64, not {dtype}") from None
 
 
+def integer_type(dtype: torch.dtype) -> np.dtype[Any]:
+    """numpy's type of the integers that hold numbers of ``dtype``."""
+    return np.dtype(str(float_format(dtype).integer).removeprefix("torch."))
+
+
 def integers(tensor: Tensor) -> Tensor:
     """View of ``tensor`` (same shape, same memory) as signed integers of the same width."""
     return tensor.detach().view(float_format(tensor.dtype).integer)

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from subnetray.subnetwork.bits import float_format
-from subnetray.subnetwork.kernels import kept, levels, tally
+from subnetray.subnetwork.kernels import Room, differences, levels, tally
 
 Bits = npt.NDArray[Any]
 
@@ -60,28 +59,21 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """The coordinates at which two flat arrays of the bits of ``dtype`` differ, and what they hold there.
+    """What two flat arrays of the bits of ``dtype`` differ in.
 
-    ``differing`` (n,) marks where the stored bits differ, ``old`` and ``new`` are what is stored there, in order.
-    ``visible`` counts those that are no change between +0 and -0, ``nonfinite`` the coordinates, changed or not, at
-    which either holds NaN or an infinity.
+    ``differing`` and ``visible_bits`` have a bit a coordinate, packed as in a ``Mask``: where the stored bits differ,
+    and where that is no change between +0 and -0. ``old`` and ``new`` are what is stored where they differ, in order.
+    ``visible`` counts the visible ones, ``nonfinite`` the coordinates, changed or not, at which either holds NaN or an
+    infinity.
     """
 
     dtype: torch.dtype
-    differing: npt.NDArray[np.bool_]
+    differing: npt.NDArray[np.uint8]
+    visible_bits: npt.NDArray[np.uint8]
     old: Bits
     new: Bits
     visible: int
     nonfinite: int
-
-    @property
-    def visible_mask(self) -> npt.NDArray[np.bool_]:
-        """(n,): ``differing`` without changes of a zero's sign."""
-        if self.visible == self.old.size:
-            return self.differing
-        mask = self.differing.copy()
-        mask[self.differing] = ((self.old | self.new) & _magnitude(self.old)) != 0
-        return mask
 
     def counts(self, thresholds: Thresholds) -> Counts:
         """All counts of this chunk."""
@@ -143,31 +135,14 @@ class Chunk:
             return np.isnan(wide(self.old, self.dtype)) | np.isnan(wide(self.new, self.dtype))
 
 
-def scan(old: Bits, new: Bits, dtype: torch.dtype) -> Chunk:
-    """Compare two flat, contiguous arrays of the bits of ``dtype``."""
-    visible, odd = tally(old, new, dtype)
-    differing = old != new
-    moved = int(np.count_nonzero(differing))
-    return Chunk(
-        dtype=dtype,
-        differing=differing,
-        old=kept(old, differing, moved),
-        new=kept(new, differing, moved),
-        visible=visible,
-        nonfinite=_count_nonfinite(old, new, dtype) if odd else 0,
-    )
+def scan(old: Bits, new: Bits, dtype: torch.dtype, room: Room | None = None) -> Chunk:
+    """Compare two flat, contiguous arrays of the bits of ``dtype``; the chunk lies in ``room``, if it is given one."""
+    return Chunk(dtype, *differences(old, new, dtype, room or Room.of(old.size, dtype)))
 
 
 def count(old: Bits, new: Bits, dtype: torch.dtype) -> Counts:
     """The counts of :func:`scan` without thresholds, in a fraction of its time."""
-    visible, odd = tally(old, new, dtype)
-    return Counts(visible, _count_nonfinite(old, new, dtype) if odd else 0)
-
-
-def _count_nonfinite(old: Bits, new: Bits, dtype: torch.dtype) -> int:
-    """At how many positions either holds the bits of a NaN or an infinity."""
-    exponent = np.iinfo(old.dtype).max & ~((1 << float_format(dtype).mantissa_bits) - 1)
-    return int(np.count_nonzero(((old & exponent) == exponent) | ((new & exponent) == exponent)))
+    return Counts(*tally(old, new, dtype))
 
 
 def wide(bits: Bits, dtype: torch.dtype) -> npt.NDArray[np.floating[Any]]:

@@ -1,13 +1,13 @@
 """The loops that every comparison spends its time in, over the integers that hold weights (see ``bits``).
 
 numpy's own need several passes or several times as long. Measured on 2^18 bf16 coordinates in the cache, one core with
-AVX-512: :func:`tally` takes 0.09 ns a coordinate (numpy: 0.3), :func:`kept` 0.06 (``np.compress``: 0.6), :func:`put`
-0.05 (assigning to a boolean index: 2.6). Without AVX-512 the last two are about as fast as numpy.
+AVX-512: MEASURE. Without AVX-512 those that keep and put are about as fast as numpy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,31 +18,88 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from subnetray.subnetwork.bits import float_format
+from subnetray.subnetwork.bits import float_format, integer_type
 from subnetray.subnetwork.compiled import compiled
 
 Bits = npt.NDArray[Any]
 
-# Words summed before lanes of 16 bits could overflow.
-_WORDS = 1 << 15
-_PART = 1 << 11  # coordinates whose distances stay in the innermost cache
-_VECTOR = 64  # bytes that `_keep` moves at once: the widest registers there are
+_VECTOR = 64  # bytes that are compared or moved at once: the widest registers there are
+_READ = 256 << 10  # bytes of each file that :func:`tally_files` reads at once: both stay in the cache of a core
+
+# Named, not pointed to, so that compiled code can be kept on disk.
+_pread = types.ExternalFunction("pread", types.int64(types.int32, types.uintp, types.uintp, types.int64))
 
 
-def tally(old: Bits, new: Bits, dtype: torch.dtype) -> tuple[int, bool]:
-    """How many coordinates are visible (their bits differ, ±0 being equal), and whether any is NaN or infinite.
+def tally(old: Bits, new: Bits, dtype: torch.dtype) -> tuple[int, int]:
+    """How many coordinates are visible (their bits differ, ±0 being equal), and at how many either is NaN or infinite.
 
     ``old`` and ``new`` are contiguous and hold numbers of ``dtype``.
     """
-    lanes = 8 // old.itemsize
-    whole = old.size // lanes * lanes
-    visible, odd = _tally_words_of(old[:whole], new[:whole], dtype)
-    if whole < old.size:
-        rest = np.zeros((2, lanes), old.dtype)
-        rest[:, : old.size - whole] = old[whole:], new[whole:]
-        more, odder = _tally_words_of(rest[0], rest[1], dtype)
-        visible, odd = visible + more, odd or odder
-    return visible, odd
+    exponent, found = _exponent(old, dtype), np.zeros(2, np.int64)
+    for one, two in _whole_vectors(old, new):
+        found += _tally(one, two, exponent)
+    return int(found[0]), int(found[1])
+
+
+def tally_files(
+    old: tuple[int, int], new: tuple[int, int], n: int, dtype: torch.dtype, space: npt.NDArray[np.uint8]
+) -> tuple[int, int, int]:
+    """:func:`tally` of ``n`` coordinates that lie in two files, given as open file and first byte.
+
+    The third number is of how many of them: all, unless a file ends or a read fails, which whoever reads the rest finds
+    out. All are counted where they have just been read to, in ``space``: neither Python nor memory beyond the cache
+    is waited for.
+    """
+    integer = integer_type(dtype)
+    size = min(space.nbytes // 2, _READ) // _VECTOR * _VECTOR
+    halves = space[: 2 * size].view(integer).reshape(2, -1)
+    found = _tally_files(*old, *new, n, _exponent(halves, dtype), halves[0], halves[1])
+    return int(found[0]), int(found[1]), int(found[2])
+
+
+@dataclass(frozen=True, eq=False)
+class Room:
+    """Memory for what :func:`differences` finds. Values and words are written by whole vectors."""
+
+    differing: Bits
+    visible: Bits
+    old: Bits
+    new: Bits
+
+    @classmethod
+    def of(cls, n: int, dtype: torch.dtype) -> Room:
+        """Room for ``n`` coordinates of ``dtype``."""
+        lanes = _VECTOR // dtype.itemsize
+        words = [np.empty(-(-n // lanes), f"u{lanes // 8}") for _ in range(2)]
+        values = [np.empty(n + lanes, integer_type(dtype)) for _ in range(2)]
+        return cls(*words, *values)
+
+    def after(self, n: int, moved: int) -> Room:
+        """What is left when ``n`` coordinates (whole vectors) are done and ``moved`` differ; ``old`` is used again."""
+        words = n * self.new.itemsize // _VECTOR
+        return Room(self.differing[words:], self.visible[words:], self.old, self.new[moved:])
+
+
+def differences(
+    old: Bits, new: Bits, dtype: torch.dtype, room: Room
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Bits, Bits, int, int]:
+    """All that two arrays (as for :func:`tally`) differ in, in one pass over them.
+
+    Returns, in the beginnings of what ``room`` holds, a bit a coordinate, packed as in a ``Mask``, where the stored
+    bits differ; the same where that is visible; what ``old`` and what ``new`` hold where they differ, in order; and
+    both counts of :func:`tally`.
+    """
+    exponent, first, moved = _exponent(old, dtype), 0, 0
+    counts = np.zeros(2, np.int64)
+    for one, two in _whole_vectors(old, new):
+        words = slice(first, first + one.nbytes // _VECTOR)
+        more, *found = _differences(
+            one, two, exponent, room.differing[words], room.visible[words], room.old[moved:], room.new[moved:]
+        )
+        counts += found
+        moved, first = moved + more, words.stop
+    packed = [bits.view(np.uint8)[: -(-old.size // 8)] for bits in (room.differing, room.visible)]
+    return packed[0], packed[1], room.old[:moved], room.new[:moved], int(counts[0]), int(counts[1])
 
 
 def kept(bits: Bits, keep: npt.NDArray[np.bool_], count: int) -> Bits:
@@ -65,64 +122,30 @@ def put(values: Bits, where: npt.NDArray[np.bool_], bits: Bits) -> None:
 def levels(old: Bits, new: Bits, tolerances: Sequence[float], ulps: Sequence[int]) -> tuple[list[int], list[int]]:
     """Of finite bf16 numbers: how many pairs have |Δ| > τ by τ, and how many are k representable values apart by k.
 
-    Tolerances are compared in fp32. numpy needs some twenty passes for this, and other threads wait for each of them.
+    Tolerances are compared in fp32, and are >= 0; numbers of steps are >= 1.
     """
     beyond, far = np.zeros(len(tolerances), np.int64), np.zeros(len(ulps), np.int64)
-    _levels(old, new, np.array(tolerances, np.float32), np.array(ulps, np.int64), beyond, far)
+    # No two bf16 numbers are so many steps apart as there are 16-bit integers.
+    steps = np.minimum(ulps, 0xFFFF).astype(np.uint16)
+    for one, two in _whole_vectors(old, new):
+        _levels(one, two, np.array(tolerances, np.float32), steps, beyond, far)
     return beyond.tolist(), far.tolist()
 
 
-def _tally_words_of(old: Bits, new: Bits, dtype: torch.dtype) -> tuple[int, bool]:
-    size = old.itemsize
-    magnitude = _repeated(np.iinfo(old.dtype).max, size)
-    # Added to a magnitude whose exponent is all ones, this carries into the sign.
-    carry = _repeated(1 << float_format(dtype).mantissa_bits, size)
-    visible, odd = _tally(
-        old.view(np.uint64), new.view(np.uint64), magnitude, carry, np.uint64(8 * size - 1), 8 // size
-    )
-    return int(visible), bool(odd)
+def _exponent(bits: Bits, dtype: torch.dtype) -> Any:
+    """The bits of infinity: a magnitude of no less is infinite or NaN."""
+    return bits.dtype.type(np.iinfo(bits.dtype).max & -(1 << float_format(dtype).mantissa_bits))
 
 
-def _repeated(value: int, itemsize: int) -> np.uint64:
-    return np.uint64(sum(value << shift for shift in range(0, 64, 8 * itemsize)))
-
-
-@compiled
-def _tally(
-    old: npt.NDArray[np.uint64],
-    new: npt.NDArray[np.uint64],
-    magnitude: np.uint64,
-    carry: np.uint64,
-    shift: np.uint64,
-    lanes: int,
-) -> tuple[int, bool]:
-    # Several coordinates a word, which compilers turn into vectors of words. Adding all ones but the sign to a
-    # magnitude sets the sign unless it is 0, and never carries into the next lane.
-    visible, odd = 0, np.uint64(0)
-    for start in range(0, old.size, _WORDS):
-        sums, odds = _tally_words(old[start : start + _WORDS], new[start : start + _WORDS], magnitude, carry, shift)
-        odd |= odds
-        for lane in range(lanes):
-            visible += int((sums >> np.uint64(lane * (64 // lanes))) & np.uint64(0xFFFF))
-    return visible, (odd & ~magnitude) != 0
-
-
-@compiled
-def _tally_words(
-    old: npt.NDArray[np.uint64],
-    new: npt.NDArray[np.uint64],
-    magnitude: np.uint64,
-    carry: np.uint64,
-    shift: np.uint64,
-) -> tuple[np.uint64, np.uint64]:
-    sums, odd = np.uint64(0), np.uint64(0)
-    for i in range(old.size):
-        a, b = old[i] & magnitude, new[i] & magnitude
-        differing = ((a ^ b) + magnitude) | (old[i] ^ new[i])
-        nonzero = (a | b) + magnitude
-        sums += ((differing & nonzero) & ~magnitude) >> shift
-        odd |= (a + carry) | (b + carry)
-    return sums, odd
+def _whole_vectors(old: Bits, new: Bits) -> Iterator[tuple[Bits, Bits]]:
+    """Both in one piece as far as they fill vectors, then the rest with zeros behind it."""
+    lanes = _VECTOR // old.itemsize
+    whole = old.size // lanes * lanes
+    yield old[:whole], new[:whole]
+    if whole < old.size:
+        rest = np.zeros((2, lanes), old.dtype)
+        rest[:, : old.size - whole] = old[whole:], new[whole:]
+        yield rest[0], rest[1]
 
 
 class _Vectors:
@@ -137,8 +160,12 @@ class _Vectors:
 
     def pointer(self, kind: Any, array: Any, index: Any, vector: Any) -> Any:
         """Address of the vector that begins at an index of an array."""
+        return self.builder.bitcast(self.address(kind, array, index), vector.as_pointer())
+
+    def address(self, kind: Any, array: Any, index: Any) -> Any:
+        """Address of an element of an array."""
         data = cgutils.create_struct_proxy(kind)(self._context, self.builder, array).data
-        return self.builder.bitcast(self.builder.gep(data, [index]), vector.as_pointer())
+        return self.builder.gep(data, [index])
 
     def load(self, kind: Any, array: Any, index: Any, vector: Any) -> Any:
         return self.builder.load(self.pointer(kind, array, index, vector), align=1)
@@ -155,13 +182,183 @@ class _Vectors:
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
 
+    def filled(self, value: Any) -> Any:
+        """A vector of one number."""
+        undefined, index = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined), ir.IntType(32)
+        first = self.builder.insert_element(undefined, value, index(0))
+        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(index, self.lanes), None))
+
+    def compare(self, old: Any, new: Any, exponent: Any) -> tuple[Any, Any, Any]:
+        """Where two vectors differ, where that is visible, and where either is NaN or infinite."""
+        builder = self.builder
+        magnitude = self.filled(ir.IntType(self.width)((1 << (self.width - 1)) - 1))
+        one, two = builder.and_(old, magnitude), builder.and_(new, magnitude)
+        differing = builder.icmp_unsigned("!=", old, new)
+        nonzero = builder.icmp_unsigned("!=", builder.or_(one, two), ir.Constant(self.numbers, None))
+        infinity = self.filled(exponent)
+        odd = [builder.icmp_unsigned(">=", each, infinity) for each in (one, two)]
+        return differing, builder.and_(differing, nonzero), builder.or_(*odd)
+
+    def compress(self, vector: Any, chosen: Any) -> Any:
+        """The chosen numbers first: one instruction where there is AVX-512, and a short loop elsewhere."""
+        name = f"llvm.experimental.vector.compress.v{self.lanes}i{self.width}"
+        return self.call(name, self.numbers, vector, chosen, ir.Constant(self.numbers, ir.Undefined))
+
+    def word(self, chosen: Any) -> Any:
+        """One bit a lane, the first lane's the lowest."""
+        return self.builder.bitcast(chosen, ir.IntType(self.lanes))
+
     def count(self, chosen: Any) -> Any:
-        word = ir.IntType(self.lanes)
-        population = self.call(f"llvm.ctpop.i{self.lanes}", word, self.builder.bitcast(chosen, word))
+        word = self.word(chosen)
+        population = self.call(f"llvm.ctpop.i{self.lanes}", word.type, word)
         return self.builder.zext(population, ir.IntType(64))
 
     def _of(self, width: int) -> Any:
         return ir.VectorType(ir.IntType(width), self.lanes)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _tally_vector(_: Any, old: Any, new: Any, i: Any, exponent: Any) -> Any:
+    """Of the vectors at ``old[i]`` and ``new[i]``: how many lanes are visible, and in how many either is no number."""
+    pair = types.UniTuple(types.int64, 2)
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        old_at, new_at, i_at, infinity = arguments
+        vectors = _Vectors(context, builder, old.dtype)
+        one, two = vectors.load(old, old_at, i_at, vectors.numbers), vectors.load(new, new_at, i_at, vectors.numbers)
+        _, visible, odd = vectors.compare(one, two, infinity)
+        return context.make_tuple(builder, pair, [vectors.count(visible), vectors.count(odd)])
+
+    return pair(old, new, i, exponent), generate
+
+
+@compiled
+def _tally(old: Bits, new: Bits, exponent: Any) -> tuple[int, int]:
+    visible, nonfinite = 0, 0
+    for i in range(0, old.size, _VECTOR // old.itemsize):
+        seen, odd = _tally_vector(old, new, i, exponent)
+        visible += seen
+        nonfinite += odd
+    return visible, nonfinite
+
+
+@compiled
+def _tally_files(
+    old_file: int, old_at: int, new_file: int, new_at: int, n: int, exponent: Any, old: Bits, new: Bits
+) -> tuple[int, int, int]:
+    lanes = _VECTOR // old.itemsize
+    visible, nonfinite, done = 0, 0, 0
+    while done < n:
+        part = min(n - done, old.size)
+        nbytes, skip = part * old.itemsize, done * old.itemsize
+        if not (_filled(old_file, old_at + skip, nbytes, old) and _filled(new_file, new_at + skip, nbytes, new)):
+            break
+        whole = (part + lanes - 1) // lanes * lanes
+        old[part:whole] = 0
+        new[part:whole] = 0
+        seen, odd = _tally(old[:whole], new[:whole], exponent)
+        visible, nonfinite, done = visible + seen, nonfinite + odd, done + part
+    return visible, nonfinite, done
+
+
+@compiled
+def _filled(file: int, offset: int, nbytes: int, space: Bits) -> bool:
+    """Read so many bytes, if need be in several pieces; False if there is an error or the file ends."""
+    done = 0
+    while done < nbytes:
+        count = _pread(np.int32(file), np.uintp(space.ctypes.data + done), np.uintp(nbytes - done), offset + done)
+        if count <= 0:
+            return False
+        done += count
+    return True
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _differences_vector(
+    _: Any,
+    old: Any,
+    new: Any,
+    i: Any,
+    exponent: Any,
+    differing: Any,
+    visible: Any,
+    word: Any,
+    olds: Any,
+    news: Any,
+    at: Any,
+) -> Any:
+    """Compare the vectors at ``old[i]`` and ``new[i]``; returns how many lanes differ, are visible, are no numbers.
+
+    Writes a bit a lane to ``differing[word]`` and ``visible[word]``, and what differs from ``olds[at]`` and
+    ``news[at]`` on, of which whole vectors are written.
+    """
+    counts = types.UniTuple(types.int64, 3)
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        old_at, new_at, i_at, infinity, differing_at, visible_at, word_at, olds_at, news_at, at_at = arguments
+        vectors = _Vectors(context, builder, old.dtype)
+        one, two = vectors.load(old, old_at, i_at, vectors.numbers), vectors.load(new, new_at, i_at, vectors.numbers)
+        moved, seen, odd = vectors.compare(one, two, infinity)
+        vectors.store(vectors.word(moved), differing, differing_at, word_at)
+        vectors.store(vectors.word(seen), visible, visible_at, word_at)
+        vectors.store(vectors.compress(one, moved), olds, olds_at, at_at)
+        vectors.store(vectors.compress(two, moved), news, news_at, at_at)
+        return context.make_tuple(builder, counts, [vectors.count(lanes) for lanes in (moved, seen, odd)])
+
+    return counts(old, new, i, exponent, differing, visible, word, olds, news, at), generate
+
+
+@compiled
+def _differences(
+    old: Bits, new: Bits, exponent: Any, differing: Bits, visible: Bits, olds: Bits, news: Bits
+) -> tuple[int, int, int]:
+    at, seen, odd = 0, 0, 0
+    for word in range(differing.size):
+        i = word * (_VECTOR // old.itemsize)
+        more, shown, strange = _differences_vector(old, new, i, exponent, differing, visible, word, olds, news, at)
+        at, seen, odd = at + more, seen + shown, odd + strange
+    return at, seen, odd
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _levels_vector(_: Any, old: Any, new: Any, i: Any, tolerances: Any, ulps: Any, beyond: Any, far: Any) -> Any:
+    """Add to ``beyond`` and ``far`` how many of the pairs at ``old[i]`` and ``new[i]`` are beyond each level."""
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        old_at, new_at, i_at, tolerances_at, ulps_at, beyond_at, far_at = arguments
+        vectors = _Vectors(context, builder, old.dtype)
+        one, two = vectors.load(old, old_at, i_at, vectors.numbers), vectors.load(new, new_at, i_at, vectors.numbers)
+        # bf16 is the upper half of fp32.
+        integers, floats = (ir.VectorType(kind, vectors.lanes) for kind in (ir.IntType(32), ir.FloatType()))
+        halves = ir.Constant(integers, [16] * vectors.lanes)
+        a, b = (builder.bitcast(builder.shl(builder.zext(each, integers), halves), floats) for each in (one, two))
+        distance = vectors.call(f"llvm.fabs.v{vectors.lanes}f32", floats, builder.fsub(b, a))
+        # Magnitudes count the steps from 0: between numbers of one sign there is their difference, else their sum.
+        magnitude = vectors.filled(ir.IntType(16)(0x7FFF))
+        p, q = builder.and_(one, magnitude), builder.and_(two, magnitude)
+        opposite = builder.icmp_signed("<", builder.xor(one, two), ir.Constant(vectors.numbers, None))
+        ordered = builder.icmp_unsigned(">", p, q)
+        apart = builder.select(ordered, builder.sub(p, q), builder.sub(q, p))
+        steps = builder.select(opposite, builder.add(p, q), apart)
+
+        def add(levels: Any, levels_at: Any, counts: Any, counts_at: Any, more: Any) -> None:
+            size = cgutils.create_struct_proxy(levels)(context, builder, levels_at).nitems
+            with cgutils.for_range(builder, size) as loop:
+                level = builder.load(vectors.address(levels, levels_at, loop.index))
+                total = vectors.address(counts, counts_at, loop.index)
+                builder.store(builder.add(builder.load(total), vectors.count(more(level))), total)
+
+        add(
+            tolerances,
+            tolerances_at,
+            beyond,
+            beyond_at,
+            lambda level: builder.fcmp_ordered(">", distance, vectors.filled(level)),
+        )
+        add(ulps, ulps_at, far, far_at, lambda level: builder.icmp_unsigned(">=", steps, vectors.filled(level)))
+        return context.get_dummy_value()
+
+    return types.void(old, new, i, tolerances, ulps, beyond, far), generate
 
 
 @compiled
@@ -169,71 +366,23 @@ def _levels(
     old: Bits,
     new: Bits,
     tolerances: npt.NDArray[np.float32],
-    ulps: npt.NDArray[np.int64],
+    ulps: npt.NDArray[np.uint16],
     beyond: npt.NDArray[np.int64],
     far: npt.NDArray[np.int64],
 ) -> None:
-    # bf16 is the upper half of fp32. A part at a time, so that what is made of it stays in the cache.
-    wide = np.empty((2, _PART), np.uint32)
-    distances, steps = np.empty(_PART, np.float32), np.empty(_PART, np.int32)
-    for start in range(0, old.size, _PART):
-        a, b = old[start : start + _PART], new[start : start + _PART]
-        _widen(a, wide[0])
-        _widen(b, wide[1])
-        _distances(wide[0].view(np.float32), wide[1].view(np.float32), distances)
-        for level in range(tolerances.size):
-            beyond[level] += _more_than(distances[: a.size], tolerances[level])
-        _steps(a, b, steps)
-        for level in range(ulps.size):
-            far[level] += _more_than(steps[: a.size], ulps[level] - 1)
-
-
-@compiled
-def _widen(bits: Bits, wide: npt.NDArray[np.uint32]) -> None:
-    for i in range(bits.size):
-        wide[i] = np.uint32(bits[i]) << np.uint32(16)
-
-
-@compiled
-def _distances(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], out: npt.NDArray[np.float32]) -> None:
-    for i in range(out.size):
-        out[i] = abs(b[i] - a[i])
-
-
-@compiled
-def _steps(a: Bits, b: Bits, out: npt.NDArray[np.int32]) -> None:
-    # Magnitudes count the steps from 0: between numbers of one sign there is their difference, else their sum.
-    for i in range(a.size):
-        p, q = np.int32(a[i]) & np.int32(0x7FFF), np.int32(b[i]) & np.int32(0x7FFF)
-        out[i] = p + q if (a[i] < 0) != (b[i] < 0) else abs(p - q)
-
-
-@compiled
-def _more_than(values: Bits, level: Any) -> int:
-    count = 0
-    for i in range(values.size):
-        count += values[i] > level
-    return count
+    for i in range(0, old.size, _VECTOR // old.itemsize):
+        _levels_vector(old, new, i, tolerances, ulps, beyond, far)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _keep_vector(_: Any, bits: Any, keep: Any, out: Any, i: Any, at: Any) -> Any:
-    """Write the kept ones of the vector at ``bits[i]`` to ``out[at]`` and what follows; returns how many there are.
-
-    LLVM makes one instruction of it where there is AVX-512, and a short loop elsewhere.
-    """
+    """Write the kept ones of the vector at ``bits[i]`` to ``out[at]`` and what follows; returns how many there are."""
 
     def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
         bits_at, keep_at, out_at, i_at, at_at = arguments
         vectors = _Vectors(context, builder, bits.dtype)
         chosen = vectors.load_chosen(keep, keep_at, i_at)
-        packed = vectors.call(
-            f"llvm.experimental.vector.compress.v{vectors.lanes}i{vectors.width}",
-            vectors.numbers,
-            vectors.load(bits, bits_at, i_at, vectors.numbers),
-            chosen,
-            ir.Constant(vectors.numbers, ir.Undefined),
-        )
+        packed = vectors.compress(vectors.load(bits, bits_at, i_at, vectors.numbers), chosen)
         vectors.store(packed, out, out_at, at_at)
         return vectors.count(chosen)
 
