@@ -18,6 +18,9 @@ from subnetray.checkpoints.part import Comparer, Part
 from subnetray.checkpoints.reader import Checkpoint
 from subnetray.subnetwork.chunk import Counts, Thresholds
 from subnetray.subnetwork.hashing import BLOCK, combined_hash, joined_hash
+from subnetray.subnetwork.kernels import room_bytes
+from subnetray.subnetwork.mask import Bits
+from subnetray.subnetwork.memory import pages
 from subnetray.subnetwork.storage import Writer, stream
 from subnetray.subnetwork.visible import Comparison, TensorComparison
 
@@ -68,14 +71,18 @@ def compare_checkpoints(
     compared = dict(sorted(compared.items(), key=lambda item: (-item[1].itemsize, item[0].name)))
     missing = why_no_delta(init, final, matches, skipped, compared)
     counts = {each: Counts.none(thresholds) for each in compared}
-    part = part or (_COUNTED if out is None else PART)
+    part = part or (_COUNTED if out is None and thresholds == Thresholds() else PART)
     with ExitStack() as stack:
         pool = executor or stack.enter_context(ThreadPoolExecutor(threads))
         files = None if out is None else stack.enter_context(_files(out, compared, with_delta=missing is None))
         compare = Comparer(init, final, thresholds, mask=files is not None, delta=files is not None and missing is None)
+        # What is found in this process lies in memory that is used again and again: new memory costs time.
+        nbytes = max(room_bytes(min(each.n, part), kind) for each, kind in compared.items())
+        rooms: list[Bits] = []
 
         def submit(task: _Task) -> Future[Part]:
-            return pool.submit(compare, task.match, compared[task.match], task.start, task.stop)
+            room = None if executor or not files else rooms.pop() if rooms else pages(nbytes)
+            return pool.submit(compare, task.match, compared[task.match], task.start, task.stop, room)
 
         for task, found in _ahead(submit, _tasks(compared, part), threads * _AHEAD):
             counts[task.match].add(found.counts)
@@ -83,6 +90,8 @@ def compare_checkpoints(
                 files.add(task.match.name, found)
                 if task.stop == task.match.n:
                     files.end(task.match, compared[task.match])
+                if found.memory is not None:
+                    rooms.append(found.memory)
             progress(found.n)
         if files is not None:
             files.save()
@@ -137,7 +146,7 @@ class _Files:
             self._delta.append(f"mask/{name}", part.differing)
             self._delta.append(f"values/{name}", part.values)
             for blocks, more in zip(self._blocks, (part.init, part.final), strict=True):
-                blocks += more
+                blocks.append(more)
 
     def end(self, each: Match, dtype: torch.dtype) -> None:
         """All parts of a tensor have been added."""

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from subnetray.checkpoints.loops import IN_MEMORY, Found, Place, scan_places, tally_places
 from subnetray.checkpoints.match import Match
 from subnetray.checkpoints.reader import Checkpoint
-from subnetray.subnetwork.chunk import Counts, Thresholds, count, scan
+from subnetray.subnetwork.bits import integer_type
+from subnetray.subnetwork.chunk import Chunk, Counts, Thresholds, count
 from subnetray.subnetwork.hashing import BLOCK, block_hash
-from subnetray.subnetwork.kernels import Room, tally_files
+from subnetray.subnetwork.kernels import VECTOR, Room, room_bytes
 from subnetray.subnetwork.mask import Bits
+from subnetray.subnetwork.memory import pages
+from subnetray.subnetwork.xxh3 import SHORT
 
 
 def _nothing() -> Bits:
@@ -31,12 +36,13 @@ class Part:
     visible: Bits = field(default_factory=_nothing)  # packed
     differing: Bits = field(default_factory=_nothing)  # packed
     values: npt.NDArray[Any] = field(default_factory=_nothing)
-    init: tuple[bytes, ...] = ()  # hashes of blocks
-    final: tuple[bytes, ...] = ()
+    init: bytes = b""  # hashes of blocks, one after another
+    final: bytes = b""
+    memory: Bits | None = None  # that all this lies in
 
 
 class Comparer:
-    """Compares parts of tensors, in any thread; each thread has buffers of its own that blocks are read into."""
+    """Compares parts of tensors, in any thread; each thread has memory of its own that blocks are read to."""
 
     def __init__(self, init: Checkpoint, final: Checkpoint, thresholds: Thresholds, mask: bool, delta: bool) -> None:
         self._init, self._final, self._thresholds, self._mask, self._delta = init, final, thresholds, mask, delta
@@ -45,63 +51,96 @@ class Comparer:
     def __reduce__(self) -> Any:
         return Comparer, (self._init, self._final, self._thresholds, self._mask, self._delta)
 
-    def __call__(self, each: Match, dtype: torch.dtype, start: int, stop: int) -> Part:
-        """Compare the coordinates ``start`` to ``stop``, in ``dtype``."""
+    def __call__(self, each: Match, dtype: torch.dtype, start: int, stop: int, memory: Bits | None = None) -> Part:
+        """Compare the coordinates ``start`` to ``stop``, in ``dtype``; what is found lies in ``memory``, if given.
+
+        ``memory`` has the ``room_bytes`` of these coordinates, or more.
+        """
         n = stop - start
-        if not self._mask:
+        if not self._mask and self._thresholds == Thresholds():
             return Part(n, self._counts(each, dtype, start, stop))
-        counts, inits, finals, moved = Counts.none(self._thresholds), [], [], 0
-        room = rest = Room.of(n, dtype)
-        for begin in range(start, stop, BLOCK):
-            old, new = self._blocks(each, dtype, begin, min(begin + BLOCK, stop))
-            if self._delta:
-                inits.append(block_hash(old))
-                finals.append(block_hash(new))
-            chunk = scan(old, new, dtype, rest)
-            counts.add(chunk.counts(self._thresholds))
-            moved += chunk.new.size
-            rest = rest.after(old.size, chunk.new.size)
-        visible, differing = (bits.view(np.uint8)[: -(-n // 8)] for bits in (room.visible, room.differing))
+        if not self._mask:
+            memory = self._buffer("room", room_bytes(n, dtype))
+        chunk, init, final = self._scan(each, dtype, start, stop, memory)
+        counts = chunk.counts(self._thresholds)
+        if not self._mask:
+            return Part(n, counts)
         if not self._delta:
-            return Part(n, counts, visible)
-        return Part(n, counts, visible, differing, room.new[:moved], tuple(inits), tuple(finals))
+            return Part(n, counts, chunk.visible_bits, memory=memory)
+        return Part(n, counts, chunk.visible_bits, chunk.differing, chunk.new, init, final, memory)
 
     def _counts(self, each: Match, dtype: torch.dtype, start: int, stop: int) -> Counts:
-        """Bit for bit, straight from the files; by blocks in memory else, or where a read does not succeed."""
-        counts = Counts.none(self._thresholds)
-        bitwise = self._thresholds == Thresholds()
+        """Bit for bit."""
+        counts = Counts()
         while start < stop:
-            if bitwise:
-                found, done = self._stored_counts(each, dtype, start, stop)
-                counts.add(found)
-                start += done
-                if start == stop:
-                    break
-            end = min(start + BLOCK, stop)
-            old, new = self._blocks(each, dtype, start, end)
-            counts.add(count(old, new, dtype) if bitwise else scan(old, new, dtype).counts(self._thresholds))
-            start = end
+            places = self._places(each, start, dtype)
+            found = tally_places(*places, stop - start, dtype, self._blocks()) if places else Found(0, 0, 0, 0)
+            counts.add(Counts(found.visible, found.nonfinite))
+            start += found.done
+            if start < stop:
+                size = min(BLOCK, stop - start)
+                old, new = self._load(each, dtype, start, start + size)
+                counts.add(count(old, new, dtype))
+                start += size
         return counts
 
-    def _stored_counts(self, each: Match, dtype: torch.dtype, start: int, stop: int) -> tuple[Counts, int]:
-        """The counts of as many coordinates, from ``start`` on, as files hold in ``dtype`` and give when asked once."""
-        init, final = self._init.place(each.init, dtype), self._final.place(each.final, dtype)
-        if init is None or final is None:
-            return Counts(), 0
-        one, two = ((file, offset + start * dtype.itemsize) for file, offset in (init, final))
-        visible, nonfinite, done = tally_files(one, two, stop - start, dtype, self._buffer("init"))
-        return Counts(visible, nonfinite), done
+    def _scan(
+        self, each: Match, dtype: torch.dtype, start: int, stop: int, memory: Bits | None
+    ) -> tuple[Chunk, bytes, bytes]:
+        """All that differs, and the hashes of all blocks of the init and of the final if a delta needs them."""
+        n = stop - start
+        room = rest = Room.of(n, dtype, memory, self._buffer("differing", n * dtype.itemsize + VECTOR))
+        digests = np.zeros((2, -(-n // BLOCK) if self._delta else 0, 2), np.uint64)
+        done = moved = visible = nonfinite = 0
+        interrupted = False
+        while done < n:
+            size, places = n - done, self._places(each, start + done, dtype)
+            if places is None or interrupted:
+                # Says what is wrong, if it is no more than an interruption.
+                size = min(BLOCK, size)
+                self._load(each, dtype, start + done, start + done + size)
+                places = IN_MEMORY, IN_MEMORY
+            words = done * dtype.itemsize // VECTOR
+            rest = Room(room.differing[words:], room.visible[words:], room.old[moved:], room.new[moved:])
+            old, new = digests[:, done // BLOCK :]
+            found = scan_places(*places, size, BLOCK, dtype, self._blocks(), rest, (old, new))
+            done, moved = done + found.done, moved + found.moved
+            visible, nonfinite = visible + found.visible, nonfinite + found.nonfinite
+            interrupted = found.done < size
+        bits = [packed.view(np.uint8)[: -(-n // 8)] for packed in (room.differing, room.visible)]
+        chunk = Chunk(dtype, bits[0], bits[1], room.old[:moved], room.new[:moved], visible, nonfinite)
+        init, final = map(partial(_hashes, n * dtype.itemsize, BLOCK * dtype.itemsize), digests, self._blocks())
+        return chunk, init, final
 
-    def _blocks(
-        self, each: Match, dtype: torch.dtype, start: int, stop: int
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        return (
-            self._init.read(each.init, start, stop, dtype, self._buffer("init")),
-            self._final.read(each.final, start, stop, dtype, self._buffer("final")),
-        )
+    def _places(self, each: Match, start: int, dtype: torch.dtype) -> tuple[Place, Place] | None:
+        """Where both are, if they can be compared as they are stored."""
+        init, final = self._init.place(each.init, start, dtype), self._final.place(each.final, start, dtype)
+        return None if init is None or final is None else (init, final)
 
-    def _buffer(self, side: str) -> npt.NDArray[np.uint8]:
-        if not hasattr(self._local, side):
-            setattr(self._local, side, np.empty(8 * BLOCK, np.uint8))
-        buffer: npt.NDArray[np.uint8] = getattr(self._local, side)
+    def _load(self, each: Match, dtype: torch.dtype, start: int, stop: int) -> list[npt.NDArray[Any]]:
+        """Read no more than a block to the memory for blocks, converted to ``dtype``."""
+        loaded = []
+        for checkpoint, name, block in zip(
+            (self._init, self._final), (each.init, each.final), self._blocks(), strict=True
+        ):
+            space = block.view(integer_type(dtype))[: stop - start]
+            space[:] = checkpoint.read(name, start, stop, dtype, block)
+            loaded.append(space)
+        return loaded
+
+    def _blocks(self) -> tuple[Bits, Bits]:
+        # Of the widest dtype, and a vector.
+        return self._buffer("init", 8 * BLOCK + VECTOR), self._buffer("final", 8 * BLOCK + VECTOR)
+
+    def _buffer(self, name: str, nbytes: int) -> Bits:
+        buffer: Bits | None = getattr(self._local, name, None)
+        if buffer is None or buffer.size < nbytes:
+            buffer = pages(nbytes)
+            setattr(self._local, name, buffer)
         return buffer
+
+
+def _hashes(nbytes: int, size: int, digests: npt.NDArray[np.uint64], block: Bits) -> bytes:
+    """The hashes of all blocks from their halves; of the last one, which is in ``block``, if it is short."""
+    hashes, last = digests.astype(">u8").tobytes(), (nbytes - 1) % size + 1
+    return hashes[:-16] + block_hash(block[:last]) if hashes and last <= SHORT else hashes

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from subnetray.checkpoints.loops import Place
 from subnetray.checkpoints.quantised import blocks_across, dequantise, is_code, scale_rows, with_scales
 from subnetray.checkpoints.stored import StoredTensor
 from subnetray.config import ConfigError
@@ -68,12 +69,12 @@ class Checkpoint:
         bits = self._bits(tensor, start, stop, tensor.dtype, buffer)
         return bits if dtype == tensor.dtype else flat_integers(from_integers(bits, tensor.dtype).to(dtype))
 
-    def place(self, name: str, dtype: torch.dtype) -> tuple[int, int] | None:
-        """Open file, and byte in it, from which on a tensor is stored as ``dtype``; None if it would be converted."""
+    def place(self, name: str, start: int, dtype: torch.dtype) -> Place | None:
+        """Where coordinate ``start`` of a tensor is stored as ``dtype``; None if it has to be converted first."""
         tensor = self.tensors[name]
         if tensor.dtype != dtype or tensor.scales is not None or tensor.loaded is not None:
             return None
-        return self._handle(tensor.file), tensor.offset
+        return Place(self._handle(tensor.file), tensor.offset + start * tensor.itemsize)
 
     def _dequantised(
         self, tensor: StoredTensor, start: int, stop: int, buffer: npt.NDArray[np.uint8] | None

@@ -7,8 +7,7 @@ AVX-512: MEASURE. Without AVX-512 those that keep and put are about as fast as n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +21,9 @@ from subnetray.subnetwork.bits import float_format, integer_type
 from subnetray.subnetwork.compiled import compiled
 
 Bits = npt.NDArray[Any]
+Bytes = npt.NDArray[np.uint8]
 
-_VECTOR = 64  # bytes that are compared or moved at once: the widest registers there are
-_READ = 256 << 10  # bytes of each file that :func:`tally_files` reads at once: both stay in the cache of a core
-
-# Named, not pointed to, so that compiled code can be kept on disk.
-_pread = types.ExternalFunction("pread", types.int64(types.int32, types.uintp, types.uintp, types.int64))
+VECTOR = 64  # bytes that are compared or moved at once: the widest registers there are
 
 
 def tally(old: Bits, new: Bits, dtype: torch.dtype) -> tuple[int, int]:
@@ -35,31 +31,14 @@ def tally(old: Bits, new: Bits, dtype: torch.dtype) -> tuple[int, int]:
 
     ``old`` and ``new`` are contiguous and hold numbers of ``dtype``.
     """
-    exponent, found = _exponent(old, dtype), np.zeros(2, np.int64)
+    exponent, found = infinity(dtype), np.zeros(2, np.int64)
     for one, two in _whole_vectors(old, new):
-        found += _tally(one, two, exponent)
+        found += tally_vectors(one, two, exponent)
     return int(found[0]), int(found[1])
 
 
-def tally_files(
-    old: tuple[int, int], new: tuple[int, int], n: int, dtype: torch.dtype, space: npt.NDArray[np.uint8]
-) -> tuple[int, int, int]:
-    """:func:`tally` of ``n`` coordinates that lie in two files, given as open file and first byte.
-
-    The third number is of how many of them: all, unless a file ends or a read fails, which whoever reads the rest finds
-    out. All are counted where they have just been read to, in ``space``: neither Python nor memory beyond the cache
-    is waited for.
-    """
-    integer = integer_type(dtype)
-    size = min(space.nbytes // 2, _READ) // _VECTOR * _VECTOR
-    halves = space[: 2 * size].view(integer).reshape(2, -1)
-    found = _tally_files(*old, *new, n, _exponent(halves, dtype), halves[0], halves[1])
-    return int(found[0]), int(found[1]), int(found[2])
-
-
-@dataclass(frozen=True, eq=False)
-class Room:
-    """Memory for what :func:`differences` finds. Values and words are written by whole vectors."""
+class Room(NamedTuple):
+    """Memory for what :func:`differences` finds: words of bits, and values. All are written by whole vectors."""
 
     differing: Bits
     visible: Bits
@@ -67,33 +46,42 @@ class Room:
     new: Bits
 
     @classmethod
-    def of(cls, n: int, dtype: torch.dtype) -> Room:
-        """Room for ``n`` coordinates of ``dtype``."""
-        lanes = _VECTOR // dtype.itemsize
-        words = [np.empty(-(-n // lanes), f"u{lanes // 8}") for _ in range(2)]
-        values = [np.empty(n + lanes, integer_type(dtype)) for _ in range(2)]
-        return cls(*words, *values)
+    def of(cls, n: int, dtype: torch.dtype, memory: Bytes | None = None, scratch: Bytes | None = None) -> Room:
+        """Room for ``n`` coordinates of ``dtype``, in ``memory`` of :func:`room_bytes` if given.
 
-    def after(self, n: int, moved: int) -> Room:
-        """What is left when ``n`` coordinates (whole vectors) are done and ``moved`` differ; ``old`` is used again."""
-        words = n * self.new.itemsize // _VECTOR
-        return Room(self.differing[words:], self.visible[words:], self.old, self.new[moved:])
+        ``old`` is in ``scratch``, if given: as many bytes as the coordinates have, and those of a vector.
+        """
+        lanes, integer = VECTOR // dtype.itemsize, integer_type(dtype)
+        words, values = -(-n // lanes), (n + lanes) * dtype.itemsize
+        memory = np.empty(room_bytes(n, dtype), np.uint8) if memory is None else memory
+        scratch = np.empty(values, np.uint8) if scratch is None else scratch
+        apart = _rounded(words * lanes // 8)
+        bits = [memory[first:][: words * lanes // 8].view(f"u{lanes // 8}") for first in (0, apart)]
+        return cls(bits[0], bits[1], scratch[:values].view(integer), memory[2 * apart :][:values].view(integer))
 
 
-def differences(
-    old: Bits, new: Bits, dtype: torch.dtype, room: Room
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Bits, Bits, int, int]:
+def room_bytes(n: int, dtype: torch.dtype) -> int:
+    """Bytes of memory for all but ``old`` in the :class:`Room` of ``n`` coordinates."""
+    lanes = VECTOR // dtype.itemsize
+    return 2 * _rounded(-(-n // lanes) * lanes // 8) + (n + lanes) * dtype.itemsize
+
+
+def _rounded(nbytes: int) -> int:
+    return -(-nbytes // VECTOR) * VECTOR
+
+
+def differences(old: Bits, new: Bits, dtype: torch.dtype, room: Room) -> tuple[Bytes, Bytes, Bits, Bits, int, int]:
     """All that two arrays (as for :func:`tally`) differ in, in one pass over them.
 
     Returns, in the beginnings of what ``room`` holds, a bit a coordinate, packed as in a ``Mask``, where the stored
     bits differ; the same where that is visible; what ``old`` and what ``new`` hold where they differ, in order; and
     both counts of :func:`tally`.
     """
-    exponent, first, moved = _exponent(old, dtype), 0, 0
+    exponent, first, moved = infinity(dtype), 0, 0
     counts = np.zeros(2, np.int64)
     for one, two in _whole_vectors(old, new):
-        words = slice(first, first + one.nbytes // _VECTOR)
-        more, *found = _differences(
+        words = slice(first, first + one.nbytes // VECTOR)
+        more, *found = scan_vectors(
             one, two, exponent, room.differing[words], room.visible[words], room.old[moved:], room.new[moved:]
         )
         counts += found
@@ -104,7 +92,7 @@ def differences(
 
 def kept(bits: Bits, keep: npt.NDArray[np.bool_], count: int) -> Bits:
     """``bits[keep]``, of which there are ``count``; both contiguous."""
-    lanes = _VECTOR // bits.itemsize
+    lanes = VECTOR // bits.itemsize
     out = np.empty(count + lanes, bits.dtype)  # whole vectors are written
     whole = bits.size // lanes * lanes
     at = _keep(bits[:whole], keep[:whole].view(np.uint8), out)
@@ -114,7 +102,7 @@ def kept(bits: Bits, keep: npt.NDArray[np.bool_], count: int) -> Bits:
 
 def put(values: Bits, where: npt.NDArray[np.bool_], bits: Bits) -> None:
     """``bits[where] = values``, in place; all contiguous, ``values`` as many as there are marks."""
-    whole = bits.size // (_VECTOR // bits.itemsize) * (_VECTOR // bits.itemsize)
+    whole = bits.size // (VECTOR // bits.itemsize) * (VECTOR // bits.itemsize)
     at = _put(values, where[:whole].view(np.uint8), bits[:whole])
     bits[whole:][where[whole:]] = values[at:]
 
@@ -132,14 +120,15 @@ def levels(old: Bits, new: Bits, tolerances: Sequence[float], ulps: Sequence[int
     return beyond.tolist(), far.tolist()
 
 
-def _exponent(bits: Bits, dtype: torch.dtype) -> Any:
-    """The bits of infinity: a magnitude of no less is infinite or NaN."""
-    return bits.dtype.type(np.iinfo(bits.dtype).max & -(1 << float_format(dtype).mantissa_bits))
+def infinity(dtype: torch.dtype) -> Any:
+    """The bits of infinity: numbers of no less magnitude are infinite or NaN."""
+    integer = integer_type(dtype)
+    return integer.type(np.iinfo(integer).max & -(1 << float_format(dtype).mantissa_bits))
 
 
 def _whole_vectors(old: Bits, new: Bits) -> Iterator[tuple[Bits, Bits]]:
     """Both in one piece as far as they fill vectors, then the rest with zeros behind it."""
-    lanes = _VECTOR // old.itemsize
+    lanes = VECTOR // old.itemsize
     whole = old.size // lanes * lanes
     yield old[:whole], new[:whole]
     if whole < old.size:
@@ -154,7 +143,7 @@ class _Vectors:
     def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
         self._context, self.builder = context, builder
         self.width = context.get_data_type(dtype).width
-        self.lanes = 8 * _VECTOR // self.width
+        self.lanes = 8 * VECTOR // self.width
         self.numbers, self.flags = self._of(self.width), self._of(8)
         self.chosen = self._of(1)
 
@@ -233,44 +222,14 @@ def _tally_vector(_: Any, old: Any, new: Any, i: Any, exponent: Any) -> Any:
 
 
 @compiled
-def _tally(old: Bits, new: Bits, exponent: Any) -> tuple[int, int]:
+def tally_vectors(old: Bits, new: Bits, exponent: Any) -> tuple[int, int]:
+    """:func:`tally` of whole vectors; ``exponent`` is the :func:`infinity` of their dtype."""
     visible, nonfinite = 0, 0
-    for i in range(0, old.size, _VECTOR // old.itemsize):
+    for i in range(0, old.size, VECTOR // old.itemsize):
         seen, odd = _tally_vector(old, new, i, exponent)
         visible += seen
         nonfinite += odd
     return visible, nonfinite
-
-
-@compiled
-def _tally_files(
-    old_file: int, old_at: int, new_file: int, new_at: int, n: int, exponent: Any, old: Bits, new: Bits
-) -> tuple[int, int, int]:
-    lanes = _VECTOR // old.itemsize
-    visible, nonfinite, done = 0, 0, 0
-    while done < n:
-        part = min(n - done, old.size)
-        nbytes, skip = part * old.itemsize, done * old.itemsize
-        if not (_filled(old_file, old_at + skip, nbytes, old) and _filled(new_file, new_at + skip, nbytes, new)):
-            break
-        whole = (part + lanes - 1) // lanes * lanes
-        old[part:whole] = 0
-        new[part:whole] = 0
-        seen, odd = _tally(old[:whole], new[:whole], exponent)
-        visible, nonfinite, done = visible + seen, nonfinite + odd, done + part
-    return visible, nonfinite, done
-
-
-@compiled
-def _filled(file: int, offset: int, nbytes: int, space: Bits) -> bool:
-    """Read so many bytes, if need be in several pieces; False if there is an error or the file ends."""
-    done = 0
-    while done < nbytes:
-        count = _pread(np.int32(file), np.uintp(space.ctypes.data + done), np.uintp(nbytes - done), offset + done)
-        if count <= 0:
-            return False
-        done += count
-    return True
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -309,12 +268,13 @@ def _differences_vector(
 
 
 @compiled
-def _differences(
+def scan_vectors(
     old: Bits, new: Bits, exponent: Any, differing: Bits, visible: Bits, olds: Bits, news: Bits
 ) -> tuple[int, int, int]:
+    """:func:`differences` of whole vectors; returns how many differ, are visible, are no numbers in either."""
     at, seen, odd = 0, 0, 0
-    for word in range(differing.size):
-        i = word * (_VECTOR // old.itemsize)
+    for word in range(old.size // (VECTOR // old.itemsize)):
+        i = word * (VECTOR // old.itemsize)
         more, shown, strange = _differences_vector(old, new, i, exponent, differing, visible, word, olds, news, at)
         at, seen, odd = at + more, seen + shown, odd + strange
     return at, seen, odd
@@ -370,7 +330,7 @@ def _levels(
     beyond: npt.NDArray[np.int64],
     far: npt.NDArray[np.int64],
 ) -> None:
-    for i in range(0, old.size, _VECTOR // old.itemsize):
+    for i in range(0, old.size, VECTOR // old.itemsize):
         _levels_vector(old, new, i, tolerances, ulps, beyond, far)
 
 
@@ -392,7 +352,7 @@ def _keep_vector(_: Any, bits: Any, keep: Any, out: Any, i: Any, at: Any) -> Any
 @compiled
 def _keep(bits: Bits, keep: npt.NDArray[np.uint8], out: Bits) -> int:
     at = 0
-    for i in range(0, bits.size, _VECTOR // bits.itemsize):
+    for i in range(0, bits.size, VECTOR // bits.itemsize):
         at += _keep_vector(bits, keep, out, i, at)
     return at
 
@@ -421,6 +381,6 @@ def _put_vector(_: Any, values: Any, where: Any, bits: Any, at: Any, i: Any) -> 
 @compiled
 def _put(values: Bits, where: npt.NDArray[np.uint8], bits: Bits) -> int:
     at = 0
-    for i in range(0, bits.size, _VECTOR // bits.itemsize):
+    for i in range(0, bits.size, VECTOR // bits.itemsize):
         at += _put_vector(values, where, bits, at, i)
     return at

@@ -7,12 +7,9 @@ Besides its tensors a file holds, in the metadata entry ``subnetray``, a JSON ob
 
 from __future__ import annotations
 
-import errno
 import json
-import mmap
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +24,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from subnetray.files import atomic_path
+from subnetray.subnetwork.output import Output, Run
 
 _KEY = "subnetray"
 _VERSION = 2
-_PAGE = 4096  # bytes that a write past the page cache is a multiple of, in the file and in memory
-_PIECE = 4 << 20  # bytes of one write
 # safetensors' names of dtypes.
 _NAMES = {
     torch.uint8: "U8",
@@ -86,82 +82,19 @@ class _Region:
     checksum: Any = field(default_factory=xxhash.xxh3_64)
 
 
-class _Output:
-    """Writes at any position of a file: whole pages past the page cache, where the file system has a way to do so.
-
-    The cache takes a copy of every byte, and memory for it, long before the disk does; nobody reads a result so soon.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._plain = self._direct = os.open(path, os.O_WRONLY)
-        with suppress(OSError):
-            self._direct = os.open(path, os.O_WRONLY | os.O_DIRECT)
-
-    def close(self) -> None:
-        for file in {self._plain, self._direct}:
-            os.close(file)
-
-    def write(self, data: memoryview, position: int) -> None:
-        """``data`` lies as far from the beginning of a page in memory as ``position`` does in the file."""
-        size = data.nbytes
-        first = min(-position % _PAGE, size)
-        last = size - (size - first) % _PAGE
-        for begin, end, file in ((0, first, self._plain), (first, last, self._direct), (last, size, self._plain)):
-            self._write(file, data[begin:end], position + begin)
-
-    def _write(self, file: int, data: memoryview, position: int) -> None:
-        while data.nbytes:
-            try:
-                written = os.pwrite(file, data, position)
-            except OSError as error:
-                # No whole pages, after a short write; or a file system whose pages are larger.
-                if error.errno != errno.EINVAL or file == self._plain:
-                    raise
-                file = self._plain
-            else:
-                data, position = data[written:], position + written
-
-
-class _Run:
-    """Bytes that follow one another in a file, gathered to be written in few large pieces."""
-
-    def __init__(self, output: _Output) -> None:
-        self._output = output
-        self._space = memoryview(mmap.mmap(-1, _PIECE))  # begins with a page
-        self._begin = self._end = 0  # of what is gathered, in the file
-
-    def write(self, data: memoryview, position: int) -> None:
-        if position != self._end:
-            self.flush()
-            self._begin = self._end = position
-        while data.nbytes:
-            at = self._end - self._begin // _PAGE * _PAGE
-            part = data[: _PIECE - at]
-            self._space[at : at + part.nbytes] = part
-            self._end += part.nbytes
-            if at + part.nbytes == _PIECE:
-                self.flush()
-            data = data[part.nbytes :]
-
-    def flush(self) -> None:
-        first = self._begin % _PAGE
-        self._output.write(self._space[first : first + self._end - self._begin], self._begin)
-        self._begin = self._end
-
-
 class Writer:
     """Puts the tensors of a file that :func:`stream` opened where they belong."""
 
     def __init__(
         self,
-        output: _Output,
+        output: Output,
         kind: str,
         fixed: Mapping[str, int],
         growing: Mapping[str, torch.dtype],
         description: Mapping[str, Any],
     ) -> None:
         self._kind, self._growing = kind, growing
-        self._fixed, self._grown = _Run(output), _Run(output)
+        self._fixed, self._grown = Run(output), Run(output)
         self.description = dict(description)
         self._regions: dict[str, _Region] = {}
         begin = 0
@@ -179,10 +112,10 @@ class Writer:
             self._regions[name] = _Region(self._growing[name], self._end, self._end)
         if not data.size:
             return
-        region, view = self._regions[name], np.ascontiguousarray(data).data.cast("B")
+        region, view = self._regions[name], np.ascontiguousarray(data).view(np.uint8)
         run = self._grown if name in self._growing else self._fixed
         run.write(view, self._start + region.end)
-        region.checksum.update(view)
+        region.checksum.update(view.data)
         region.end += view.nbytes
         self._end = max(self._end, region.end)
 
@@ -192,9 +125,9 @@ class Writer:
             self._regions.setdefault(name, _Region(dtype, self._end, self._end))
         header = self._header(self._regions)
         header += b" " * (self._start - len(header))
-        self._grown.flush()
-        self._fixed.write(memoryview((len(header) - 8).to_bytes(8, "little") + header[8:]), 0)
-        self._fixed.flush()
+        self._grown.finish()
+        self._fixed.write(np.frombuffer((len(header) - 8).to_bytes(8, "little") + header[8:], np.uint8), 0)
+        self._fixed.finish()
 
     def _header(self, regions: Mapping[str, _Region]) -> bytes:
         meta = _description(self._kind, {name: r.checksum.hexdigest() for name, r in regions.items()}, self.description)
@@ -223,7 +156,7 @@ def stream(
     their dtype as will come, one after another. The writer's ``description`` may change, but not get longer. Names
     of wider dtypes should come first, and ``fixed`` be a multiple of 8 bytes in all, so that all are aligned.
     """
-    with atomic_path(path) as temporary, closing(_Output(temporary)) as output:
+    with atomic_path(path) as temporary, closing(Output(temporary)) as output:
         writer = Writer(output, kind, fixed, growing, description)
         yield writer
         writer.finish()

@@ -89,11 +89,11 @@ def _check(found: dict[str, Any], init: Mapping[str, Tensor], final: Mapping[str
 def test_counts_mask_and_delta_are_those_of_weights_in_memory(
     tmp_path: Path, shards: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compare_parts = functools.partial(module.compare_checkpoints, part=128)
+    compare_parts = functools.partial(module.compare_checkpoints, part=512)
     monkeypatch.setattr(diff, "compare_checkpoints", compare_parts)  # several blocks a part, and parts a tensor
-    monkeypatch.setattr(part, "BLOCK", 64)
-    monkeypatch.setattr(hashing, "BLOCK", 64)
-    monkeypatch.setattr(delta_module, "BLOCK", 64)
+    monkeypatch.setattr(part, "BLOCK", 256)
+    monkeypatch.setattr(hashing, "BLOCK", 256)
+    monkeypatch.setattr(delta_module, "BLOCK", 256)
     init = _weights(dtype=dtype)
     final = _moved(init)
     final["model.norm.weight"] = init["model.norm.weight"]

@@ -1,0 +1,171 @@
+"""Compiled loops over two files: what is read is compared and hashed while it is in the cache of the core that read it.
+
+Neither Python nor memory beyond the cache is waited for, so that threads share the cores and hardly meet.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba import types
+
+from subnetray.subnetwork import xxh3
+from subnetray.subnetwork.bits import integer_type
+from subnetray.subnetwork.compiled import compiled
+from subnetray.subnetwork.kernels import VECTOR, Bits, Bytes, Room, infinity, scan_vectors, tally_vectors
+
+Words = npt.NDArray[np.uint64]
+
+# Bytes of each file that are read at once: both stay in the cache of a core.
+_PIECE = 256 << 10
+# By its name, not by a pointer, so that compiled code can be kept on disk.
+_pread = types.ExternalFunction("pread", types.int64(types.int32, types.uintp, types.uintp, types.int64))
+
+
+class Place(NamedTuple):
+    """Where numbers begin: an open file and a byte of it."""
+
+    file: int
+    offset: int
+
+
+IN_MEMORY = Place(-1, 0)  # they have been read already, to the memory for a block
+
+
+class Found(NamedTuple):
+    """Of the first ``done`` coordinates: how many differ, are visible, are NaN or infinite in either."""
+
+    done: int
+    moved: int
+    visible: int
+    nonfinite: int
+
+
+def tally_places(old: Place, new: Place, n: int, dtype: torch.dtype, blocks: tuple[Bytes, Bytes]) -> Found:
+    """Count ``n`` coordinates of two files bit for bit; ``blocks`` is memory that they are read to.
+
+    ``done`` is less than ``n`` where a file ends or a read fails, which whoever reads the rest finds out. ``moved`` is
+    not counted.
+    """
+    one, two = (block.view(integer_type(dtype)) for block in blocks)
+    visible, nonfinite, done = _tally_places(*old, *new, n, infinity(dtype), one, two)
+    return Found(int(done), 0, int(visible), int(nonfinite))
+
+
+def scan_places(
+    old: Place,
+    new: Place,
+    n: int,
+    size: int,
+    dtype: torch.dtype,
+    blocks: tuple[Bytes, Bytes],
+    room: Room,
+    digests: tuple[Words, Words],
+) -> Found:
+    """Find all differences of ``n`` coordinates: what differs goes to ``room``, as ``differences`` has it.
+
+    They are read to ``blocks``, memory for ``size`` coordinates and a vector. ``digests`` of (blocks, 2) take the two
+    halves of every block's XXH3-128, unless there are none or the block has no more than ``xxh3.SHORT`` bytes. ``done``
+    is less than ``n`` where a file ends or a read fails; it is a multiple of ``size`` then.
+    """
+    numbers = [block.view(integer_type(dtype)) for block in blocks]
+    arguments: list[Any] = [*old, *new, n, size, infinity(dtype), *numbers, *blocks, *room, *digests]
+    return Found(*map(int, _scan_places(*arguments)))
+
+
+@compiled
+def _tally_places(
+    old_file: int, old_at: int, new_file: int, new_at: int, n: int, exponent: Any, old: Bits, new: Bits
+) -> tuple[int, int, int]:
+    visible, nonfinite, done = 0, 0, 0
+    size = min(_PIECE // old.itemsize, old.size - VECTOR // old.itemsize)
+    while done < n:
+        part = min(n - done, size)
+        first, nbytes = done * old.itemsize, part * old.itemsize
+        if not (_filled(old_file, old_at + first, nbytes, old) and _filled(new_file, new_at + first, nbytes, new)):
+            break
+        whole = _whole(part, old, new)
+        seen, odd = tally_vectors(old[:whole], new[:whole], exponent)
+        visible, nonfinite, done = visible + seen, nonfinite + odd, done + part
+    return visible, nonfinite, done
+
+
+@compiled
+def _scan_places(
+    old_file: int,
+    old_at: int,
+    new_file: int,
+    new_at: int,
+    n: int,
+    size: int,
+    exponent: Any,
+    old: Bits,
+    new: Bits,
+    old_bytes: Bytes,
+    new_bytes: Bytes,
+    differing: Bits,
+    visible: Bits,
+    olds: Bits,
+    news: Bits,
+    old_digests: Words,
+    new_digests: Words,
+) -> tuple[int, int, int, int]:
+    itemsize, lanes = old.itemsize, VECTOR // old.itemsize
+    old_sums, new_sums = np.empty(8, np.uint64), np.empty(8, np.uint64)
+    moved, seen, odd = 0, 0, 0
+    for begin in range(0, n, size):
+        block = min(size, n - begin)
+        hashes = old_digests.shape[0] > 0 and block * itemsize > xxh3.SHORT
+        if hashes:
+            xxh3.begin(old_sums)
+            xxh3.begin(new_sums)
+        hashed, at, shown, strange = 0, 0, 0, 0
+        so_far = moved
+        while at < block:
+            part = min(_PIECE // itemsize, block - at)
+            first, nbytes, stop = (begin + at) * itemsize, part * itemsize, (at + part) * itemsize
+            if old_file >= 0 and not (
+                _filled(old_file, old_at + first, nbytes, old[at:])
+                and _filled(new_file, new_at + first, nbytes, new[at:])
+            ):
+                return begin, so_far, seen, odd
+            whole = at + _whole(part, old[at:], new[at:])
+            word = (begin + at) // lanes
+            more, visibles, odds = scan_vectors(
+                old[at:whole], new[at:whole], exponent, differing[word:], visible[word:], olds[moved:], news[moved:]
+            )
+            moved, shown, strange = moved + more, shown + visibles, strange + odds
+            if hashes:
+                xxh3.absorb(new_bytes, hashed, stop, new_sums)
+                hashed = xxh3.absorb(old_bytes, hashed, stop, old_sums)
+            at += part
+        if hashes:
+            xxh3.finish(old_bytes, hashed, block * itemsize, old_sums, old_digests[begin // size])
+            xxh3.finish(new_bytes, hashed, block * itemsize, new_sums, new_digests[begin // size])
+        seen, odd = seen + shown, odd + strange
+    return n, moved, seen, odd
+
+
+@compiled
+def _filled(file: int, offset: int, nbytes: int, space: Bits) -> bool:
+    """Read so many bytes, if need be in several pieces; False if there is an error or the file ends."""
+    done = 0
+    while done < nbytes:
+        count = _pread(np.int32(file), np.uintp(space.ctypes.data + done), np.uintp(nbytes - done), offset + done)
+        if count <= 0:
+            return False
+        done += count
+    return True
+
+
+@compiled
+def _whole(n: int, old: Bits, new: Bits) -> int:
+    """``n`` rounded up to whole vectors; what fills them in both arrays is the same, and no number."""
+    lanes = VECTOR // old.itemsize
+    whole = (n + lanes - 1) // lanes * lanes
+    old[n:whole] = 0
+    new[n:whole] = 0
+    return whole
