@@ -15,6 +15,8 @@ from subnetray.subnetwork.kernels import Room, differences, levels, tally
 
 Bits = npt.NDArray[Any]
 
+_PIECE = 1 << 18  # pairs of numbers whose distances are made at a time
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -77,15 +79,35 @@ class Chunk:
 
     def counts(self, thresholds: Thresholds) -> Counts:
         """All counts of this chunk."""
+        counts = Counts.none(thresholds)
+        # A piece at a time: what is made of it stays in the cache, and memory bounded.
+        for start in range(0, self.old.size, _PIECE):
+            piece = slice(start, start + _PIECE)
+            counts.add(_Pairs(self.dtype, self.old[piece], self.new[piece], self.nonfinite == 0).counts(thresholds))
+        counts.visible, counts.nonfinite = self.visible, self.nonfinite
+        return counts
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """The bits of numbers of ``dtype``, old and new, that differ; ``finite`` says that none is NaN or infinite."""
+
+    dtype: torch.dtype
+    old: Bits
+    new: Bits
+    finite: bool
+
+    def counts(self, thresholds: Thresholds) -> Counts:
+        """How many are beyond each threshold, and nothing else."""
         absolute, ulps = thresholds.absolute, thresholds.ulps
-        if self.dtype == torch.bfloat16 and not self.nonfinite:
+        if self.dtype == torch.bfloat16 and self.finite:
             rounded = [round_down(tau, self.dtype) for tau in absolute]
             beyond, far = levels(self.old, self.new, rounded, ulps)
         else:
             beyond, far = [self.beyond(tau) for tau in absolute], [self.at_least(least) for least in ulps]
         return Counts(
-            self.visible,
-            self.nonfinite,
+            0,
+            0,
             dict(zip(absolute, beyond, strict=True)),
             dict(zip(ulps, far, strict=True)),
             {share: self.relative(share) for share in thresholds.relative},
@@ -100,7 +122,7 @@ class Chunk:
     def at_least(self, least: int) -> int:
         """How many visible coordinates are at least ``least`` (>= 1) representable values apart (``exceeds_ulps``)."""
         far = self._steps >= min(least, int(np.iinfo(self._steps.dtype).max))
-        return int(np.count_nonzero(far | self._undefined if self.nonfinite else far))
+        return int(np.count_nonzero(far if self.finite else far | self._undefined))
 
     def relative(self, share: float) -> int:
         """How many visible coordinates have |Δ| > ``share`` of the larger magnitude (``exceeds_relative``)."""
@@ -108,7 +130,7 @@ class Chunk:
             a, b = (wide(bits, self.dtype).astype(np.float64) for bits in (self.old, self.new))
             distance = np.abs(b - a)
             far = distance > share * np.maximum(np.abs(a), np.abs(b))
-        if self.nonfinite or self.dtype == torch.float64:
+        if not self.finite or self.dtype == torch.float64:
             far |= ~np.isfinite(distance)
         return int(np.count_nonzero(far))
 
