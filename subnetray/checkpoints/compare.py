@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,18 +74,20 @@ def compare_checkpoints(
     counts = {each: Counts.none(thresholds) for each in compared}
     part = part or (_COUNTED if out is None and thresholds == Thresholds() else PART)
     with ExitStack() as stack:
-        pool = executor or stack.enter_context(ThreadPoolExecutor(threads))
+        # This thread is one of those that compare: what it adds to the files comes from its own cache then.
+        pool = executor or stack.enter_context(ThreadPoolExecutor(max(1, threads - 1)))
         files = None if out is None else stack.enter_context(_files(out, compared, with_delta=missing is None))
         compare = Comparer(init, final, thresholds, mask=files is not None, delta=files is not None and missing is None)
         # What is found in this process lies in memory that is used again and again: new memory costs time.
         nbytes = max(room_bytes(min(each.n, part), kind) for each, kind in compared.items())
         rooms: list[Bits] = []
 
-        def submit(task: _Task) -> Future[Part]:
+        def call(task: _Task) -> Callable[[], Part]:
             room = None if executor or not files else rooms.pop() if rooms else pages(nbytes)
-            return pool.submit(compare, task.match, compared[task.match], task.start, task.stop, room)
+            return partial(compare, task.match, compared[task.match], task.start, task.stop, room)
 
-        for task, found in _ahead(submit, _tasks(compared, part), threads * _AHEAD):
+        calls = ((task, call(task)) for task in _tasks(compared, part))
+        for task, found in _ahead(pool, calls, threads * _AHEAD, helping=executor is None and threads > 1):
             counts[task.match].add(found.counts)
             if files is not None:
                 files.add(task.match.name, found)
@@ -119,16 +122,36 @@ def _tasks(matches: Iterable[Match], part: int) -> Iterator[_Task]:
             yield _Task(each, start, min(start + part, each.n))
 
 
-def _ahead(submit: Callable[[_Task], Future[Part]], tasks: Iterable[_Task], ahead: int) -> Iterator[tuple[_Task, Part]]:
-    """Results in order, with a bounded number in work."""
-    waiting: deque[tuple[_Task, Future[Part]]] = deque()
-    for task in tasks:
-        waiting.append((task, submit(task)))
+@dataclass
+class _Waiting:
+    task: _Task
+    call: Callable[[], Part]
+    found: Future[Part]
+
+
+def _ahead(
+    pool: Executor, calls: Iterable[tuple[_Task, Callable[[], Part]]], ahead: int, helping: bool
+) -> Iterator[tuple[_Task, Part]]:
+    """Results in order, with a bounded number in work; ``helping``: this thread works too while there are none."""
+    waiting: deque[_Waiting] = deque()
+
+    def first() -> tuple[_Task, Part]:
+        while helping and not waiting[0].found.done():
+            # What no other thread has begun.
+            mine = next((each for each in waiting if each.found.cancel()), None)
+            if mine is None:
+                break
+            mine.found = Future()
+            mine.found.set_result(mine.call())
+        each = waiting.popleft()
+        return each.task, each.found.result()
+
+    for task, call in calls:
+        waiting.append(_Waiting(task, call, pool.submit(call)))
         if len(waiting) >= ahead:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    for first, future in waiting:
-        yield first, future.result()
+            yield first()
+    while waiting:
+        yield first()
 
 
 class _Files:
@@ -165,14 +188,18 @@ class _Files:
 def _files(out: Path, compared: Mapping[Match, torch.dtype], with_delta: bool) -> Iterator[_Files]:
     description: dict[str, Any] = {"shapes": {each.name: each.shape for each in compared}}
     packed = {each.name: -(-each.n // 8) for each in compared}
-    with stream(out / "mask.safetensors", "mask", packed, {}, description) as mask:
+    # One thread for both: disks take one stream of bytes at least as fast as two.
+    with (
+        ThreadPoolExecutor(1) as thread,
+        stream(out / "mask.safetensors", "mask", packed, {}, description, thread) as mask,
+    ):
         path = out / "delta.safetensors"
         if with_delta:
             description |= {"init_hash": combined_hash({}), "final_hash": combined_hash({})}
             masks = {f"mask/{name}": nbytes for name, nbytes in packed.items()}
             masks["padding"] = -sum(packed.values()) % 8
             values = {f"values/{each.name}": dtype for each, dtype in compared.items()}
-            with stream(path, "delta", masks, values, description) as delta:
+            with stream(path, "delta", masks, values, description, thread) as delta:
                 yield _Files(mask, delta)
                 delta.append("padding", np.zeros(masks["padding"], np.uint8))
         else:

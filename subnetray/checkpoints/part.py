@@ -108,6 +108,8 @@ class Comparer:
             visible, nonfinite = visible + found.visible, nonfinite + found.nonfinite
             interrupted = found.done < size
         bits = [packed.view(np.uint8)[: -(-n // 8)] for packed in (room.differing, room.visible)]
+        if visible == moved:
+            bits[1] = bits[0]  # no zero changed its sign; the cache has one of them then
         chunk = Chunk(dtype, bits[0], bits[1], room.old[:moved], room.new[:moved], visible, nonfinite)
         init, final = map(partial(_hashes, n * dtype.itemsize, BLOCK * dtype.itemsize), digests, self._blocks())
         return chunk, init, final

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,23 +16,24 @@ from subnetray.subnetwork.memory import pages
 
 _PAGE = 4096  # bytes; a write past the page cache is of whole pages, in the file and in memory
 _PIECE = 4 << 20  # bytes of one write
+_PIECES = 4  # of a run: a disk takes them by fits and starts
 
 
 class Output:
-    """A file that a thread of its own writes to, past the page cache where the file system has a way to do so.
+    """A file that ``thread``, of one worker, writes to: past the page cache where the file system has a way to do so.
 
     The cache would take a copy of every byte, and memory for it, long before the disk does; no one reads it so soon.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, thread: Executor) -> None:
+        self._thread = thread
         self._plain = self._direct = os.open(path, os.O_WRONLY)
         with suppress(OSError):
             self._direct = os.open(path, os.O_WRONLY | os.O_DIRECT)
-        self._thread = ThreadPoolExecutor(1)
 
     def close(self) -> None:
-        """Close the file; what has not been waited for may not have been written."""
-        self._thread.shutdown(cancel_futures=True)
+        """Close the file once all that was given to :meth:`write` is done."""
+        self._thread.submit(int).result()  # what comes after it
         for file in {self._plain, self._direct}:
             os.close(file)
 
@@ -60,12 +62,12 @@ class Output:
 
 
 class Run:
-    """Bytes that follow one another in a file, gathered in two places: one is filled while the other is written."""
+    """Bytes that follow one another in a file, gathered in pieces: some are filled while others are written."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._space, self._other = (pages(_PIECE) for _ in range(2))
-        self._writing: Future[None] | None = None  # what is in the other place
+        self._space = pages(_PIECE)
+        self._writing: deque[tuple[Future[None], npt.NDArray[np.uint8]]] = deque()
         self._begin = self._end = 0  # of what is gathered, in the file
 
     def write(self, data: npt.NDArray[np.uint8], position: int) -> None:
@@ -84,15 +86,18 @@ class Run:
     def finish(self) -> None:
         """Write what is left, and wait for all."""
         self._flush()
-        self._wait()
+        while self._writing:
+            self._written()
 
     def _flush(self) -> None:
-        self._wait()
         first = self._begin % _PAGE
-        self._writing = self._output.write(self._space[first : first + self._end - self._begin].data, self._begin)
-        self._space, self._other = self._other, self._space
+        data = self._space[first : first + self._end - self._begin].data
+        self._writing.append((self._output.write(data, self._begin), self._space))
         self._begin = self._end
+        self._space = pages(_PIECE) if len(self._writing) < _PIECES else self._written()
 
-    def _wait(self) -> None:
-        if self._writing is not None:
-            self._writing.result()
+    def _written(self) -> npt.NDArray[np.uint8]:
+        """Wait for the first piece in work; returns its memory."""
+        done, space = self._writing.popleft()
+        done.result()
+        return space

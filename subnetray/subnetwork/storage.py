@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,14 +150,20 @@ def stream(
     fixed: Mapping[str, int],
     growing: Mapping[str, torch.dtype],
     description: Mapping[str, Any],
+    thread: Executor | None = None,
 ) -> Iterator[Writer]:
     """Write atomically what :func:`save` would, tensor by tensor and part by part: none is held in memory.
 
     ``fixed`` are uint8 tensors of known numbers of bytes; ``growing`` follow them in the file, with as many elements of
     their dtype as will come, one after another. The writer's ``description`` may change, but not get longer. Names
-    of wider dtypes should come first, and ``fixed`` be a multiple of 8 bytes in all, so that all are aligned.
+    of wider dtypes should come first, and ``fixed`` be a multiple of 8 bytes in all, so that all are aligned. Several
+    files may share the ``thread`` that writes them, an executor of one worker.
     """
-    with atomic_path(path) as temporary, closing(Output(temporary)) as output:
+    with (
+        atomic_path(path) as temporary,
+        nullcontext(thread) if thread else ThreadPoolExecutor(1) as worker,
+        closing(Output(temporary, worker)) as output,
+    ):
         writer = Writer(output, kind, fixed, growing, description)
         yield writer
         writer.finish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +19,7 @@ DATA = np.random.default_rng(0).integers(0, 256, 70_000, np.uint8)
 
 def _written(path: Path, sizes: list[int], start: int) -> bytes:
     path.touch()
-    with closing(Output(path)) as out:
+    with ThreadPoolExecutor(1) as thread, closing(Output(path, thread)) as out:
         run, at = Run(out), start
         for size in sizes:
             run.write(DATA[at - start : at - start + size], at)
@@ -42,7 +43,7 @@ def test_bytes_are_where_they_belong(tmp_path: Path, start: int, sizes: list[int
 def test_several_runs_of_a_file_meet_within_a_page(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
-    with closing(Output(path)) as out:
+    with ThreadPoolExecutor(1) as thread, closing(Output(path, thread)) as out:
         one, two = Run(out), Run(out)
         for first in range(0, 30_000, 1000):  # in turn
             one.write(DATA[first : first + 1000], 17 + first)
