@@ -188,10 +188,10 @@ class _Files:
 def _files(out: Path, compared: Mapping[Match, torch.dtype], with_delta: bool) -> Iterator[_Files]:
     description: dict[str, Any] = {"shapes": {each.name: each.shape for each in compared}}
     packed = {each.name: -(-each.n // 8) for each in compared}
-    # One thread for both: disks take one stream of bytes at least as fast as two.
+    # Two threads for both: while one waits for its turn to run, the disk has the other's bytes to write.
     with (
-        ThreadPoolExecutor(1) as thread,
-        stream(out / "mask.safetensors", "mask", packed, {}, description, thread) as mask,
+        ThreadPoolExecutor(2) as threads,
+        stream(out / "mask.safetensors", "mask", packed, {}, description, threads) as mask,
     ):
         path = out / "delta.safetensors"
         if with_delta:
@@ -199,7 +199,7 @@ def _files(out: Path, compared: Mapping[Match, torch.dtype], with_delta: bool) -
             masks = {f"mask/{name}": nbytes for name, nbytes in packed.items()}
             masks["padding"] = -sum(packed.values()) % 8
             values = {f"values/{each.name}": dtype for each, dtype in compared.items()}
-            with stream(path, "delta", masks, values, description, thread) as delta:
+            with stream(path, "delta", masks, values, description, threads) as delta:
                 yield _Files(mask, delta)
                 delta.append("padding", np.zeros(masks["padding"], np.uint8))
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,26 +20,28 @@ _PIECES = 4  # of a run: a disk takes them by fits and starts
 
 
 class Output:
-    """A file that ``thread``, of one worker, writes to: past the page cache where the file system has a way to do so.
+    """A file that ``threads`` write to, past the page cache where the file system has a way to do so.
 
     The cache would take a copy of every byte, and memory for it, long before the disk does; no one reads it so soon.
     """
 
-    def __init__(self, path: Path, thread: Executor) -> None:
-        self._thread = thread
+    def __init__(self, path: Path, threads: Executor) -> None:
+        self._threads, self._given = threads, list[Future[None]]()
         self._plain = self._direct = os.open(path, os.O_WRONLY)
         with suppress(OSError):
             self._direct = os.open(path, os.O_WRONLY | os.O_DIRECT)
 
     def close(self) -> None:
         """Close the file once all that was given to :meth:`write` is done."""
-        self._thread.submit(int).result()  # what comes after it
+        wait(self._given)
         for file in {self._plain, self._direct}:
             os.close(file)
 
     def write(self, data: memoryview, position: int) -> Future[None]:
         """Write ``data``, which lies as far from the beginning of a page in memory as ``position`` does in the file."""
-        return self._thread.submit(self._write, data, position)
+        given = self._threads.submit(self._write, data, position)
+        self._given = [each for each in self._given if not each.done()] + [given]
+        return given
 
     def _write(self, data: memoryview, position: int) -> None:
         size = data.nbytes

@@ -150,19 +150,19 @@ def stream(
     fixed: Mapping[str, int],
     growing: Mapping[str, torch.dtype],
     description: Mapping[str, Any],
-    thread: Executor | None = None,
+    threads: Executor | None = None,
 ) -> Iterator[Writer]:
     """Write atomically what :func:`save` would, tensor by tensor and part by part: none is held in memory.
 
     ``fixed`` are uint8 tensors of known numbers of bytes; ``growing`` follow them in the file, with as many elements of
     their dtype as will come, one after another. The writer's ``description`` may change, but not get longer. Names
     of wider dtypes should come first, and ``fixed`` be a multiple of 8 bytes in all, so that all are aligned. Several
-    files may share the ``thread`` that writes them, an executor of one worker.
+    files may share the ``threads`` that write them.
     """
     with (
         atomic_path(path) as temporary,
-        nullcontext(thread) if thread else ThreadPoolExecutor(1) as worker,
-        closing(Output(temporary, worker)) as output,
+        nullcontext(threads) if threads else ThreadPoolExecutor(1) as writers,
+        closing(Output(temporary, writers)) as output,
     ):
         writer = Writer(output, kind, fixed, growing, description)
         yield writer
