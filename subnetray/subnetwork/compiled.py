@@ -13,7 +13,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def compiled(function: _Function) -> _Function:
     """``function`` compiled by numba: without the GIL, so that threads share the cores, and kept on disk.
 
-    Where no directory for compiled code can be written (a read-only installation and home), it is compiled again in
+    What is kept is made anew when the file of ``function`` changes, not when that of another which it calls does. Where
+    no directory for compiled code can be written (a read-only installation and home), it is compiled again in
     each process. ``NUMBA_CACHE_DIR`` names another directory.
     """
     try:

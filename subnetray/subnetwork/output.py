@@ -16,7 +16,7 @@ from subnetray.subnetwork.memory import pages
 
 _PAGE = 4096  # bytes; a write past the page cache is of whole pages, in the file and in memory
 _PIECE = 4 << 20  # bytes of one write
-_PIECES = 4  # of a run: a disk takes them by fits and starts
+_PIECES = 4  # of a run that are on their way: more would leave the cache before they are written
 
 
 class Output:

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from subnetray import diff
 from subnetray.checkpoints import compare as module
-from subnetray.checkpoints import open_checkpoint, part
+from subnetray.checkpoints import loops, open_checkpoint, part
+from subnetray.checkpoints.loops import IN_MEMORY, Found
 from subnetray.config import ConfigError
 from subnetray.diff import main
 from subnetray.subnetwork import Delta, Mask, compare, hashing, weights_hash
@@ -85,7 +86,7 @@ def _check(found: dict[str, Any], init: Mapping[str, Tensor], final: Mapping[str
 
 
 @pytest.mark.parametrize("shards", [(1, 1), (1, 3), (2, 3)])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 def test_counts_mask_and_delta_are_those_of_weights_in_memory(
     tmp_path: Path, shards: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +139,49 @@ def test_bit_for_bit_alone_gives_the_same_counts(tmp_path: Path, capsys: pytest.
     with open_checkpoint(one, "init") as a, open_checkpoint(two, "final") as b:
         found = module.compare_checkpoints(a, b, Thresholds(), None, threads=2).comparison
     assert sorted(found.tensors, key=str) == sorted(expected.tensors, key=str)
+
+
+@pytest.mark.parametrize("done", [0, 256])
+def test_a_read_that_is_interrupted_goes_on(tmp_path: Path, done: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    init, final = _weights(), _moved(_weights())
+    one, two = _save(tmp_path / "init", init), _save(tmp_path / "final", final)
+    scan, tally, calls = loops.scan_places, loops.tally_places, []
+
+    def interrupted(function: Callable[..., Found], *arguments: Any) -> Found:
+        old, new, n, *rest = arguments
+        calls.append(n)
+        if old == IN_MEMORY or len(calls) % 3 or n <= done:
+            return function(*arguments)
+        return function(old, new, done, *rest)
+
+    monkeypatch.setattr(part, "BLOCK", 256)
+    monkeypatch.setattr(hashing, "BLOCK", 256)
+    monkeypatch.setattr(delta_module, "BLOCK", 256)
+    monkeypatch.setattr(part, "scan_places", functools.partial(interrupted, scan))
+    monkeypatch.setattr(part, "tally_places", functools.partial(interrupted, tally))
+    _check(_diff(one, two, tmp_path / "out"), init, final)
+    delta = Delta.load(tmp_path / "out" / "delta.safetensors")
+    delta.verify(init)
+    assert weights_hash(delta.apply(init)) == weights_hash(final)
+    with open_checkpoint(one, "init") as a, open_checkpoint(two, "final") as b:
+        found = module.compare_checkpoints(a, b, Thresholds(), None, threads=2).comparison
+    assert found.changed_bitwise == compare(init, final, ()).changed_bitwise
+    assert len(calls) > 2 * len(init)
+
+
+@pytest.mark.parametrize("tolerances", ["[]", "[0,1e-5]"])
+def test_one_side_that_has_to_be_converted_is_counted_alike(tmp_path: Path, tolerances: str) -> None:
+    init, final = _weights(dtype=torch.float32), _moved(_weights())
+    one = _save(tmp_path / "init", init)
+    (tmp_path / "final").mkdir()
+    torch.save(final, tmp_path / "final" / "pytorch_model.bin")
+    words = [f"tolerances={tolerances}", "ulps=[]"]
+    found = _diff(one, tmp_path / "final", tmp_path / "out", *words)
+    expected = compare({name: tensor.bfloat16() for name, tensor in init.items()}, final, ())
+    assert found["sparsity"]["bitwise"] == expected.sparsity_bitwise
+    with open_checkpoint(one, "a") as a, open_checkpoint(tmp_path / "final", "b") as b:
+        counted = module.compare_checkpoints(a, b, Thresholds(), None, threads=1).comparison
+    assert counted.changed_bitwise == expected.changed_bitwise
 
 
 def test_pytorch_files_are_read_without_running_anything(tmp_path: Path) -> None:
@@ -404,14 +448,15 @@ def test_bad_input(tmp_path: Path, words: list[str], text: str, capsys: pytest.C
     assert not out.exists()
 
 
-def test_a_file_that_is_cut_while_it_is_read_is_no_result(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tolerances", [TOLERANCES, ()])
+def test_a_file_that_is_cut_while_it_is_read_is_no_result(tmp_path: Path, tolerances: tuple[float, ...]) -> None:
     one, two = _save(tmp_path / "init", _weights()), _save(tmp_path / "final", _moved(_weights()))
     out = tmp_path / "out"
     with open_checkpoint(one, "init") as a, open_checkpoint(two, "final") as b:
         file = two / "model.safetensors"
         file.write_bytes(file.read_bytes()[:-100])
         with pytest.raises(ConfigError, match=r"final/model\.safetensors ends inside of tensor .*: it is truncated$"):
-            module.compare_checkpoints(a, b, Thresholds(TOLERANCES), None, threads=2, out=out)
+            module.compare_checkpoints(a, b, Thresholds(tolerances), None, 2, out if tolerances else None)
     assert not out.exists() or list(out.iterdir()) == []
 
 
