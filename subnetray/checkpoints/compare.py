@@ -29,7 +29,7 @@ from subnetray.subnetwork.visible import Comparison, TensorComparison
 # so that packed bits of parts join.
 PART = 8 * BLOCK
 _COUNTED = 64 * BLOCK  # where nothing but a few numbers comes of a part
-_AHEAD = 3  # parts in work a thread, so that none waits for the one that writes
+_AHEAD = 2  # parts in work a thread, so that none waits for the one that writes
 
 Progress = Callable[[int], None]
 

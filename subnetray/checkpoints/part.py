@@ -89,14 +89,14 @@ class Comparer:
     ) -> tuple[Chunk, bytes, bytes]:
         """All that differs, and the hashes of all blocks of the init and of the final if a delta needs them."""
         n = stop - start
-        room = rest = Room.of(n, dtype, memory, self._buffer("differing", n * dtype.itemsize + VECTOR))
+        room = Room.of(n, dtype, memory, self._buffer("differing", n * dtype.itemsize + VECTOR))
         digests = np.zeros((2, -(-n // BLOCK) if self._delta else 0, 2), np.uint64)
         done = moved = visible = nonfinite = 0
         interrupted = False
         while done < n:
             size, places = n - done, self._places(each, start + done, dtype)
             if places is None or interrupted:
-                # Says what is wrong, if it is no more than an interruption.
+                # Raises what is wrong, unless it was no more than an interruption.
                 size = min(BLOCK, size)
                 self._load(each, dtype, start + done, start + done + size)
                 places = IN_MEMORY, IN_MEMORY
