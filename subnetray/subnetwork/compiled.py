@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_PACKAGE = Path(__file__).parents[1]
 
 
 def compiled(function: _Function) -> _Function:
     """``function`` compiled by numba: without the GIL, so that threads share the cores, and kept on disk.
 
-    What is kept is made anew when the file of ``function`` changes, not when that of another which it calls does. Where
-    no directory for compiled code can be written (a read-only installation and home), it is compiled again in
+    Where no directory for compiled code can be written (a read-only installation and home), it is compiled again in
     each process. ``NUMBA_CACHE_DIR`` names another directory.
     """
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        made = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # numba found no place for its cache
         return numba.njit(nogil=True)(function)
+    # numba looks whether the function's own file has changed; what it calls in others is part of what is kept too.
+    made._cache._cache_file._source_stamp = _sources()
+    return made
+
+
+@cache
+def _sources() -> tuple[tuple[str, int, int], ...]:
+    """What tells one version of the package's files from another."""
+    files = sorted(path for room in ("subnetwork", "checkpoints") for path in (_PACKAGE / room).glob("*.py"))
+    return tuple((str(path), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in files)
