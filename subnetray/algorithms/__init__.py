@@ -7,6 +7,7 @@ from importlib import import_module
 
 from transformers import Trainer
 
+from subnetray.algorithms import alone  # noqa: F401  # isort: skip
 from subnetray.algorithms import dpo, grpo, kto, ppo, prime, raft, rloo, sft
 from subnetray.algorithms.setting import Setting
 
