@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 
 from subnetray.config import Cluster
 from subnetray.driver import machine, watchdog
@@ -18,6 +20,8 @@ _RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Processes without a job's environment, of which no run or engine makes use.
+    "RAY_prestart_worker_first_driver": "0",
 }
 # Despite its name, what makes Ray bind its ports to the loopback interface, on Linux too.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -26,7 +30,8 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 def start(cluster: Cluster) -> None:
     """Start Ray on this machine, reachable from this machine only, or join the cluster at ``cluster.address``.
 
-    Ray must not have been imported by this process: it reads its settings from the environment when it is.
+    Ray must not have been imported by this process: it reads its settings from the environment when it is. Any thread
+    may call this, and all may use Ray then.
     """
     local = cluster.address is None
     for key, value in (_RAY_ENVIRONMENT | (_LOOPBACK if local else {})).items():
@@ -45,6 +50,18 @@ def start(cluster: Cluster) -> None:
     )
     if local:
         watchdog.watch()
+
+
+def exit_on_sigterm() -> None:
+    """End this process as an exit does, with all that it started: for the main thread, if another one starts Ray."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
+def stop() -> None:
+    """End what :func:`start` started, or leave the cluster that it joined."""
+    import ray
+
+    ray.shutdown()
 
 
 def trial_resources(cluster: Cluster) -> dict[str, float]:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
-import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from subnetray import models, tasks
 from subnetray.clock import Clock
-from subnetray.config import SweepConfig
+from subnetray.config import EmbeddedModel, SweepConfig
 from subnetray.driver import cluster, estimate, machine, tracking
 from subnetray.driver.ledger import Ledger
-from subnetray.driver.progress import Progress
 from subnetray.grid.checks import check_engine
 from subnetray.grid.plan import Plan, Run
-from subnetray.job.spec import RunSpec
 from subnetray.mask_file import inspect
 
+if TYPE_CHECKING:
+    from subnetray.rollout.pool import Pool
+
 Say = Callable[[str], None]
+Inits = dict[models.Model, Path]  # their directories
 
 
 def pending(ledger: Ledger, resume: str) -> list[Run]:
@@ -63,149 +63,78 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
     clock = Clock()
     cache = Path(sweep.cache).expanduser() if sweep.cache else models.default_cache()
     with clock("prepare"):
-        inits = _prepare(plan, cache, say)
-    for model, rollout_config in {(run.config.model, run.config.rollout) for run in todo}:
-        check_engine(json.loads((inits[model] / "config.json").read_bytes()), rollout_config)
-    _check_masks(plan, inits)
-    with clock("ray"):
-        cluster.start(sweep.cluster)
-    # Ray is imported only now: it reads its settings from the environment when it is.
-    import ray
+        inits = _locate(plan, cache, say)
+        _check_inits(plan, todo, inits)
+    cluster.exit_on_sigterm()
+    # Making an init is arithmetic on one core, and stays in this thread, which Ctrl-C interrupts: Ray and all that it
+    # starts use the others meanwhile.
+    with ThreadPoolExecutor(1) as aside:
+        say(f"starting Ray and the rollout engines ({sweep.run.rollout.name})")
+        starting = aside.submit(_start, sweep, todo, inits)
+        try:
+            with clock("prepare"):
+                _make(inits, cache, say)
+            with clock("ray"):
+                pool, at_once = starting.result()
+            with clock("engines"):
+                # The rest of the driver is imported while engines are built.
+                from subnetray.driver import schedule
 
-    from subnetray import rollout
-
-    try:
-        say(f"starting the rollout engines ({sweep.run.rollout.name})")
-        with clock("engines"):
-            pool = rollout.start((inits[run.config.model], run.config.rollout) for run in todo)
-            pool.wait(timeout_s=900)
-        specs = {
-            run.run_id: _spec(
-                sweep, ledger, run, inits, pool.names.get((inits[run.config.model], run.config.rollout), ())
-            )
-            for run in (*plan.runs, *plan.sources)
-        }
-        failed = _run_all(sweep, ledger, specs, todo, len(pool.handles), say, clock)
-    finally:
-        ray.shutdown()
-    return failed
+                pool.wait(timeout_s=900)
+            return schedule.run_all(sweep, ledger, todo, inits, pool, at_once, say, clock)
+        finally:
+            wait([starting])
+            cluster.stop()
 
 
-def _prepare(plan: Plan, cache: Path, say: Say) -> dict[Any, Path]:
-    """The directory of every init that the plan's runs start from; tasks are made ready too."""
-    inits = {}
-    for config in dict.fromkeys(run.config.model for run in plan.runs):
-
-        def log(text: str, name: str = config.name) -> None:
-            say(f"{name}: {text}")
-
-        inits[config] = models.prepare(config, cache, log)
+def _locate(plan: Plan, cache: Path, say: Say) -> Inits:
+    """The directory of every init that the plan's runs start from; all but training is done, tasks are made ready."""
+    inits = {
+        config: models.locate(config, cache, _log(config.name, say))
+        for config in dict.fromkeys(run.config.model for run in plan.runs)
+    }
     # By content: the parameters of a task may be a table, which is no key.
     runs = (*plan.runs, *plan.sources)
     for task in {repr(run.config.task): run.config.task for run in runs}.values():
-        tasks.prepare(task, lambda text, name=task.name: say(f"{name}: {text}"))  # type: ignore[misc]
+        tasks.prepare(task, _log(task.name, say))
     return inits
 
 
-def _check_masks(plan: Plan, inits: dict[Any, Path]) -> None:
-    """Raise ConfigError for a run whose mask is not one of its model's."""
-    pairs = {(run.config.subnetwork.file, inits[run.config.model]) for run in plan.runs}
-    for mask, init in sorted((mask, init) for mask, init in pairs if mask is not None):
-        inspect(mask).require(models.parameter_shapes(init), init)
+def _check_inits(plan: Plan, todo: Sequence[Run], inits: Inits) -> None:
+    """Raise ConfigError for a run whose engine could not hold its model, or whose mask is not one of its model's."""
+    for model, rollout_config in {(run.config.model, run.config.rollout) for run in todo}:
+        shape = models.architecture(model) or json.loads((inits[model] / "config.json").read_bytes())
+        check_engine(shape, rollout_config)
+    files = {(mask, run.config.model) for run in plan.runs if (mask := run.config.subnetwork.file) is not None}
+    for mask, model in sorted(files, key=repr):
+        inspect(mask).require(models.parameter_shapes(model, inits[model]), inits[model])
 
 
-def _spec(sweep: SweepConfig, ledger: Ledger, run: Run, inits: dict[Any, Path], engines: Sequence[str]) -> RunSpec:
-    config, mask = run.config, run.config.subnetwork.file
-    if mask is not None:  # a trial has another working directory
-        config = dataclasses.replace(
-            config, subnetwork=dataclasses.replace(config.subnetwork, mask=str(mask.absolute()))
-        )
-    return RunSpec(
-        run_id=run.run_id,
-        config=config,
-        init=inits[run.config.model],
-        directory=ledger.run_directory(run),
-        engines=tuple(engines),
-        workers=sweep.cluster.workers,
-        cpus_per_worker=sweep.cluster.cpus_per_run,
-        gpus_per_worker=sweep.cluster.gpus_per_worker,
-        source=None if run.source is None else ledger.source_directory(run.source),
-        sharded=sweep.cluster.sharded,
-    )
+def _make(inits: Inits, cache: Path, say: Say) -> None:
+    """Train the inits that are not there yet; whoever waits for their directories goes on when they are."""
+    for config, init in inits.items():
+        if not init.is_dir():
+            models.prepare(config, cache, _log(config.name, say))
 
 
-def _run_all(
-    sweep: SweepConfig,
-    ledger: Ledger,
-    specs: dict[str, RunSpec],
-    todo: Sequence[Run],
-    engines: int,
-    say: Say,
-    clock: Clock,
-) -> int:
-    from ray import tune
+def _log(name: str, say: Say) -> Say:
+    return lambda text: say(f"{name}: {text}")
 
-    from subnetray.driver.observer import Observer
-    from subnetray.driver.order import Order
-    from subnetray.driver.pairs import Pairs
-    from subnetray.driver.searcher import InOrder
-    from subnetray.driver.trial import trial
-    from subnetray.reporting.report import write_report
 
-    plan = ledger.plan
-    at_once = machine.runs_at_once(sweep, engines) if sweep.cluster.address is None else sweep.cluster.max_concurrent
-    costs = {run.run_id: estimate.cost(run.config) for run in todo}
-    unique = {run.run_id: run for run in plan.runs}
-    others = sum(run.run_id not in unique for run in todo)
-    total = len(unique) + others
-    say(
-        f"{len(todo)} of {total} runs to do, {at_once if at_once is not None else 'as many as fit'} at a time;"
-        f" results go to {ledger.directory}"
-    )
-    identity = hashlib.sha256("".join(sorted(unique)).encode()).hexdigest()[:8]
-    tracker = tracking.Tracker(sweep.tracking, ledger.directory, plan.grid.name, identity)
-    pairs = Pairs()
-    progress = Progress(total, total - len(todo), costs, say)
-    storage = ledger.directory / ".tune"
-    with clock("runs"), Observer(ledger, specs, pairs, tracker, progress) as observer:
-        order = Order({run.run_id: run.source for run in todo}, ledger.source_problem, observer.events.failed)
-        tuner = tune.Tuner(
-            tune.with_resources(trial, cluster.trial_resources(sweep.cluster)),
-            param_space={"max_failures": sweep.cluster.max_failures},
-            tune_config=tune.TuneConfig(
-                search_alg=InOrder(order, specs),
-                num_samples=len(todo),
-                max_concurrent_trials=len(todo) if at_once is None else at_once,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name=plan.grid.name,
-                storage_path=str(storage),
-                callbacks=[observer.events],
-                failure_config=tune.FailureConfig(max_failures=sweep.cluster.max_failures),
-                verbose=0,
-            ),
-        )
-        tuner.fit()
-    observer.write()
-    shutil.rmtree(storage, ignore_errors=True)
-    say("writing the report")
-    cores = machine.cores() if sweep.cluster.address is None else None
-    executed = ([run.run_id for run in todo], cores, sweep.cluster.cpus_per_run * max(1, sweep.cluster.workers))
-    ledger.write_time(clock.seconds, *executed)
-    with clock("report"):
-        report = write_report(ledger.directory)
-    ledger.write_time(clock.seconds, *executed)
-    rows = ledger.rows()
-    failed = sum(row["status"] != "done" for row in rows)
-    left = len(unique) - len(rows)
-    tracker.close(
-        {"runs": rows, "overlap": pairs.rows},
-        {"runs": len(rows), "failed": failed},
-    )
-    say(f"{len(rows) - failed} runs done, {failed} failed; the report is {report}")
-    if left:
-        # Tune takes the first Ctrl-C as a request to stop, and returns.
-        say(f"interrupted: {left} runs are left, and the same command goes on with them")
-        raise KeyboardInterrupt
-    return failed
+def _start(sweep: SweepConfig, todo: Sequence[Run], inits: Inits) -> tuple[Pool, int | None]:
+    """Start Ray, and engines, which import their library while inits are made; neither is waited for.
+
+    Returns the engines, and how many runs are executed at once: None for as many as fit on a cluster.
+    """
+    cluster.start(sweep.cluster)
+    # Ray is imported only now: it reads its settings from the environment when it is.
+    from subnetray import rollout
+
+    kinds = {inits[model]: repr(models.architecture(model)) for model in inits if isinstance(model, EmbeddedModel)}
+    # In the order in which inits are made: an engine is built from the first of those that it serves.
+    wanted = sorted(todo, key=lambda run: list(inits).index(run.config.model))
+    pool = rollout.start([(inits[run.config.model], run.config.rollout) for run in wanted], kinds)
+    at_once = sweep.cluster.max_concurrent
+    if sweep.cluster.address is None:
+        at_once = machine.runs_at_once(sweep, len(pool.handles))
+    return pool, at_once

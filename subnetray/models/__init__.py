@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from subnetray.config import EmbeddedModel, PretrainedModel, SmolLM2Model
-from subnetray.models import embedded, pretrained, smollm2
+from subnetray.models import embedded, pretrained, pretraining, smollm2
 from subnetray.models.cache import default_cache
 from subnetray.models.pretrained import locate_weights, weights_fingerprint
 
@@ -38,6 +38,18 @@ def architecture(config: Model) -> dict[str, Any] | None:
     return pretrained.architecture(config) if isinstance(config, PretrainedModel) else None
 
 
+def locate(config: Model, cache_dir: Path, log: Callable[[str], None]) -> Path:
+    """Return the directory that :func:`prepare` returns, and have nothing left that could be refused.
+
+    Of an embedded model the directory may be yet to be made, by training, and is then there at once and whole; others
+    are prepared. Raises ``ConfigError`` as :func:`prepare` does.
+    """
+    if isinstance(config, EmbeddedModel):
+        check(config)
+        return embedded.locate(config, cache_dir)
+    return prepare(config, cache_dir, log)
+
+
 def prepare(config: Model, cache_dir: Path, log: Callable[[str], None]) -> Path:
     """Return a directory with the init: ``config.json``, safetensors and tokenizer, as transformers and vLLM read it.
 
@@ -53,13 +65,20 @@ def prepare(config: Model, cache_dir: Path, log: Callable[[str], None]) -> Path:
     return pretrained.prepare(config, log)
 
 
-def parameter_shapes(init: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the parameters of the model in a directory, by name, tied ones once; no weights are read."""
+def parameter_shapes(config: Model, init: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the parameters of the model at ``init``, as :func:`locate` gave it, by name, tied ones once.
+
+    No weights are read.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    if isinstance(config, EmbeddedModel):
+        shape = pretraining.shape(config)
+    else:
+        shape = AutoConfig.from_pretrained(init, local_files_only=True)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(init, local_files_only=True))
+        model = AutoModelForCausalLM.from_config(shape)
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
@@ -67,6 +86,7 @@ __all__ = [
     "architecture",
     "check",
     "default_cache",
+    "locate",
     "locate_weights",
     "model_key",
     "parameter_shapes",

@@ -28,14 +28,7 @@ def make_once(path: Path, build: Callable[[Path], None]) -> Path:
     """
     if path.is_dir():
         return path
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(
-            f"the cache {path.parent} must be writable ({error.strerror}): choose another with cache= or"
-            " SUBNETRAY_CACHE"
-        ) from error
+    temporary = _beside(path)
     try:
         build(temporary)
         for file in temporary.iterdir():
@@ -54,6 +47,25 @@ def make_once(path: Path, build: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return path
+
+
+def check_room(path: Path) -> None:
+    """Raise ``ConfigError`` if :func:`make_once` could not make ``path``."""
+    if not path.is_dir():
+        _beside(path).rmdir()
+
+
+def _beside(path: Path) -> Path:
+    """An empty directory that nobody else has."""
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the cache {path.parent} must be writable ({error.strerror}): choose another with cache= or"
+            " SUBNETRAY_CACHE"
+        ) from error
+    return temporary
 
 
 def _sync(path: Path) -> None:

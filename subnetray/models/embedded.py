@@ -11,7 +11,7 @@ from typing import Any
 
 from subnetray.config import ConfigError, EmbeddedModel
 from subnetray.models import pretraining
-from subnetray.models.cache import make_once
+from subnetray.models.cache import check_room, make_once
 
 # What vLLM's attention on CPU has kernels for (vllm 0.27.1, v1/attention/backends/cpu_attn.py).
 _HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
@@ -29,7 +29,9 @@ def check(config: EmbeddedModel) -> None:
 def architecture(config: EmbeddedModel) -> dict[str, Any]:
     """The shape as ``config.json`` has it."""
     return {
+        "model_type": "qwen2",
         "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
         "num_hidden_layers": config.layers,
         "num_attention_heads": config.heads,
         "num_key_value_heads": config.kv_heads,
@@ -46,10 +48,21 @@ def key(config: EmbeddedModel) -> dict[str, Any]:
     return content
 
 
+def locate(config: EmbeddedModel, cache_dir: Path) -> Path:
+    """Return the directory that :func:`prepare` returns; it may be yet to be made."""
+    path = _path(config, cache_dir)
+    check_room(path)
+    return path
+
+
+def _path(config: EmbeddedModel, cache_dir: Path) -> Path:
+    content = json.dumps(key(config), sort_keys=True)
+    return cache_dir / "models" / f"embedded-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
 def prepare(config: EmbeddedModel, cache_dir: Path, log: Callable[[str], None]) -> Path:
     """Return the model's directory, made first if the cache lacks it; SFT starts from the cached base model."""
-    content = json.dumps(key(config), sort_keys=True)
-    path = cache_dir / "models" / f"embedded-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    path = _path(config, cache_dir)
     if path.is_dir():
         return path
     if config.sft_steps == 0:

@@ -17,7 +17,7 @@ from subnetray.tasks.base import Problem
 
 if TYPE_CHECKING:
     import torch
-    from transformers import Qwen2ForCausalLM
+    from transformers import Qwen2Config, Qwen2ForCausalLM
 
 # Part of the cache key: raise it whenever the same config would give other bytes than before.
 RECIPE_VERSION = 3
@@ -55,27 +55,32 @@ class Corpus:
     weights: torch.Tensor
 
 
+def shape(config: EmbeddedModel) -> Qwen2Config:
+    """The model without its weights."""
+    from transformers import Qwen2Config
+
+    return Qwen2Config(
+        vocab_size=len(VOCABULARY),
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        num_key_value_heads=config.kv_heads,
+        max_position_embeddings=MAX_POSITIONS,
+        initializer_range=INITIALIZER_RANGE,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=_EOS_ID,
+        pad_token_id=_PAD_ID,
+    )
+
+
 def pretrain(config: EmbeddedModel, out: Path, log: Log) -> None:
     """Write to ``out`` a base model trained from scratch on the training problems of ``MIXTURE``."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    from transformers import Qwen2ForCausalLM
 
     with _isolated(config.pretrain_seed):
-        model = Qwen2ForCausalLM(
-            Qwen2Config(
-                vocab_size=len(VOCABULARY),
-                hidden_size=config.hidden_size,
-                intermediate_size=config.intermediate_size,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                num_key_value_heads=config.kv_heads,
-                max_position_embeddings=MAX_POSITIONS,
-                initializer_range=INITIALIZER_RANGE,
-                tie_word_embeddings=True,
-                bos_token_id=None,
-                eos_token_id=_EOS_ID,
-                pad_token_id=_PAD_ID,
-            )
-        )
+        model = Qwen2ForCausalLM(shape(config))
         corpus = encode([(Arithmetic(task).training, share) for task, share in MIXTURE])
         _fit(
             model,

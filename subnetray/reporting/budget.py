@@ -23,7 +23,8 @@ _RUN = {
     "write": "writing results",
 }
 PURPOSE = ("train", "rollout", "evaluate", "measure")
-_SWEEP = {"prepare": "preparing inits and tasks", "ray": "starting Ray", "engines": "starting engines"}
+# Ray and engines start while inits are made: their own phases are what they take longer.
+_SWEEP = {"prepare": "preparing inits and tasks", "ray": "waiting for Ray", "engines": "waiting for engines"}
 
 
 def budget(sweep: Sweep) -> list[Block]:

@@ -22,6 +22,7 @@ from subnetray.subnetwork.bits import from_integers
 
 # Host copies of weights take this part of the machine's memory at most (beside the last three).
 _SHARE_OF_MEMORY = 32
+_LOOK_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Engine(ABC):
 
     Weights are named by their digest, so that an engine that is started again, or serves other runs in between, finds
     out by itself what it needs. A subclass is made from the directory of a model (the architecture, the tokenizer and
-    the first weights) and a rollout config; it sets ``_dtype``, loads, samples and gives log-probabilities.
+    the first weights), which may be yet to be made while it imports its library, and a rollout config; it sets
+    ``_dtype``, loads, samples and gives log-probabilities.
     """
 
     _dtype: torch.dtype
@@ -120,6 +122,12 @@ class Engine(ABC):
     @abstractmethod
     def _sample(self, prompts: Sequence[list[int]], sampling: Sampling, first: int) -> Samples:
         """One completion a prompt, each from a seed of its own: ``sampling.seed`` + ``first`` + its index."""
+
+
+def await_model(model: Path) -> None:
+    """Return once the directory of a model is there, which it is at once and whole; its maker ends whoever waits."""
+    while not model.is_dir():
+        time.sleep(_LOOK_S)
 
 
 def architecture(model: Path) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from subnetray.config import Rollout
-from subnetray.rollout.engine import Engine
+from subnetray.rollout.engine import Engine, await_model
 from subnetray.rollout.sampling import Samples, Sampling, concatenate
 
 
@@ -21,6 +21,7 @@ class HFEngine(Engine):
         from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
         super().__init__()
+        await_model(model)
         self._dtype = getattr(torch, config.dtype)
         self._model = AutoModelForCausalLM.from_pretrained(model, dtype=self._dtype, local_files_only=True).eval()
         self._model.to("cuda" if config.gpus_per_engine > 0 else "cpu")

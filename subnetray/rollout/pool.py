@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,17 @@ class Pool:
             raise EngineError(f"a rollout engine did not start: {_last_line(error)}") from error
 
 
-def start(wanted: Iterable[tuple[Path, Rollout]]) -> Pool:
+def start(wanted: Iterable[tuple[Path, Rollout]], kinds: Mapping[Path, str] | None = None) -> Pool:
     """Create engines for every init and the rollout config it is sampled with; returns before they are ready.
 
-    What differs only in the weights, or in how it samples, shares engines.
+    What differs only in the weights, or in how it samples, shares engines. ``kinds`` names what makes inits differ in
+    more than weights where they may be yet to be made; of others it is read. An engine is built from the first init
+    that it serves.
     """
     groups: dict[str, list[tuple[Path, Rollout]]] = {}
-    for init, rollout in sorted(set(wanted), key=repr):
-        key = repr((architecture(init), [getattr(rollout, name) for name in Rollout.ENGINE]))
+    for init, rollout in dict.fromkeys(wanted):
+        kind = (kinds or {}).get(init) or architecture(init)
+        key = repr((kind, [getattr(rollout, name) for name in Rollout.ENGINE]))
         groups.setdefault(key, []).append((init, rollout))
     names: dict[tuple[Path, Rollout], tuple[str, ...]] = {}
     handles = []

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from subnetray.config import Rollout
-from subnetray.rollout.engine import Engine
+from subnetray.rollout.engine import Engine, await_model
 from subnetray.rollout.sampling import Samples, Sampling
 
 # Read by vLLM when it is imported: one process, no threads that spin beside those of the trainers.
@@ -28,6 +28,7 @@ class VLLMEngine(Engine):
         from vllm import LLM
 
         super().__init__()
+        await_model(model)
         if config.gpus_per_engine > 0:
             resources: dict[str, Any] = {"gpu_memory_utilization": config.gpu_memory_utilization}
             if config.tensor_parallel > 1:

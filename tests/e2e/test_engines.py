@@ -31,10 +31,14 @@ Weights = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
-def engine(tiny: Path) -> Iterator[Any]:
+def engine(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Started before its model is there."""
+    late = tmp_path_factory.mktemp("cache") / "late"
     cluster.start(Cluster())
     try:
-        pool = rollout.start([(tiny, ROLLOUT)])
+        pool = rollout.start([(late, ROLLOUT), (tiny, ROLLOUT)], dict.fromkeys((late, tiny), "tiny"))
+        assert pool.names[late, ROLLOUT] == pool.names[tiny, ROLLOUT]
+        late.symlink_to(tiny)
         pool.wait(300)
         yield pool.handles[0]
     finally:

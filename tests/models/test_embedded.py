@@ -97,6 +97,15 @@ def test_it_is_made_once(made: Path) -> None:
     assert logged == []
 
 
+def test_where_it_will_lie_is_known_before_it_is_made(made: Path, tmp_path: Path) -> None:
+    assert models.locate(CONFIG, made.parent.parent, silent) == made
+    assert models.locate(CONFIG, tmp_path, silent) == tmp_path / "models" / made.name
+    assert list((tmp_path / "models").iterdir()) == []
+    (tmp_path / "file").write_text("no directory")
+    with pytest.raises(ConfigError, match=r"^the cache .*/file/models must be writable"):
+        models.locate(CONFIG, tmp_path / "file", silent)
+
+
 def test_training_lowers_the_loss_and_sft_starts_from_the_base(made: Path) -> None:
     """Mean NLL of gold completions: untrained > base after 20 steps > after SFT on this very task."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -160,5 +169,6 @@ def test_a_head_size_without_a_kernel_is_refused(hidden: int, heads: int) -> Non
 def test_its_parameters_are_known_without_its_weights(made: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(made, local_files_only=True)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    assert models.parameter_shapes(made) == shapes
+    assert models.parameter_shapes(CONFIG, made) == shapes
+    assert models.parameter_shapes(CONFIG, made / "yet to be made") == shapes
     assert "lm_head.weight" not in shapes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -111,6 +112,16 @@ def test_a_completion_depends_on_its_prompt_and_seed_alone(init: Path, engine: H
     assert np.allclose(np.concatenate(parted.logprobs), np.concatenate(together.logprobs), atol=1e-4)
     assert engine._sample(prompts, Sampling(1.0, 6, seed=6), 0).completions != together.completions
     assert engine._sample([], sampling, 0) == Samples([], [])
+
+
+def test_it_waits_for_a_model_that_is_yet_to_be_made(tmp_path: Path, init: Path) -> None:
+    late = tmp_path / "late"
+    with ThreadPoolExecutor(1) as aside:
+        starting = aside.submit(HFEngine, late, Rollout(name="hf", dtype="float32"))
+        with pytest.raises(TimeoutError):
+            starting.result(timeout=0.5)
+        late.symlink_to(init)
+        assert starting.result(timeout=60)._parameters
 
 
 def test_it_takes_up_what_a_run_publishes_and_tells_when_it_has_not(tmp_path: Path, init: Path) -> None:

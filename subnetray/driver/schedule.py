@@ -1,0 +1,126 @@
+"""The runs of a sweep as trials of Ray Tune, watched while they go, and the report of what came of them.
+
+Ray must have been started before this is imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ray import tune
+
+from subnetray.clock import Clock
+from subnetray.config import SweepConfig
+from subnetray.driver import cluster, estimate, machine, tracking
+from subnetray.driver.ledger import Ledger
+from subnetray.driver.observer import Observer
+from subnetray.driver.order import Order
+from subnetray.driver.pairs import Pairs
+from subnetray.driver.progress import Progress
+from subnetray.driver.searcher import InOrder
+from subnetray.driver.trial import trial
+from subnetray.grid.plan import Run
+from subnetray.job.spec import RunSpec
+from subnetray.models import Model
+from subnetray.reporting.report import write_report
+from subnetray.rollout.pool import Pool
+
+
+def run_all(
+    sweep: SweepConfig,
+    ledger: Ledger,
+    todo: Sequence[Run],
+    inits: Mapping[Model, Path],
+    pool: Pool,
+    at_once: int | None,
+    say: Callable[[str], None],
+    clock: Clock,
+) -> int:
+    """Run ``todo``, ``at_once`` at a time (None: as many as fit), and write all results; the number that failed.
+
+    ``inits`` are the directories of the runs' models, which the engines of ``pool`` serve.
+    """
+    plan = ledger.plan
+    specs = {
+        run.run_id: _spec(sweep, ledger, run, inits, pool.names.get((inits[run.config.model], run.config.rollout), ()))
+        for run in (*plan.runs, *plan.sources)
+    }
+    costs = {run.run_id: estimate.cost(run.config) for run in todo}
+    unique = {run.run_id: run for run in plan.runs}
+    others = sum(run.run_id not in unique for run in todo)
+    total = len(unique) + others
+    say(
+        f"{len(todo)} of {total} runs to do, {at_once if at_once is not None else 'as many as fit'} at a time;"
+        f" results go to {ledger.directory}"
+    )
+    identity = hashlib.sha256("".join(sorted(unique)).encode()).hexdigest()[:8]
+    tracker = tracking.Tracker(sweep.tracking, ledger.directory, plan.grid.name, identity)
+    pairs = Pairs()
+    progress = Progress(total, total - len(todo), costs, say)
+    storage = ledger.directory / ".tune"
+    with clock("runs"), Observer(ledger, specs, pairs, tracker, progress) as observer:
+        order = Order({run.run_id: run.source for run in todo}, ledger.source_problem, observer.events.failed)
+        tuner = tune.Tuner(
+            tune.with_resources(trial, cluster.trial_resources(sweep.cluster)),
+            param_space={"max_failures": sweep.cluster.max_failures},
+            tune_config=tune.TuneConfig(
+                search_alg=InOrder(order, specs),
+                num_samples=len(todo),
+                max_concurrent_trials=len(todo) if at_once is None else at_once,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=plan.grid.name,
+                storage_path=str(storage),
+                callbacks=[observer.events],
+                failure_config=tune.FailureConfig(max_failures=sweep.cluster.max_failures),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    observer.write()
+    shutil.rmtree(storage, ignore_errors=True)
+    say("writing the report")
+    cores = machine.cores() if sweep.cluster.address is None else None
+    executed = ([run.run_id for run in todo], cores, sweep.cluster.cpus_per_run * max(1, sweep.cluster.workers))
+    ledger.write_time(clock.seconds, *executed)
+    with clock("report"):
+        report = write_report(ledger.directory)
+    ledger.write_time(clock.seconds, *executed)
+    rows = ledger.rows()
+    failed = sum(row["status"] != "done" for row in rows)
+    left = len(unique) - len(rows)
+    tracker.close(
+        {"runs": rows, "overlap": pairs.rows},
+        {"runs": len(rows), "failed": failed},
+    )
+    say(f"{len(rows) - failed} runs done, {failed} failed; the report is {report}")
+    if left:
+        # Tune takes the first Ctrl-C as a request to stop, and returns.
+        say(f"interrupted: {left} runs are left, and the same command goes on with them")
+        raise KeyboardInterrupt
+    return failed
+
+
+def _spec(sweep: SweepConfig, ledger: Ledger, run: Run, inits: Mapping[Model, Path], engines: Sequence[str]) -> RunSpec:
+    config, mask = run.config, run.config.subnetwork.file
+    if mask is not None:  # a trial has another working directory
+        config = dataclasses.replace(
+            config, subnetwork=dataclasses.replace(config.subnetwork, mask=str(mask.absolute()))
+        )
+    return RunSpec(
+        run_id=run.run_id,
+        config=config,
+        init=inits[run.config.model],
+        directory=ledger.run_directory(run),
+        engines=tuple(engines),
+        workers=sweep.cluster.workers,
+        cpus_per_worker=sweep.cluster.cpus_per_run,
+        gpus_per_worker=sweep.cluster.gpus_per_worker,
+        source=None if run.source is None else ledger.source_directory(run.source),
+        sharded=sweep.cluster.sharded,
+    )
