@@ -10,6 +10,7 @@ import torch
 
 from subnetray.config import Rollout
 from subnetray.rollout.engine import Engine, await_model
+from subnetray.rollout.packed import Packed
 from subnetray.rollout.sampling import Samples, Sampling
 
 # Read by vLLM when it is imported: one process, no threads that spin beside those of the trainers.
@@ -49,12 +50,18 @@ class VLLMEngine(Engine):
             **resources,
         )
         self._dtype = self._llm.llm_engine.model_config.dtype
+        self._packed: Packed | None = None
+        if config.gpus_per_engine == 0:
+            (self._packed,) = self._llm.apply_model(Packed.of)
 
     @classmethod
     def environment(cls, gpu: bool) -> dict[str, str]:
         return super().environment(gpu) | _ENVIRONMENT | ({} if gpu else _CPU_ENVIRONMENT)
 
     def _load(self, weights: Mapping[str, torch.Tensor]) -> None:
+        if self._packed is not None:
+            self._packed.load(weights)
+            return
         # A list, for it may travel to other processes, of which each takes its part.
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": list(weights.items())})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ def test_an_engine_that_hangs_is_replaced_and_the_run_goes_on_with_the_same_samp
 
 
 class _Careless(VLLMEngine):
-    """Loads only a part of what it is given."""
+    """Loads only a part of what it is given, or in another way."""
 
     _fault = ""
 
@@ -127,6 +128,9 @@ class _Careless(VLLMEngine):
         self._fault = fault
 
     def _load(self, weights: Any) -> None:
+        packed = self._packed
+        if self._fault == "vLLM's own reload":
+            self._packed = None
         model = self._llm.llm_engine.model_executor.driver_worker.worker.get_model()
         stale = model.lm_head.cpu_linear
         if self._fault == "half":
@@ -135,6 +139,7 @@ class _Careless(VLLMEngine):
             super()._load(weights)
         if self._fault == "head":
             model.lm_head.cpu_linear = stale
+        self._packed = packed
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +147,18 @@ def careless(tiny: Path, engine: Any) -> Any:
     """An engine beside the other one."""
     environment = {"env_vars": VLLMEngine.environment(gpu=False)}
     return ray.remote(_Careless).options(num_cpus=0, runtime_env=environment).remote(tiny, ROLLOUT)
+
+
+def test_weights_are_packed_as_vllm_s_own_reload_packs_them(tiny: Path, careless: Any) -> None:
+    """... whichever came before."""
+    trained = _Trained(tiny, seed=7, lr=1e-3)
+    versions = [{name: tensor.clone() for name, tensor in trained.step().items()} for _ in range(3)]
+    found = []
+    for way in ("packed", "vLLM's own reload", "packed"):
+        ray.get(careless.sabotage.remote(way))
+        found.append([_samples(_dense(careless, weights), seed=2) for weights in versions])
+    assert found[0] == found[1] == found[2]
+    assert all(one != other for one, other in itertools.combinations(found[0], 2))
 
 
 @pytest.mark.parametrize(("fault", "seed"), [("head", 4), ("half", 5), ("nothing", 6)])
