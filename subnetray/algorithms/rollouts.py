@@ -19,6 +19,7 @@ class EngineRollouts:
     That it believes so before would make it start an engine of its own.
     """
 
+    probes = True  # whether engines are asked about a text of their own after every synchronisation
     state: Any  # transformers' TrainerState
     train_dataset: Any
     _metrics: Any
@@ -35,7 +36,7 @@ class EngineRollouts:
 
     def sync_weights(self) -> None:
         """Called by TRL before the first rollout of every optimizer step."""
-        self._setting.publish(f"step-{self.state.global_step}")
+        self._setting.publish(f"step-{self.state.global_step}", self.probes)
 
     def encode(self, prompts: list[str]) -> list[list[int]]:
         """Token ids of prompts, each as :func:`row_text` made it."""

@@ -88,10 +88,13 @@ class Setting:
             seed=derive_seed(self.config.seed, purpose, rank, *draw),
         )
 
-    def publish(self, version: str) -> None:
-        """Hand the model's current weights to the engines, and what they must make of a problem and its solution."""
+    def publish(self, version: str, probe: bool = True) -> None:
+        """Hand the model's current weights to the engines, and what they must make of a problem and its solution.
+
+        Without ``probe``, what they make of what they draw is to be compared: :meth:`Policy.compare`.
+        """
         weights = named_weights(self.model, getattr(torch, self.config.rollout.dtype))
-        self.policy.publish(weights, version, Probe.of(self._probed, weights, self.probe_ids))
+        self.policy.publish(weights, version, Probe.of(self._probed, weights, self.probe_ids) if probe else None)
 
     @cached_property
     def _probed(self) -> PreTrainedModel:

@@ -11,12 +11,13 @@ from typing import Any
 import ray
 
 from subnetray.rollout.engine import Answer, Target
-from subnetray.rollout.probe import Probe
+from subnetray.rollout.probe import Probe, distance
 from subnetray.rollout.published import Published
 from subnetray.rollout.sampling import Samples, Sampling, concatenate
 from subnetray.rollout.transfer import SyncError, Update
 from subnetray.subnetwork.weights import Weights
 
+_SMALL = 512 << 10  # bytes; Ray must be told that calls may be as large (``driver.cluster``), or stores it after all
 # What an engine may take to start, again or for the first time.
 START_S = 900.0
 
@@ -54,7 +55,7 @@ class Policy:
         self.timeout_s = timeout_s
         self._published: Published | None = None
         self._target: Target | None = None
-        # The last updates: an engine that had to be told what earlier weights are finds its way to the present ones.
+        # The last updates, or where they are: an engine that had to be told of earlier weights goes on from there.
         self._steps: deque[Any] = deque(maxlen=1 + staleness)
         self.sync = Sync()
         self.rollout_s = self.wait_s = 0.0
@@ -68,6 +69,7 @@ class Policy:
         """Make ``weights`` (in the engines' dtype) what is sampled from; the first are the run's init.
 
         ``version`` names them in errors; ``probe`` is what the trainer computes with them, and engines must agree.
+        Without one :meth:`compare` is to be called when something was drawn from them.
         """
         start = time.perf_counter()
         if self._published is None:
@@ -96,6 +98,14 @@ class Policy:
         """
         return self._send(prompts, sampling, self._last().kept())
 
+    def compare(self, trainer: Sequence[float], engine: Sequence[float]) -> None:
+        """Hold what engines said of tokens that they drew from the weights published last against the trainer's own.
+
+        Log-probabilities, as many of one as of the other, each at least one. Raises :class:`SyncError`.
+        """
+        assert self._target is not None, "nothing was published"
+        self.sync.logp_gap = max(self.sync.logp_gap, distance(self._target.version, trainer, engine))
+
     def _last(self) -> Published:
         if self._published is None:
             raise RuntimeError("publish() weights before sampling from them")
@@ -110,8 +120,11 @@ class Policy:
         return Draw(self, calls, published, list(self._steps))
 
     def put(self, update: Update) -> Any:
-        # One put: every engine on a node reads the same memory.
+        """What to send to engines for ``update``: itself where it is small, else where they find it."""
         self.sync.bytes += update.nbytes
+        if len(self._engines) == 1 and update.nbytes <= _SMALL:
+            return update  # with the call: the object store would take half of the time that a call does
+        # One put: every engine on a node reads the same memory.
         return ray.put(update)
 
 

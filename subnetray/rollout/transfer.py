@@ -72,21 +72,17 @@ def whole(bits: Bits) -> Piece:
 def difference(old: Bits, new: Bits) -> Piece | None:
     """The smallest piece that turns ``old`` into ``new``; None if they are equal."""
     changed = old != new
-    where = np.flatnonzero(changed)
-    if not where.size:
+    count = int(np.count_nonzero(changed))
+    if not count:
         return None
-    gaps = np.diff(where, prepend=-1) - 1
-    long = gaps // _LONG
-    length = where.size + int(long.sum())
     packed = -(-new.size // 8)
-    if where.size * new.itemsize + min(length, packed) >= new.nbytes:
+    # Gaps take a byte a changed coordinate at least.
+    code = _gaps(changed) if count <= packed else None
+    shorter = code if code is not None and code.size <= packed else None
+    if count * new.itemsize + (packed if shorter is None else shorter.size) >= new.nbytes:
         return whole(new.copy())
-    values = kept(new, changed, where.size)
-    if packed < length:
-        return Piece(values, pack(changed), packed=True)
-    code = np.full(length, _LONG, dtype=np.uint8)
-    code[np.cumsum(long + 1) - 1] = gaps - _LONG * long
-    return Piece(values, code)
+    values = kept(new, changed, count)
+    return Piece(values, pack(changed), packed=True) if shorter is None else Piece(values, shorter)
 
 
 def write(piece: Piece, bits: Bits) -> None:
@@ -105,6 +101,14 @@ def write(piece: Piece, bits: Bits) -> None:
 def hash_of(bits: Bits) -> str:
     """Checksum of a tensor's coordinates."""
     return block_hash(bits).hex()
+
+
+def _gaps(changed: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    gaps = np.diff(np.flatnonzero(changed), prepend=-1) - 1
+    long = gaps // _LONG
+    code = np.full(gaps.size + int(long.sum()), _LONG, dtype=np.uint8)
+    code[np.cumsum(long + 1) - 1] = gaps - _LONG * long
+    return code
 
 
 def _indices(code: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:

@@ -47,11 +47,17 @@ class Engines:
     def __init__(self, answers: list[list[int]]) -> None:
         self.answers = answers
         self.versions: list[str] = []
+        self.probed: list[bool] = []
+        self.compared: list[tuple[list[float], list[float]]] = []
         self.model: Qwen2ForCausalLM | None = None
         self.draws: list[tuple[str, list[list[int]], Sampling]] = []  # what was asked for, and of which version
 
-    def publish(self, _: dict[str, Tensor], version: str, __: object) -> None:
+    def publish(self, _: dict[str, Tensor], version: str, probe: object) -> None:
         self.versions.append(version)
+        self.probed.append(probe is not None)
+
+    def compare(self, trainer: list[float], engine: list[float]) -> None:
+        self.compared.append((trainer, engine))
 
     def start(self, prompts: list[list[int]], sampling: Sampling) -> Drawn:
         return Drawn(self.sample(prompts, sampling))

@@ -173,6 +173,23 @@ def stale(setting: Setting, staleness: int) -> Setting:
     return dataclasses.replace(setting, config=dataclasses.replace(setting.config, rollout=rollout))
 
 
+@pytest.mark.parametrize(("size", "staleness", "probed"), [(64, 0, False), (64, 1, True), (60, 0, True)])
+def test_enough_fresh_rollouts_are_their_own_probe(init: Path, size: int, staleness: int, probed: bool) -> None:
+    algorithm = GRPO(steps=2, batch_size=size, group_size=4)
+    setting = stale(dataclasses.replace(make_setting(init, algorithm, answers=ANSWERS), task=Scored(len)), staleness)
+    engines = cast(Engines, setting.policy)
+    trainer = algorithms.build(setting)
+    engines.model = exact(init)
+    trainer.train()
+    assert engines.probed == [probed] * 2
+    assert len(engines.compared) == (0 if probed else 2)
+    if not probed:
+        trained, drawn = engines.compared[0]  # what the engines said of all that they drew, beside the trainer's own
+        lengths = sum(len(x.completion) for x in setting.data.examples[:size])
+        assert len(trained) == len(drawn) == lengths
+        assert trained == pytest.approx([each + ENGINE_GAP for each in drawn], abs=1e-4)
+
+
 @pytest.mark.parametrize("staleness", [1, 2])
 @pytest.mark.parametrize(
     "algorithm",

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from subnetray.rollout import Probe, SyncError
+from subnetray.rollout import Policy, Probe, SyncError
 from subnetray.rollout.probe import TOLERANCE
 from subnetray.subnetwork import named_weights
 
@@ -62,3 +62,15 @@ def test_the_gap_is_a_mean_and_its_limit_grows_with_the_text_s_surprise() -> Non
     for wrong in ([-1.0, -3.0 - 6.1 * TOLERANCE], [-1.0 + 6.1 * TOLERANCE, -3.0], [math.nan, -3.0], [-math.inf, -3.0]):
         with pytest.raises(SyncError, match=r"^the engine that loaded run/step-3 gives a text other log-probabilities"):
             probe.check("run/step-3", wrong)
+
+
+def test_what_was_drawn_is_held_against_the_trainer_as_a_probe_is() -> None:
+    policy = Policy([], "run", timeout_s=1)
+    policy.publish(named_weights(_model()), "step-3")
+    policy.compare([-1.0, -3.0], [-1.1, -3.1])
+    assert policy.sync.logp_gap == pytest.approx(0.1)
+    policy.compare([-1.0, -3.0], [-1.0, -3.0])
+    assert policy.sync.logp_gap == pytest.approx(0.1)
+    for wrong in ([-1.0, -3.0 - 6.1 * TOLERANCE], [math.nan, -3.0]):
+        with pytest.raises(SyncError, match=r"^the engine that loaded run/step-3 gives a text other log-probabilities"):
+            policy.compare([-1.0, -3.0], wrong)

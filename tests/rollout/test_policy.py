@@ -1,0 +1,27 @@
+"""What a run sends: small updates with its calls, larger ones by way of Ray's object store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from subnetray.rollout import Policy
+from subnetray.rollout.transfer import Update, whole
+
+
+def _update(size: int) -> Update:
+    return Update("digest", None, {}, {"weight": whole(np.zeros(size // 2, np.int16))})
+
+
+@pytest.mark.parametrize(("engines", "size", "stored"), [(1, 512 << 10, False), (1, 514 << 10, True), (2, 2, True)])
+def test_what_is_small_goes_with_the_call(
+    engines: int, size: int, stored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("subnetray.rollout.policy.ray.put", lambda _: "stored")
+    sender = Policy([object()] * engines, "run", timeout_s=1)
+    update = _update(size)
+    sent: Any = sender.put(update)
+    assert sent == "stored" if stored else sent is update
+    assert sender.sync.bytes == size
