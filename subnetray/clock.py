@@ -19,4 +19,8 @@ class Clock:
         try:
             yield
         finally:
-            self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+            self.add(phase, time.perf_counter() - start)
+
+    def add(self, phase: str, seconds: float) -> None:
+        """Count ``seconds`` to a phase, or, where they are negative, take them from it."""
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds

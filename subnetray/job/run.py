@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import json
@@ -10,6 +11,7 @@ import os
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,7 @@ def run(values: dict[str, Any], import_s: float = 0.0) -> None:
         setting.publish("init")
         with clock("evaluate"):
             before, _ = evaluate(setting)
-        with clock("prepare"):
+        with _beside(clock, "prepare", policy):
             restricted = restrict(setting, init, spec.source)
             early = None
             if config.measurement.early and restricted is None and rank == 0:
@@ -87,10 +89,8 @@ def run(values: dict[str, Any], import_s: float = 0.0) -> None:
             trainer = algorithms.build(setting)
             # The model's own progress and metrics tables; the recorder writes both.
             trainer.remove_callback(transformers.PrinterCallback)
-        rolled_out = dict(policy.seconds)
-        with clock("train"):
+        with _beside(clock, "train", policy):
             trainer.train()
-        during = {key: policy.seconds[key] - rolled_out[key] for key in policy.seconds}
         setting.publish("final")
         with clock("evaluate"):
             after, sampled = evaluate(setting)
@@ -112,8 +112,7 @@ def run(values: dict[str, Any], import_s: float = 0.0) -> None:
         measured.delta.save(spec.delta, metadata)
         if restricted is not None:
             restricted.restriction.mask.save(spec.restriction, metadata)
-    seconds = {"import": import_s} | clock.seconds | during
-    seconds["train"] -= sum(during.values())
+    seconds = {"import": import_s} | clock.seconds
     seconds["total"] = time.perf_counter() - began
     result = {
         "run_id": spec.run_id,
@@ -128,6 +127,17 @@ def run(values: dict[str, Any], import_s: float = 0.0) -> None:
         **measured.values,
     }
     write_atomic(spec.result, json.dumps(result, indent=1))
+
+
+@contextlib.contextmanager
+def _beside(clock: Clock, phase: str, policy: rollout.Policy) -> Iterator[None]:
+    """A phase without what sampling takes in it, which has phases of its own; evaluation is nothing else."""
+    before = policy.seconds
+    with clock(phase):
+        yield
+    for key, value in policy.seconds.items():
+        clock.add(key, value - before[key])
+        clock.add(phase, before[key] - value)
 
 
 def quiet() -> None:

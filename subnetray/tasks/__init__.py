@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from subnetray.config import ArithmeticTask, DatasetTask, ReasoningGymTask
@@ -12,7 +13,7 @@ from subnetray.tasks.arithmetic import Arithmetic
 from subnetray.tasks.base import Problem, Prompt, RewardError, Task
 
 _TASKS: dict[type, Callable[[Any], Task]] = {
-    ArithmeticTask: Arithmetic,
+    ArithmeticTask: cache(Arithmetic),  # tens of thousands of problems, which every run of a process has in common
     ReasoningGymTask: gym.ReasoningGym,
     DatasetTask: dataset.Records,
 }
