@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 
 from subnetray.config import Cluster
 from subnetray.driver import machine, watchdog
@@ -32,8 +30,7 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 def start(cluster: Cluster) -> None:
     """Start Ray on this machine, reachable from this machine only, or join the cluster at ``cluster.address``.
 
-    Ray must not have been imported by this process: it reads its settings from the environment when it is. Any thread
-    may call this, and all may use Ray then.
+    Ray must not have been imported by this process: it reads its settings from the environment when it is.
     """
     local = cluster.address is None
     for key, value in (_RAY_ENVIRONMENT | (_LOOPBACK if local else {})).items():
@@ -52,11 +49,6 @@ def start(cluster: Cluster) -> None:
     )
     if local:
         watchdog.watch()
-
-
-def exit_on_sigterm() -> None:
-    """End this process as an exit does, with all that it started: for the main thread, if another one starts Ray."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def stop() -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subnetray import models, tasks
 from subnetray.clock import Clock
-from subnetray.config import EmbeddedModel, SweepConfig
+from subnetray.config import Cluster, EmbeddedModel, SweepConfig
 from subnetray.driver import cluster, estimate, machine, tracking
+from subnetray.driver.aside import Aside
 from subnetray.driver.ledger import Ledger
 from subnetray.grid.checks import check_engine
 from subnetray.grid.plan import Plan, Run
 from subnetray.mask_file import inspect
+from subnetray.models.making import Making
 
 if TYPE_CHECKING:
     from subnetray.rollout.pool import Pool
@@ -65,26 +67,29 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
     with clock("prepare"):
         inits = _locate(plan, cache, say)
         _check_inits(plan, todo, inits)
-    cluster.exit_on_sigterm()
-    # Making an init is arithmetic on one core, and stays in this thread, which Ctrl-C interrupts: Ray and all that it
-    # starts use the others meanwhile.
-    with ThreadPoolExecutor(1) as aside:
-        say(f"starting Ray and the rollout engines ({sweep.run.rollout.name})")
-        starting = aside.submit(_start, sweep, todo, inits)
-        try:
-            with clock("prepare"):
-                _make(inits, cache, say)
-            with clock("ray"):
-                pool, at_once = starting.result()
-            with clock("engines"):
-                # The rest of the driver is imported while engines are built.
-                from subnetray.driver import schedule
+    # All of this goes on at once: inits are made, engines and the processes of runs import libraries, each on a core.
+    # Engines wait for their init's directory, runs for theirs and for their engines.
+    missing = [model for model, init in inits.items() if isinstance(model, EmbeddedModel) and not init.is_dir()]
+    with Making(missing, cache, say) as making, _ray(sweep.cluster, clock), Aside() as aside:
+        aside.run(making.wait)
+        with clock("engines"):
+            say(f"starting the rollout engines ({sweep.run.rollout.name})")
+            pool = _engines(todo, inits)
+        aside.run(pool.wait)
+        # Ray is imported only now: it reads its settings from the environment when it is.
+        from subnetray.driver import schedule
 
-                pool.wait(timeout_s=900)
-            return schedule.run_all(sweep, ledger, todo, inits, pool, at_once, say, clock)
-        finally:
-            wait([starting])
-            cluster.stop()
+        return schedule.run_all(sweep, ledger, todo, inits, pool, say, clock)
+
+
+@contextlib.contextmanager
+def _ray(config: Cluster, clock: Clock) -> Iterator[None]:
+    with clock("ray"):
+        cluster.start(config)
+    try:
+        yield
+    finally:
+        cluster.stop()
 
 
 def _locate(plan: Plan, cache: Path, say: Say) -> Inits:
@@ -110,31 +115,15 @@ def _check_inits(plan: Plan, todo: Sequence[Run], inits: Inits) -> None:
         inspect(mask).require(models.parameter_shapes(model, inits[model]), inits[model])
 
 
-def _make(inits: Inits, cache: Path, say: Say) -> None:
-    """Train the inits that are not there yet; whoever waits for their directories goes on when they are."""
-    for config, init in inits.items():
-        if not init.is_dir():
-            models.prepare(config, cache, _log(config.name, say))
-
-
 def _log(name: str, say: Say) -> Say:
     return lambda text: say(f"{name}: {text}")
 
 
-def _start(sweep: SweepConfig, todo: Sequence[Run], inits: Inits) -> tuple[Pool, int | None]:
-    """Start Ray, and engines, which import their library while inits are made; neither is waited for.
-
-    Returns the engines, and how many runs are executed at once: None for as many as fit on a cluster.
-    """
-    cluster.start(sweep.cluster)
-    # Ray is imported only now: it reads its settings from the environment when it is.
+def _engines(todo: Sequence[Run], inits: Inits) -> Pool:
+    """Engines for all runs, which import their library while inits are made."""
     from subnetray import rollout
 
     kinds = {inits[model]: repr(models.architecture(model)) for model in inits if isinstance(model, EmbeddedModel)}
     # In the order in which inits are made: an engine is built from the first of those that it serves.
     wanted = sorted(todo, key=lambda run: list(inits).index(run.config.model))
-    pool = rollout.start([(inits[run.config.model], run.config.rollout) for run in wanted], kinds)
-    at_once = sweep.cluster.max_concurrent
-    if sweep.cluster.address is None:
-        at_once = machine.runs_at_once(sweep, len(pool.handles))
-    return pool, at_once
+    return rollout.start([(inits[run.config.model], run.config.rollout) for run in wanted], kinds)

@@ -36,15 +36,17 @@ def run_all(
     todo: Sequence[Run],
     inits: Mapping[Model, Path],
     pool: Pool,
-    at_once: int | None,
     say: Callable[[str], None],
     clock: Clock,
 ) -> int:
-    """Run ``todo``, ``at_once`` at a time (None: as many as fit), and write all results; the number that failed.
+    """Run ``todo`` and write all results; the number of runs that failed.
 
     ``inits`` are the directories of the runs' models, which the engines of ``pool`` serve.
     """
     plan = ledger.plan
+    at_once = sweep.cluster.max_concurrent
+    if sweep.cluster.address is None:
+        at_once = machine.runs_at_once(sweep, len(pool.handles))
     specs = {
         run.run_id: _spec(sweep, ledger, run, inits, pool.names.get((inits[run.config.model], run.config.rollout), ()))
         for run in (*plan.runs, *plan.sources)

@@ -47,6 +47,9 @@ def run(values: dict[str, Any], import_s: float = 0.0) -> None:
     config = spec.config
     rank, workers = int(os.environ.get("RANK", "0")), max(1, spec.workers)
     clock = Clock()
+    with clock("start"):
+        rollout.await_model(spec.init)
+        engines = rollout.connect(spec.engines)
     began = time.perf_counter()
     quiet()
     with clock("load"):
@@ -59,8 +62,7 @@ def run(values: dict[str, Any], import_s: float = 0.0) -> None:
         shards = workers if spec.sharded else 1
         model = load(spec.init, config, held, _device(spec), shards)
         init = exported(model, export)
-        engines, wait = rollout.connect(spec.engines), config.rollout.timeout_s
-        policy = rollout.Policy(engines, spec.run_id, wait, config.rollout.staleness)
+        policy = rollout.Policy(engines, spec.run_id, config.rollout.timeout_s, config.rollout.staleness)
     with tempfile.TemporaryDirectory(prefix="subnetray-") as scratch:
         recorder = Recorder(spec.metrics, model, init, config.measurement.every, write=rank == 0)
         setting = Setting(

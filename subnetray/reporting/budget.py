@@ -12,6 +12,7 @@ from subnetray.reporting.source import Sweep
 # Phases of a run, as result.json names them, in order; those of PURPOSE are what a run is for.
 _RUN = {
     "import": "importing libraries, once a process",
+    "start": "waiting for the first init and engine",
     "load": "loading the init",
     "prepare": "making training data and the trainer",
     "train": "training",
@@ -23,8 +24,9 @@ _RUN = {
     "write": "writing results",
 }
 PURPOSE = ("train", "rollout", "evaluate", "measure")
-# Ray and engines start while inits are made: their own phases are what they take longer.
-_SWEEP = {"prepare": "preparing inits and tasks", "ray": "waiting for Ray", "engines": "waiting for engines"}
+_SWEEP = {"prepare": "preparing inits and tasks", "ray": "starting Ray", "engines": "starting engines"}
+# Of a process, before its first run: not in a run's total.
+_PROCESS = ("import", "start")
 
 
 def budget(sweep: Sweep) -> list[Block]:
@@ -38,7 +40,8 @@ def budget(sweep: Sweep) -> list[Block]:
         return []
     spent = {phase: sum(run.get(phase, 0.0) for run in runs) for phase in _RUN}
     # What a run does between its phases is not theirs.
-    spent["else"] = sum(run["total"] + run.get("import", 0.0) for run in runs) - sum(spent.values())
+    total = sum(run["total"] + sum(run.get(phase, 0.0) for phase in _PROCESS) for run in runs)
+    spent["else"] = total - sum(spent.values())
     before = {phase: time["seconds"].get(phase, 0.0) for phase in _SWEEP}
     wall = sum(before.values()) + time["seconds"]["runs"]
     cores = time["cores"]

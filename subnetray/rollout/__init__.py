@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from subnetray.rollout.engine import await_model
 from subnetray.rollout.policy import Draw, EngineError, Policy
 from subnetray.rollout.pool import connect, start
 from subnetray.rollout.probe import Probe
 from subnetray.rollout.sampling import Samples, Sampling
 from subnetray.rollout.transfer import SyncError
 
-__all__ = ["Draw", "EngineError", "Policy", "Probe", "Samples", "Sampling", "SyncError", "connect", "start"]
+__all__ = [
+    "Draw",
+    "EngineError",
+    "Policy",
+    "Probe",
+    "Samples",
+    "Sampling",
+    "SyncError",
+    "await_model",
+    "connect",
+    "start",
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import ray
 from subnetray.config import Rollout
 from subnetray.rollout.engine import Engine, architecture
 from subnetray.rollout.hf import HFEngine
-from subnetray.rollout.policy import EngineError
+from subnetray.rollout.policy import START_S, EngineError
 from subnetray.rollout.vllm import VLLMEngine
 
 ENGINES: dict[str, type[Engine]] = {"vllm": VLLMEngine, "hf": HFEngine}
@@ -26,14 +27,12 @@ class Pool:
     names: dict[tuple[Path, Rollout], tuple[str, ...]]
     handles: tuple[Any, ...]
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when every engine answers; raises :class:`EngineError` with the reason of one that does not."""
-        try:
-            ray.get([handle.ready.remote() for handle in self.handles], timeout=timeout_s)
-        except ray.exceptions.GetTimeoutError as error:
-            raise EngineError(f"a rollout engine did not start within {timeout_s:g} s") from error
-        except ray.exceptions.RayError as error:
-            raise EngineError(f"a rollout engine did not start: {_last_line(error)}") from error
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Return when every engine answers; raises :class:`EngineError` with the reason of one that does not.
+
+        Without a timeout: of one that cannot.
+        """
+        _await(self.handles, timeout_s)
 
 
 def start(wanted: Iterable[tuple[Path, Rollout]], kinds: Mapping[Path, str] | None = None) -> Pool:
@@ -60,8 +59,24 @@ def start(wanted: Iterable[tuple[Path, Rollout]], kinds: Mapping[Path, str] | No
 
 
 def connect(names: Sequence[str]) -> list[Any]:
-    """Handles of running engines, from any process of the sweep."""
-    return [ray.get_actor(name) for name in names]
+    """Handles of engines, from any process of the sweep, once they have started; raises :class:`EngineError`."""
+    return [_started(name, ray.get_runtime_context().get_job_id()) for name in names]
+
+
+@cache  # an engine that is started again later is its caller's affair, and asking may have to wait for others' calls
+def _started(name: str, _: str) -> Any:
+    handle = ray.get_actor(name)
+    _await([handle], START_S)
+    return handle
+
+
+def _await(handles: Sequence[Any], timeout_s: float | None) -> None:
+    try:
+        ray.get([handle.ready.remote() for handle in handles], timeout=timeout_s)
+    except ray.exceptions.GetTimeoutError as error:
+        raise EngineError(f"a rollout engine did not start within {timeout_s:g} s") from error
+    except ray.exceptions.RayError as error:
+        raise EngineError(f"a rollout engine did not start: {_last_line(error)}") from error
 
 
 def _actor(rollout: Rollout, name: str, model: Path) -> Any:

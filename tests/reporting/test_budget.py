@@ -48,7 +48,7 @@ def test_shares_are_of_all_cores_and_add_up(tmp_path: Path) -> None:
     assert rows["sampling rollouts"] == ("5.0", "2.50", "10.0")
     assert rows["waiting for engines that serve others"] == ("0.5", "0.25", "1.0")
     assert rows["the rest of a run"] == ("1.0", "–", "2.0")  # 10 + 4 - 13.5, 12.5 - 12
-    assert rows["before runs: waiting for engines"] == ("3.0", "–", "12.0")
+    assert rows["before runs: starting engines"] == ("3.0", "–", "12.0")
     assert rows["between runs: processes that start, cores that no run holds"] == ("11.5", "–", "23.0")  # 38 - 26.5
     assert sum(float(row[-1]) for row in rows.values()) == pytest.approx(100)
     (text,) = (block.text for block in blocks if isinstance(block, Paragraph))

@@ -1,0 +1,45 @@
+"""What happens beside the driver's own work, and without which its runs could not go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+
+class Aside:
+    """Threads whose failure interrupts the main one, as Ctrl-C does, and is then what it ends with.
+
+    They are not waited for: what fails once this is left is of no interest any more.
+    """
+
+    def __init__(self) -> None:
+        self._error: BaseException | None = None
+        self._left = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Aside:
+        return self
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Start ``work``, and return."""
+        threading.Thread(target=self._watch, args=(work,), daemon=True).start()
+
+    def _watch(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            with self._lock:
+                if not self._left and self._error is None:
+                    self._error = error
+                    os.kill(os.getpid(), signal.SIGINT)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._left = True
+        if self._error is not None:
+            raise self._error from None

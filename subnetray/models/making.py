@@ -1,0 +1,86 @@
+"""Embedded models made in a process of their own: pretraining is arithmetic on one core, and nobody has to wait for it.
+
+``python -m subnetray.models.making CACHE`` reads configs from its standard input and says how far it is on its standard
+output; bad input is exit code 2 and one sentence on its standard error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from subnetray.config import ConfigError, EmbeddedModel
+from subnetray.models import embedded
+
+_PATIENCE_S = 10.0
+
+
+class Making:
+    """Makes models while it is entered, one after the other; each directory is there at once and whole."""
+
+    def __init__(self, configs: Sequence[EmbeddedModel], cache_dir: Path, log: Callable[[str], None]) -> None:
+        self._configs, self._cache_dir, self._log = configs, cache_dir, log
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Making:
+        if self._configs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(self._cache_dir)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert self._process.stdin is not None
+            with self._process.stdin as pipe:
+                json.dump([dataclasses.asdict(config) for config in self._configs], pipe)
+        return self
+
+    def wait(self) -> None:
+        """Say how far it is, and return when all are made. Raises ConfigError, or RuntimeError with the reason."""
+        if self._process is None:
+            return
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        for line in self._process.stdout:
+            self._log(line.rstrip())
+        said = self._process.stderr.read().strip().splitlines()
+        code = self._process.wait()
+        if code:
+            reason = said[-1] if said else f"its process ended with {code}"
+            raise ConfigError(reason) if code == 2 else RuntimeError(f"an init could not be made: {reason}")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGINT)  # so that it leaves nothing half made
+        try:
+            self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+
+def main(cache_dir: Path) -> int:
+    """Make what standard input names; returns the exit code."""
+    try:
+        for values in json.load(sys.stdin):
+            config = EmbeddedModel(**values)
+            embedded.prepare(config, cache_dir, lambda text, name=config.name: print(f"{name}: {text}", flush=True))  # type: ignore[misc]
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,55 @@
+"""Embedded models that a process of their own makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import pytest
+
+from subnetray import models
+from subnetray.config import ConfigError, EmbeddedModel
+from subnetray.models.making import Making
+
+CONFIG = EmbeddedModel(
+    name="small", hidden_size=64, intermediate_size=64, layers=1, heads=2, kv_heads=1, pretrain_steps=3
+)
+
+
+def test_models_are_made_and_said_to_be(tmp_path: Path) -> None:
+    tuned = dataclasses.replace(CONFIG, name="tuned", sft_steps=2)
+    said: list[str] = []
+    with Making([CONFIG, tuned], tmp_path, said.append) as making:
+        making.wait()
+    assert [line.split(" step ")[0] for line in said] == ["small: pretraining:", "tuned: SFT:"]
+    for config in (CONFIG, tuned):
+        path = models.locate(config, tmp_path, said.append)
+        assert (path / "model.safetensors").is_file()
+        # The bytes are those that this process would make.
+        again = models.prepare(config, tmp_path / "again", lambda _: None)
+        assert (again / "model.safetensors").read_bytes() == (path / "model.safetensors").read_bytes()
+
+
+def test_leaving_it_ends_it_and_leaves_nothing_half_made(tmp_path: Path) -> None:
+    with Making([dataclasses.replace(CONFIG, pretrain_steps=10**6)], tmp_path, print):
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("models/.*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_what_is_wrong_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no directory")
+    with (
+        Making([CONFIG], tmp_path / "file", print) as making,
+        pytest.raises(ConfigError, match=r"^the cache .* must be"),
+    ):
+        making.wait()
+
+
+def test_nothing_to_make_starts_nothing(tmp_path: Path) -> None:
+    with Making([], tmp_path, print) as making:
+        making.wait()
+    assert making._process is None
