@@ -11,6 +11,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ class Making:
     def __init__(self, configs: Sequence[EmbeddedModel], cache_dir: Path, log: Callable[[str], None]) -> None:
         self._configs, self._cache_dir, self._log = configs, cache_dir, log
         self._process: subprocess.Popen[str] | None = None
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - which nobody reads before the end, however long
 
     def __enter__(self) -> Making:
         if self._configs:
@@ -34,7 +36,7 @@ class Making:
                 [sys.executable, "-m", __name__, str(self._cache_dir)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=self._errors,
                 text=True,
             )
             assert self._process.stdin is not None
@@ -47,12 +49,12 @@ class Making:
         if self._process is None:
             return
         assert self._process.stdout is not None
-        assert self._process.stderr is not None
         for line in self._process.stdout:
             self._log(line.rstrip())
-        said = self._process.stderr.read().strip().splitlines()
         code = self._process.wait()
         if code:
+            self._errors.seek(0)
+            said = self._errors.read().strip().splitlines()
             reason = said[-1] if said else f"its process ended with {code}"
             raise ConfigError(reason) if code == 2 else RuntimeError(f"an init could not be made: {reason}")
 
