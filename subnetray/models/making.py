@@ -38,6 +38,8 @@ class Making:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 text=True,
+                # Ctrl-C is the driver's affair: who leaves this ends it.
+                start_new_session=True,
             )
             assert self._process.stdin is not None
             with self._process.stdin as pipe:
