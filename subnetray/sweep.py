@@ -2,7 +2,8 @@
 
 A grid of pairs (``+grid=checkpoints``) compares checkpoints that exist instead.
 
-Exit codes: 0 all runs are done; 1 some failed (the rest are done and reported); 2 bad input, found before work began.
+Exit codes: 0 all runs are done; 1 some failed (the rest are done and reported), or nothing could be started; 2 bad
+input, found before work began.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from subnetray.compose import Composer
 from subnetray.config import ConfigError, PairsConfig, SweepConfig
 from subnetray.driver import estimate, machine
+from subnetray.driver.aside import StartError
 from subnetray.driver.execute import execute, pending
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.progress import clock
@@ -40,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"subnetray: {error}", file=sys.stderr)
         return 2
+    except StartError as error:
+        print(f"subnetray: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

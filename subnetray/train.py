@@ -3,7 +3,7 @@
 A sweep of one cell and one seed: its overrides, files and resume are those of ``subnetray.sweep``. Results go to
 ``outputs/train/<run id>`` unless ``out=`` says otherwise.
 
-Exit codes: 0 the run is done; 1 it failed; 2 bad input, found before work began.
+Exit codes: 0 the run is done; 1 it failed or could not be started; 2 bad input, found before work began.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from subnetray.compose import Composer, parse
 from subnetray.config import ConfigError
+from subnetray.driver.aside import StartError
 from subnetray.driver.execute import execute
 from subnetray.driver.ledger import Ledger
 from subnetray.grid import plan
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"subnetray: {error}", file=sys.stderr)
         return 2
+    except StartError as error:
+        print(f"subnetray: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

@@ -8,11 +8,18 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from subnetray.config import ConfigError
+
+
+class StartError(RuntimeError):
+    """Something that runs cannot do without did not start; its text is one sentence that says what, and why."""
+
 
 class Aside:
     """Threads whose failure interrupts the main one, as Ctrl-C does, and is then what it ends with.
 
-    They are not waited for: what fails once this is left is of no interest any more.
+    Bad input they raise themselves, all else is a :class:`StartError` with its text. They are not waited for: what
+    fails once this is left is of no interest any more.
     """
 
     def __init__(self) -> None:
@@ -41,5 +48,7 @@ class Aside:
     ) -> None:
         with self._lock:
             self._left = True
-        if self._error is not None:
+        if isinstance(self._error, ConfigError):
             raise self._error from None
+        if self._error is not None:
+            raise StartError(str(self._error)) from self._error

@@ -6,6 +6,7 @@ import os
 
 from subnetray.config import Cluster
 from subnetray.driver import machine, watchdog
+from subnetray.driver.aside import StartError
 
 # Ray's own settings, read when it starts: no usage reports, quiet Tune, quick Train.
 _RAY_ENVIRONMENT = {
@@ -30,7 +31,8 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 def start(cluster: Cluster) -> None:
     """Start Ray on this machine, reachable from this machine only, or join the cluster at ``cluster.address``.
 
-    Ray must not have been imported by this process: it reads its settings from the environment when it is.
+    Ray must not have been imported by this process: it reads its settings from the environment when it is. Raises
+    :class:`StartError`.
     """
     local = cluster.address is None
     for key, value in (_RAY_ENVIRONMENT | (_LOOPBACK if local else {})).items():
@@ -39,14 +41,19 @@ def start(cluster: Cluster) -> None:
 
     # Processes that share cores must not each start a thread a core.
     environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "HF_HUB_OFFLINE": "1"}
-    ray.init(
-        address=cluster.address or "local",
-        num_cpus=machine.cores() if local else None,
-        include_dashboard=False if local else None,
-        runtime_env={"env_vars": environment},
-        logging_level="ERROR",
-        log_to_driver=False,
-    )
+    try:
+        ray.init(
+            address=cluster.address or "local",
+            num_cpus=machine.cores() if local else None,
+            include_dashboard=False if local else None,
+            runtime_env={"env_vars": environment},
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+    except Exception as error:  # Ray has no class of its own for this
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        what = "Ray did not start" if local else f"no Ray cluster could be joined at cluster.address={cluster.address}"
+        raise StartError(f"{what}: {reason}") from error
     if local:
         watchdog.watch()
 

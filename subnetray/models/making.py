@@ -63,13 +63,14 @@ class Making:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.send_signal(signal.SIGINT)  # so that it leaves nothing half made
-        try:
-            self._process.wait(_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        with self._errors:
+            if self._process is None or self._process.poll() is not None:
+                return
+            self._process.send_signal(signal.SIGINT)  # so that it leaves nothing half made
+            try:
+                self._process.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
 
 
 def main(cache_dir: Path) -> int:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from subnetray.driver.aside import Aside
+from subnetray.config import ConfigError
+from subnetray.driver.aside import Aside, StartError
 
 
 def _drive(beside: Callable[[], None], own: Callable[[], None]) -> None:
@@ -24,9 +25,17 @@ def test_a_failure_interrupts_what_the_driver_does() -> None:
         raise ValueError("no init")
 
     start = time.monotonic()
-    with pytest.raises(ValueError, match=r"^no init$"):
+    with pytest.raises(StartError, match=r"^no init$"):
         _drive(fail, lambda: time.sleep(30))
     assert time.monotonic() - start < 10
+
+
+def test_bad_input_is_bad_input_wherever_it_is_found() -> None:
+    def fail() -> None:
+        raise ConfigError("model.hub must be reachable")
+
+    with pytest.raises(ConfigError, match=r"^model\.hub must be reachable$"):
+        _drive(fail, lambda: time.sleep(30))
 
 
 def test_what_ends_late_changes_nothing() -> None:
