@@ -119,8 +119,13 @@ def loop(runs: list[tuple[str, float, int]], init: Path, out: Path) -> None:
 def launcher(runs: list[tuple[str, float, int]], init: Path, out: Path) -> None:
     """Two processes that take run after run: they import once."""
     paths = [str(out / "-".join(map(str, run))) for run in runs]
-    with ProcessPoolExecutor(AT_ONCE, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(AT_ONCE, multiprocessing.get_context("spawn"), initializer=silence) as pool:
         list(pool.map(script, *zip(*runs, strict=True), [str(init)] * len(runs), paths))
+
+
+def silence() -> None:
+    """What trainers print goes nowhere, as that of the scripts does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def plain_tune(runs: list[tuple[str, float, int]], init: Path, out: Path) -> None:
@@ -176,7 +181,8 @@ def main() -> None:
             seconds[name] = time.perf_counter() - start
             ratio = seconds[name] / seconds["subnetray.sweep"]
             print(
-                f"{name:24} {seconds[name]:7.1f} s  {seconds[name] / len(runs):6.2f} s a run  {ratio:5.2f} × the sweep"
+                f"{name:24} {seconds[name]:7.1f} s  {seconds[name] / len(runs):6.2f} s a run  {ratio:5.2f} × the sweep",
+                flush=True,
             )
 
 
