@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable
 
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2ForCausalLM
 
 from subnetray.config import EmbeddedModel
+from subnetray.models.pretraining import shape
 from subnetray.subnetwork import count_changed, named_weights
 from subnetray.subnetwork.dynamics import Dynamics
 from subnetray.subnetwork.views import views
@@ -28,19 +29,8 @@ ROW = 1024
 
 def tiny() -> Qwen2ForCausalLM:
     """A model of the shapes of the embedded one, its weights at random."""
-    shape = EmbeddedModel()
     torch.manual_seed(0)
-    return Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=16,
-            hidden_size=shape.hidden_size,
-            intermediate_size=shape.intermediate_size,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=shape.kv_heads,
-            tie_word_embeddings=True,
-        )
-    )
+    return Qwen2ForCausalLM(shape(EmbeddedModel()))
 
 
 def plain(init: dict[str, torch.Tensor], previous: dict[str, torch.Tensor], held: dict[str, torch.Tensor]) -> None:

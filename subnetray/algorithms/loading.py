@@ -28,12 +28,16 @@ def load(
     With ``shards`` > 1 the workers of the process group, as many, load it together, and each holds a part of every
     parameter (PyTorch's ``fully_shard``, by the plan that transformers has for the architecture).
     """
-    # A model that is loaded in parts is put on its workers' devices by transformers.
-    options: dict[str, Any] = {"distributed_config": {"fsdp_size": shards}} if shards > 1 else {}
     model: PreTrainedModel = kind.from_pretrained(
-        init, dtype=dtype, attn_implementation=attention(config, device), local_files_only=True, **options
+        init, dtype=dtype, attn_implementation=attention(config, device), local_files_only=True, **sharding(shards)
     )
+    # A model that is loaded in parts is put on its workers' devices by transformers.
     return model if shards > 1 else model.to(device)
+
+
+def sharding(shards: int) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` for a model in so many parts; none for a whole one."""
+    return {"distributed_config": {"fsdp_size": shards}} if shards > 1 else {}
 
 
 def skeleton(init: Path, config: RunConfig, device: torch.device) -> PreTrainedModel:

@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from subnetray.algorithms.loading import sharding
 from subnetray.algorithms.setting import Example, Setting, trainer_arguments
 from subnetray.rollout import Draw, Samples
 from subnetray.tasks import Problem
@@ -136,7 +137,7 @@ def group_arguments(setting: Setting) -> dict[str, Any]:
         "temperature": rollout.temperature,
         "beta": algorithm.beta,
         # Of the reference that TRL loads where beta is not 0.
-        "model_init_kwargs": {"distributed_config": {"fsdp_size": setting.shards}} if setting.shards > 1 else None,
+        "model_init_kwargs": sharding(setting.shards) or None,
         "epsilon": algorithm.epsilon,
         "shuffle_dataset": False,
     }

@@ -19,14 +19,24 @@ def _drive(beside: Callable[[], None], own: Callable[[], None]) -> None:
         own()
 
 
+def _until_interrupted() -> None:
+    threading.Event().wait(30)
+
+
 def test_a_failure_interrupts_what_the_driver_does() -> None:
+    begun = threading.Event()
+
     def fail() -> None:
-        time.sleep(0.1)
+        begun.wait()
         raise ValueError("no init")
+
+    def own() -> None:
+        begun.set()
+        _until_interrupted()
 
     start = time.monotonic()
     with pytest.raises(StartError, match=r"^no init$"):
-        _drive(fail, lambda: time.sleep(30))
+        _drive(fail, own)
     assert time.monotonic() - start < 10
 
 
@@ -35,21 +45,25 @@ def test_bad_input_is_bad_input_wherever_it_is_found() -> None:
         raise ConfigError("model.hub must be reachable")
 
     with pytest.raises(ConfigError, match=r"^model\.hub must be reachable$"):
-        _drive(fail, lambda: time.sleep(30))
+        _drive(fail, _until_interrupted)
 
 
 def test_what_ends_late_changes_nothing() -> None:
-    left, failed = threading.Event(), threading.Event()
+    begun, left, threads = threading.Event(), threading.Event(), list[threading.Thread]()
 
     def late() -> None:
+        threads.append(threading.current_thread())
+        begun.set()
         left.wait()
-        failed.set()
         raise ValueError
 
-    _drive(late, lambda: None)
+    def own() -> None:
+        begun.wait()
+
+    _drive(late, own)
     left.set()
-    assert failed.wait(10)
-    time.sleep(0.1)
+    threads[0].join(10)
+    assert not threads[0].is_alive()
 
 
 def test_the_driver_s_own_error_is_not_hidden() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -76,7 +76,7 @@ def test_what_is_there_is_not_made_again_and_ray_is_stopped_whatever_happens(
     monkeypatch.setattr(execute, "Making", Fails)
     monkeypatch.setattr(cluster, "start", lambda _: happened.append("start"))
     monkeypatch.setattr(cluster, "stop", lambda: happened.append("stop"))
-    monkeypatch.setattr(execute, "_engines", lambda *_: time.sleep(30))
+    monkeypatch.setattr(execute, "_engines", lambda *_: threading.Event().wait(30))
     (tmp_path / "cache").mkdir()
     with pytest.raises(RuntimeError, match=r"^an init could not be made: no space left$"):
         _execute(tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,9 @@ from subnetray.subnetwork.compiled import compiled
 def test_code_is_kept_until_any_file_that_it_may_be_made_of_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "loops.py").write_text("def successor(n):\n    return n + 1\n")
-    spec = importlib.util.spec_from_file_location("loops", tmp_path / "loops.py")
-    assert spec is not None and spec.loader is not None  # noqa: PT018
-    loops = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loops)
+    (tmp_path / "loops_of_a_test.py").write_text("def successor(n):\n    return n + 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    loops = importlib.import_module("loops_of_a_test")
 
     def kept() -> int:
         made = compiled(loops.successor)
