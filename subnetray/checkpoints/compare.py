@@ -9,17 +9,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
 from subnetray.checkpoints.match import Match, Skipped, match, why_no_delta
-from subnetray.checkpoints.part import Comparer, Part
+from subnetray.checkpoints.part import Comparer, Part, part_bytes
 from subnetray.checkpoints.reader import Checkpoint
 from subnetray.subnetwork.chunk import Counts, Thresholds
+from subnetray.subnetwork.delta import describe
 from subnetray.subnetwork.hashing import BLOCK, combined_hash, joined_hash
-from subnetray.subnetwork.kernels import room_bytes
 from subnetray.subnetwork.mask import Bits
 from subnetray.subnetwork.memory import pages
 from subnetray.subnetwork.storage import Writer, stream
@@ -68,8 +66,6 @@ def compare_checkpoints(
     """
     matches, skipped = match(init, final)
     compared = {each: dtype or final.tensors[each.final].dtype or torch.float32 for each in matches}
-    # Wider values first: in the delta all are aligned then.
-    compared = dict(sorted(compared.items(), key=lambda item: (-item[1].itemsize, item[0].name)))
     missing = why_no_delta(init, final, matches, skipped, compared)
     counts = {each: Counts.none(thresholds) for each in compared}
     part = part or (_COUNTED if out is None and thresholds == Thresholds() else PART)
@@ -79,7 +75,7 @@ def compare_checkpoints(
         files = None if out is None else stack.enter_context(_files(out, compared, with_delta=missing is None))
         compare = Comparer(init, final, thresholds, mask=files is not None, delta=files is not None and missing is None)
         # What is found in this process lies in memory that is used again and again: new memory costs time.
-        nbytes = max(room_bytes(min(each.n, part), kind) for each, kind in compared.items())
+        nbytes = max(part_bytes(min(each.n, part), kind) for each, kind in compared.items())
         rooms: list[Bits] = []
 
         def call(task: _Task) -> Callable[[], Part]:
@@ -167,7 +163,7 @@ class _Files:
         self._mask.append(name, part.visible)
         if self._delta is not None:
             self._delta.append(f"mask/{name}", part.differing)
-            self._delta.append(f"values/{name}", part.values)
+            self._delta.append(f"steps/{name}", part.steps)
             for blocks, more in zip(self._blocks, (part.init, part.final), strict=True):
                 blocks.append(more)
 
@@ -186,22 +182,21 @@ class _Files:
 
 @contextmanager
 def _files(out: Path, compared: Mapping[Match, torch.dtype], with_delta: bool) -> Iterator[_Files]:
-    description: dict[str, Any] = {"shapes": {each.name: each.shape for each in compared}}
+    shapes = {each.name: each.shape for each in compared}
     packed = {each.name: -(-each.n // 8) for each in compared}
     # One thread for both: disks take one stream of bytes as fast as two.
     with (
         ThreadPoolExecutor(1) as threads,
-        stream(out / "mask.safetensors", "mask", packed, {}, description, threads) as mask,
+        stream(out / "mask.safetensors", "mask", packed, {}, {"shapes": shapes}, threads) as mask,
     ):
         path = out / "delta.safetensors"
         if with_delta:
-            description |= {"init_hash": combined_hash({}), "final_hash": combined_hash({})}
+            unknown = combined_hash({})  # as long as those that take its place
+            description = describe(unknown, unknown, shapes, {each.name: dtype for each, dtype in compared.items()})
             masks = {f"mask/{name}": nbytes for name, nbytes in packed.items()}
-            masks["padding"] = -sum(packed.values()) % 8
-            values = {f"values/{each.name}": dtype for each, dtype in compared.items()}
-            with stream(path, "delta", masks, values, description, threads) as delta:
+            steps = {f"steps/{name}": torch.uint8 for name in shapes}
+            with stream(path, "delta", masks, steps, description, threads) as delta:
                 yield _Files(mask, delta)
-                delta.append("padding", np.zeros(masks["padding"], np.uint8))
         else:
             yield _Files(mask, None)
             # A delta of an earlier comparison does not outlive its mask.

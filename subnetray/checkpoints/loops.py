@@ -16,6 +16,7 @@ from subnetray.subnetwork import xxh3
 from subnetray.subnetwork.bits import integer_type
 from subnetray.subnetwork.compiled import compiled
 from subnetray.subnetwork.kernels import VECTOR, Bits, Bytes, Room, infinity, scan_vectors, tally_vectors
+from subnetray.subnetwork.steps import encode
 
 Words = npt.NDArray[np.uint64]
 
@@ -36,23 +37,24 @@ IN_MEMORY = Place(-1, 0)  # they have been read already, to the memory for a blo
 
 
 class Found(NamedTuple):
-    """Of the first ``done`` coordinates: how many differ, are visible, are NaN or infinite in either."""
+    """Of the first ``done`` coordinates: how many differ, are visible, are NaN or infinite; bytes of their steps."""
 
     done: int
     moved: int
     visible: int
     nonfinite: int
+    stored: int
 
 
 def tally_places(old: Place, new: Place, n: int, dtype: torch.dtype, blocks: tuple[Bytes, Bytes]) -> Found:
     """Count ``n`` coordinates of two files bit for bit; ``blocks`` is memory that they are read to.
 
-    ``done`` is less than ``n`` where a file ends or a read fails, which whoever reads the rest finds out. ``moved`` is
-    not counted.
+    ``done`` is less than ``n`` where a file ends or a read fails, which whoever reads the rest finds out. Neither
+    what differs nor its steps are found.
     """
     one, two = (block.view(integer_type(dtype)) for block in blocks)
     visible, nonfinite, done = _tally_places(*old, *new, n, infinity(dtype), one, two)
-    return Found(int(done), 0, int(visible), int(nonfinite))
+    return Found(int(done), 0, int(visible), int(nonfinite), 0)
 
 
 def scan_places(
@@ -63,16 +65,18 @@ def scan_places(
     dtype: torch.dtype,
     blocks: tuple[Bytes, Bytes],
     room: Room,
+    steps: Bytes,
     digests: tuple[Words, Words],
 ) -> Found:
     """Find all differences of ``n`` coordinates: what differs goes to ``room``, as ``differences`` has it.
 
     They are read to ``blocks``, memory for ``size`` coordinates and a vector. ``digests`` of (blocks, 2) take the two
-    halves of every block's XXH3-128, unless there are none or the block has no more than ``xxh3.SHORT`` bytes. ``done``
-    is less than ``n`` where a file ends or a read fails; it is a multiple of ``size`` then.
+    halves of every block's XXH3-128, unless there are none or the block has no more than ``xxh3.SHORT`` bytes. Unless
+    ``steps`` is empty, it takes the steps of every block, each as ``steps.encode`` has it. ``done`` is less than ``n``
+    where a file ends or a read fails; it is a multiple of ``size`` then.
     """
     numbers = [block.view(integer_type(dtype)) for block in blocks]
-    arguments: list[Any] = [*old, *new, n, size, infinity(dtype), *numbers, *blocks, *room, *digests]
+    arguments: list[Any] = [*old, *new, n, size, infinity(dtype), *numbers, *blocks, *room, steps, *digests]
     return Found(*map(int, _scan_places(*arguments)))
 
 
@@ -110,12 +114,13 @@ def _scan_places(
     visible: Bits,
     olds: Bits,
     news: Bits,
+    steps: Bytes,
     old_digests: Words,
     new_digests: Words,
-) -> tuple[int, int, int, int]:
+) -> tuple[int, int, int, int, int]:
     itemsize, lanes = old.itemsize, VECTOR // old.itemsize
     old_sums, new_sums = np.empty(8, np.uint64), np.empty(8, np.uint64)
-    moved, seen, odd = 0, 0, 0
+    moved, seen, odd, stored = 0, 0, 0, 0
     for begin in range(0, n, size):
         block = min(size, n - begin)
         hashes = old_digests.shape[0] > 0 and block * itemsize > xxh3.SHORT
@@ -131,7 +136,7 @@ def _scan_places(
                 _filled(old_file, old_at + first, nbytes, old[at:])
                 and _filled(new_file, new_at + first, nbytes, new[at:])
             ):
-                return begin, so_far, seen, odd
+                return begin, so_far, seen, odd, stored
             whole = at + _whole(part, old[at:], new[at:])
             word = (begin + at) // lanes
             more, visibles, odds = scan_vectors(
@@ -145,8 +150,10 @@ def _scan_places(
         if hashes:
             xxh3.finish(old_bytes, hashed, block * itemsize, old_sums, old_digests[begin // size])
             xxh3.finish(new_bytes, hashed, block * itemsize, new_sums, new_digests[begin // size])
+        if steps.size > 0:
+            stored += encode(olds[so_far:moved], news[so_far:moved], steps[stored:])
         seen, odd = seen + shown, odd + strange
-    return n, moved, seen, odd
+    return n, moved, seen, odd, stored
 
 
 @compiled

@@ -17,9 +17,10 @@ from subnetray.checkpoints.reader import Checkpoint
 from subnetray.subnetwork.bits import integer_type
 from subnetray.subnetwork.chunk import Chunk, Counts, Thresholds, count
 from subnetray.subnetwork.hashing import BLOCK, block_hash
-from subnetray.subnetwork.kernels import VECTOR, Room, room_bytes
+from subnetray.subnetwork.kernels import VECTOR, Room, bits_bytes, numbers_bytes
 from subnetray.subnetwork.mask import Bits
 from subnetray.subnetwork.memory import pages
+from subnetray.subnetwork.steps import stream_bytes
 from subnetray.subnetwork.xxh3 import SHORT
 
 
@@ -35,7 +36,7 @@ class Part:
     counts: Counts
     visible: Bits = field(default_factory=_nothing)  # packed
     differing: Bits = field(default_factory=_nothing)  # packed
-    values: npt.NDArray[Any] = field(default_factory=_nothing)
+    steps: Bits = field(default_factory=_nothing)  # as a stream (see ``subnetwork.steps``)
     init: bytes = b""  # hashes of blocks, one after another
     final: bytes = b""
     memory: Bits | None = None  # that all this lies in
@@ -54,27 +55,29 @@ class Comparer:
     def __call__(self, each: Match, dtype: torch.dtype, start: int, stop: int, memory: Bits | None = None) -> Part:
         """Compare the coordinates ``start`` to ``stop``, in ``dtype``; what is found lies in ``memory``, if given.
 
-        ``memory`` has the ``room_bytes`` of these coordinates, or more.
+        ``memory`` has the :func:`part_bytes` of these coordinates, or more.
         """
         n = stop - start
         if not self._mask and self._thresholds == Thresholds():
             return Part(n, self._counts(each, dtype, start, stop))
-        if not self._mask:
-            memory = self._buffer("room", room_bytes(n, dtype))
-        chunk, init, final = self._scan(each, dtype, start, stop, memory)
+        if memory is None:
+            nbytes = part_bytes(n, dtype)
+            # Of a part without bits nothing but counts is left.
+            memory = np.empty(nbytes, np.uint8) if self._mask else self._buffer("part", nbytes)
+        chunk, steps, init, final = self._scan(each, dtype, start, stop, memory)
         counts = chunk.counts(self._thresholds)
         if not self._mask:
             return Part(n, counts)
         if not self._delta:
             return Part(n, counts, chunk.visible_bits, memory=memory)
-        return Part(n, counts, chunk.visible_bits, chunk.differing, chunk.new, init, final, memory)
+        return Part(n, counts, chunk.visible_bits, chunk.differing, steps, init, final, memory)
 
     def _counts(self, each: Match, dtype: torch.dtype, start: int, stop: int) -> Counts:
         """Bit for bit."""
         counts = Counts()
         while start < stop:
             places = self._places(each, start, dtype)
-            found = tally_places(*places, stop - start, dtype, self._blocks()) if places else Found(0, 0, 0, 0)
+            found = tally_places(*places, stop - start, dtype, self._blocks()) if places else Found(0, 0, 0, 0, 0)
             counts.add(Counts(found.visible, found.nonfinite))
             start += found.done
             if start < stop:
@@ -85,13 +88,14 @@ class Comparer:
         return counts
 
     def _scan(
-        self, each: Match, dtype: torch.dtype, start: int, stop: int, memory: Bits | None
-    ) -> tuple[Chunk, bytes, bytes]:
-        """All that differs, and the hashes of all blocks of the init and of the final if a delta needs them."""
+        self, each: Match, dtype: torch.dtype, start: int, stop: int, memory: Bits
+    ) -> tuple[Chunk, Bits, bytes, bytes]:
+        """All that differs; and if a delta needs them, steps, and hashes of all blocks of the init and of the final."""
         n = stop - start
-        room = Room.of(n, dtype, memory, self._buffer("differing", n * dtype.itemsize + VECTOR))
+        room = Room.of(n, dtype, memory, self._buffer("numbers", numbers_bytes(n, dtype)))
+        steps = memory[bits_bytes(n) : part_bytes(n, dtype) if self._delta else bits_bytes(n)]
         digests = np.zeros((2, -(-n // BLOCK) if self._delta else 0, 2), np.uint64)
-        done = moved = visible = nonfinite = 0
+        done = moved = visible = nonfinite = stored = 0
         interrupted = False
         while done < n:
             size, places = n - done, self._places(each, start + done, dtype)
@@ -103,8 +107,8 @@ class Comparer:
             words = done * dtype.itemsize // VECTOR
             rest = Room(room.differing[words:], room.visible[words:], room.old[moved:], room.new[moved:])
             old, new = digests[:, done // BLOCK :]
-            found = scan_places(*places, size, BLOCK, dtype, self._blocks(), rest, (old, new))
-            done, moved = done + found.done, moved + found.moved
+            found = scan_places(*places, size, BLOCK, dtype, self._blocks(), rest, steps[stored:], (old, new))
+            done, moved, stored = done + found.done, moved + found.moved, stored + found.stored
             visible, nonfinite = visible + found.visible, nonfinite + found.nonfinite
             interrupted = found.done < size
         bits = [packed.view(np.uint8)[: -(-n // 8)] for packed in (room.differing, room.visible)]
@@ -112,7 +116,7 @@ class Comparer:
             bits[1] = bits[0]  # no zero changed its sign; the cache has one of them then
         chunk = Chunk(dtype, bits[0], bits[1], room.old[:moved], room.new[:moved], visible, nonfinite)
         init, final = map(partial(_hashes, n * dtype.itemsize, BLOCK * dtype.itemsize), digests, self._blocks())
-        return chunk, init, final
+        return chunk, steps[:stored], init, final
 
     def _places(self, each: Match, start: int, dtype: torch.dtype) -> tuple[Place, Place] | None:
         """Where both are, if they can be compared as they are stored."""
@@ -140,6 +144,11 @@ class Comparer:
             buffer = pages(nbytes)
             setattr(self._local, name, buffer)
         return buffer
+
+
+def part_bytes(n: int, dtype: torch.dtype) -> int:
+    """Bytes of memory for all that is found of ``n`` coordinates."""
+    return bits_bytes(n) + stream_bytes(n, dtype.itemsize)
 
 
 def _hashes(nbytes: int, size: int, digests: npt.NDArray[np.uint64], block: Bits) -> bytes:

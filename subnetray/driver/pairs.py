@@ -129,7 +129,7 @@ class Pairs:
             if layout not in self._samples:
                 self._samples[layout] = sample(run.shapes, _SAMPLE, seed=0, by_tensor=False)
             drawn = self._samples[layout]
-            dtypes = {name: delta.values[name].dtype for name in run.shapes}
+            dtypes = {name: delta.dtypes[name] for name in run.shapes}
             init = (run.init, tuple(dtypes.items()))
             if init not in self._inits:
                 self._inits[init] = drawn.weights(load_weights(run.init, dtypes))

@@ -19,7 +19,7 @@ class Format:
     mantissa_bits: int
 
 
-_FORMATS = {
+FORMATS = {
     torch.bfloat16: Format(torch.int16, 7),
     torch.float16: Format(torch.int16, 10),
     torch.float32: Format(torch.int32, 23),
@@ -30,7 +30,7 @@ _FORMATS = {
 def float_format(dtype: torch.dtype) -> Format:
     """Layout of ``dtype``; raises ``TypeError`` unless it is bfloat16, float16, float32 or float64."""
     try:
-        return _FORMATS[dtype]
+        return FORMATS[dtype]
     except KeyError:
         raise TypeError(f"weights must be bfloat16, float16, float32 or float64, not {dtype}") from None
 

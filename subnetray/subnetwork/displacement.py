@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from subnetray.subnetwork.bits import flat_integers, from_integers
 from subnetray.subnetwork.compiled import compiled
 from subnetray.subnetwork.delta import Delta
 from subnetray.subnetwork.overlap import Agreement
@@ -32,20 +33,22 @@ def displacement(delta: Delta, init: Weights, drawn: Sample) -> Vector:
 
     ``init`` is what ``drawn.weights`` gives of the delta's init. Raises ``MismatchError`` for other tensors or dtypes.
     """
-    require_same_names(drawn.shapes, delta.values)
+    require_same_names(drawn.shapes, delta.dtypes)
     vector = np.zeros(-(-drawn.n // _LANES) * _LANES, np.float32)
     first = 0
     for name, positions in drawn.positions.items():
-        bits, values, old = delta.mask.bits[name], delta.values[name], init[name]
-        if values.dtype != old.dtype or delta.mask.shapes[name] != drawn.shapes[name]:
+        bits, old = delta.mask.bits[name], init[name]
+        if delta.dtypes[name] != old.dtype or delta.mask.shapes[name] != drawn.shapes[name]:
             raise MismatchError(f"tensor {name!r} of the delta has another shape or dtype than the init's")
         inside = np.flatnonzero(bits_at(bits, positions))
         at = positions[inside]
-        # A value's place among the values is the number of positions before it.
+        # A step's place among the steps is the number of positions before it.
         ones = np.bitwise_count(bits)
         before = (np.cumsum(ones, dtype=np.int64) - ones)[at >> 3]
         before += np.bitwise_count(bits[at >> 3] & ((1 << (at & 7)) - 1).astype(np.uint8))
-        vector[first + inside] = values.double().numpy()[before] - old.double().numpy()[inside]
+        weights = flat_integers(old)[inside]
+        new = from_integers(weights + delta.steps[name][before], old.dtype)
+        vector[first + inside] = (new.double() - from_integers(weights, old.dtype).double()).numpy()
         first += positions.size
     return vector
 

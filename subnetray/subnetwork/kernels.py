@@ -41,7 +41,7 @@ def tally(old: Bits, new: Bits, dtype: torch.dtype) -> tuple[int, int]:
 
 
 class Room(NamedTuple):
-    """Memory for what :func:`differences` finds: words of bits, and values. All are written by whole vectors."""
+    """Memory for what :func:`differences` finds: words of bits, and numbers. All are written by whole vectors."""
 
     differing: Bits
     visible: Bits
@@ -49,28 +49,29 @@ class Room(NamedTuple):
     new: Bits
 
     @classmethod
-    def of(cls, n: int, dtype: torch.dtype, memory: Bytes | None = None, scratch: Bytes | None = None) -> Room:
-        """Room for ``n`` coordinates of ``dtype``, in ``memory`` of :func:`room_bytes` if given.
+    def of(cls, n: int, dtype: torch.dtype, bits: Bytes | None = None, numbers: Bytes | None = None) -> Room:
+        """Room for ``n`` coordinates of ``dtype``.
 
-        ``old`` is in ``scratch``, if given: as many bytes as the coordinates have, and those of a vector.
+        If given, bits are in :func:`bits_bytes` of memory, and numbers in :func:`numbers_bytes`.
         """
-        lanes, integer = VECTOR // dtype.itemsize, integer_type(dtype)
-        words, values = -(-n // lanes), (n + lanes) * dtype.itemsize
-        memory = np.empty(room_bytes(n, dtype), np.uint8) if memory is None else memory
-        scratch = np.empty(values, np.uint8) if scratch is None else scratch
-        apart = _rounded(words * lanes // 8)
-        bits = [memory[first:][: words * lanes // 8].view(f"u{lanes // 8}") for first in (0, apart)]
-        return cls(bits[0], bits[1], scratch[:values].view(integer), memory[2 * apart :][:values].view(integer))
+        bits = np.empty(bits_bytes(n), np.uint8) if bits is None else bits
+        numbers = np.empty(numbers_bytes(n, dtype), np.uint8) if numbers is None else numbers
+        half, lanes = bits_bytes(n) // 2, VECTOR // dtype.itemsize
+        words = -(-n // lanes) * lanes // 8
+        differing, visible = (bits[first : first + words].view(f"u{lanes // 8}") for first in (0, half))
+        half = numbers_bytes(n, dtype) // 2
+        old, new = (numbers[first : first + half].view(integer_type(dtype)) for first in (0, half))
+        return cls(differing, visible, old, new)
 
 
-def room_bytes(n: int, dtype: torch.dtype) -> int:
-    """Bytes of memory for all but ``old`` in the :class:`Room` of ``n`` coordinates."""
-    lanes = VECTOR // dtype.itemsize
-    return 2 * _rounded(-(-n // lanes) * lanes // 8) + (n + lanes) * dtype.itemsize
+def bits_bytes(n: int) -> int:
+    """Bytes of memory for the bits in the :class:`Room` of ``n`` coordinates."""
+    return 2 * -(-n // (8 * VECTOR)) * VECTOR
 
 
-def _rounded(nbytes: int) -> int:
-    return -(-nbytes // VECTOR) * VECTOR
+def numbers_bytes(n: int, dtype: torch.dtype) -> int:
+    """Bytes of memory for the numbers in the :class:`Room` of ``n`` coordinates."""
+    return 2 * (-(-n * dtype.itemsize // VECTOR) + 1) * VECTOR
 
 
 def differences(old: Bits, new: Bits, dtype: torch.dtype, room: Room) -> tuple[Bytes, Bytes, Bits, Bits, int, int]:

@@ -1,7 +1,7 @@
 """The safetensors container of masks, deltas and scores: written whole or not at all, checked when read.
 
 Besides its tensors a file holds, in the metadata entry ``subnetray``, a JSON object with ``kind`` ("mask", "delta" or
-"scores"), ``version`` (2), ``checksums`` (XXH3-64 of every tensor's bytes as stored, in hex, by its key),
+"scores"), its ``version``, ``checksums`` (XXH3-64 of every tensor's bytes as stored, in hex, by its key),
 ``compressed`` (those that are a zstd frame, with the number of bytes in it) and what the kind describes itself by.
 """
 
@@ -28,7 +28,7 @@ from subnetray.files import atomic_path
 from subnetray.subnetwork.output import Output, Run
 
 _KEY = "subnetray"
-_VERSION = 2
+_VERSIONS = {"mask": 2, "delta": 3, "scores": 2}
 # safetensors' names of dtypes.
 _NAMES = {
     torch.uint8: "U8",
@@ -182,8 +182,8 @@ def load(path: Path, kind: str, prefix: str = "") -> tuple[dict[str, Tensor], di
     except SafetensorError as error:
         raise CorruptFileError(f"{path} is truncated or not a safetensors file: {error}") from error
     header = _header(path, metadata)
-    if (header.get("kind"), header.get("version")) != (kind, _VERSION):
-        raise CorruptFileError(f"{path} is not a subnetray {kind} file of version {_VERSION}")
+    if (header.get("kind"), header.get("version")) != (kind, _VERSIONS[kind]):
+        raise CorruptFileError(f"{path} is not a subnetray {kind} file of version {_VERSIONS[kind]}")
     checksums = header.get("checksums")
     if not isinstance(checksums, dict) or checksums.keys() != set(names):
         raise CorruptFileError(f"{path} does not hold the tensors that its header names")
@@ -211,7 +211,7 @@ def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _description(kind: str, checksums: Mapping[str, str], description: Mapping[str, Any]) -> str:
-    whole = {"kind": kind, "version": _VERSION, "checksums": checksums, **description}
+    whole = {"kind": kind, "version": _VERSIONS[kind], "checksums": checksums, **description}
     return json.dumps(whole, separators=(",", ":"))
 
 

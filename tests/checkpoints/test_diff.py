@@ -27,6 +27,7 @@ from subnetray.config import ConfigError
 from subnetray.diff import main
 from subnetray.subnetwork import Delta, Mask, compare, hashing, weights_hash
 from subnetray.subnetwork import delta as delta_module
+from subnetray.subnetwork import steps as steps_module
 from subnetray.subnetwork.chunk import Thresholds
 
 TOLERANCES = (0.0, 1e-8, 1e-6, 1e-5, 1e-4)
@@ -95,6 +96,7 @@ def test_counts_mask_and_delta_are_those_of_weights_in_memory(
     monkeypatch.setattr(part, "BLOCK", 256)
     monkeypatch.setattr(hashing, "BLOCK", 256)
     monkeypatch.setattr(delta_module, "BLOCK", 256)
+    monkeypatch.setattr(steps_module, "BLOCK", 256)
     init = _weights(dtype=dtype)
     final = _moved(init)
     final["model.norm.weight"] = init["model.norm.weight"]
@@ -156,6 +158,7 @@ def test_a_read_that_is_interrupted_goes_on(tmp_path: Path, done: int, monkeypat
     monkeypatch.setattr(part, "BLOCK", 256)
     monkeypatch.setattr(hashing, "BLOCK", 256)
     monkeypatch.setattr(delta_module, "BLOCK", 256)
+    monkeypatch.setattr(steps_module, "BLOCK", 256)
     monkeypatch.setattr(part, "scan_places", functools.partial(interrupted, scan))
     monkeypatch.setattr(part, "tally_places", functools.partial(interrupted, tally))
     _check(_diff(one, two, tmp_path / "out"), init, final)

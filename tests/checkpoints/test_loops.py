@@ -19,6 +19,7 @@ from subnetray.subnetwork.bits import from_integers, integer_type
 from subnetray.subnetwork.kernels import VECTOR, Bits, Room
 from subnetray.subnetwork.mask import pack
 from subnetray.subnetwork.memory import pages
+from subnetray.subnetwork.steps import encode
 from tests.subnetwork.strategies import DTYPES
 
 
@@ -74,7 +75,7 @@ def test_counts_are_those_of_weights_in_memory(
     finally:
         os.close(one.file)
         os.close(two.file)
-    assert found == Found(n, 0, int(_visible(old, new).sum()), _nonfinite(old, new, dtype))
+    assert found == Found(n, 0, int(_visible(old, new).sum()), _nonfinite(old, new, dtype), 0)
 
 
 @CASES
@@ -87,17 +88,24 @@ def test_differences_and_hashes_are_those_of_weights_in_memory(
     size = 8 * piece // 64 * 8  # coordinates a block
     blocks = pages(size * dtype.itemsize + VECTOR), pages(size * dtype.itemsize + VECTOR)
     digests = np.zeros((2, -(-n // size), 2), np.uint64)
-    room = Room.of(n, dtype)
+    room, steps = Room.of(n, dtype), np.empty(-(-n // size) + n * dtype.itemsize, np.uint8)
     try:
-        found = scan_places(one, two, n, size, dtype, blocks, room, (digests[0], digests[1]))
+        found = scan_places(one, two, n, size, dtype, blocks, room, steps, (digests[0], digests[1]))
     finally:
         os.close(one.file)
         os.close(two.file)
     differing, visible = old != new, _visible(old, new)
     moved = int(differing.sum())
-    assert found == Found(n, moved, int(visible.sum()), _nonfinite(old, new, dtype))
-    for packed, expected in ((room.differing, differing), (room.visible, visible)):
-        assert np.array_equal(packed.view(np.uint8)[: -(-n // 8)], pack(expected))
+    # Blocks of steps, one after another.
+    expected, one_block = bytearray(), np.empty(1 + size * dtype.itemsize, np.uint8)
+    for first in range(0, n, size):
+        keep = differing[first : first + size]
+        count = encode(old[first : first + size][keep], new[first : first + size][keep], one_block)
+        expected += one_block[:count].tobytes()
+    assert found == Found(n, moved, int(visible.sum()), _nonfinite(old, new, dtype), len(expected))
+    assert steps[: found.stored].tobytes() == expected
+    for packed, marks in ((room.differing, differing), (room.visible, visible)):
+        assert np.array_equal(packed.view(np.uint8)[: -(-n // 8)], pack(marks))
     assert np.array_equal(room.old[:moved], old[differing])
     assert np.array_equal(room.new[:moved], new[differing])
     for bits, halves in zip((old, new), digests, strict=True):
@@ -115,9 +123,9 @@ def test_a_file_that_ends_too_soon_gives_whole_blocks_only(tmp_path: Path, missi
     os.truncate(tmp_path / side, (tmp_path / side).stat().st_size - missing)
     size, room = 1024, Room.of(5000, torch.bfloat16)
     blocks = pages(2 * size + VECTOR), pages(2 * size + VECTOR)
-    digests = np.zeros((2, 5, 2), np.uint64)
+    digests, steps = np.zeros((2, 5, 2), np.uint64), np.empty(5 + 2 * 5000, np.uint8)
     try:
-        found = scan_places(one, two, 5000, size, torch.bfloat16, blocks, room, (digests[0], digests[1]))
+        found = scan_places(one, two, 5000, size, torch.bfloat16, blocks, room, steps, (digests[0], digests[1]))
         counted = tally_places(one, two, 5000, torch.bfloat16, blocks)
         closed = tally_places(one, Place(1 << 20, 0), 5000, torch.bfloat16, blocks)  # no open file
     finally:
@@ -127,7 +135,7 @@ def test_a_file_that_ends_too_soon_gives_whole_blocks_only(tmp_path: Path, missi
     assert found.done == counted.done == done
     assert found.moved == int((old != new)[:done].sum())
     assert found.visible == counted.visible == int(_visible(old, new)[:done].sum())
-    assert closed == Found(0, 0, 0, 0)
+    assert closed == Found(0, 0, 0, 0, 0)
 
 
 def test_pieces_of_a_block_are_joined(tmp_path: Path) -> None:
@@ -136,12 +144,12 @@ def test_pieces_of_a_block_are_joined(tmp_path: Path) -> None:
     old, new = _pair(torch.bfloat16, n, 0)
     one, two = _stored(tmp_path / "old", 8, old), _stored(tmp_path / "new", 24, new)
     blocks, room = (pages(2 * n + VECTOR), pages(2 * n + VECTOR)), Room.of(n, torch.bfloat16)
-    digests = np.zeros((2, 1, 2), np.uint64)
+    digests, none = np.zeros((2, 1, 2), np.uint64), np.empty(0, np.uint8)
     try:
-        found = scan_places(one, two, n, n, torch.bfloat16, blocks, room, (digests[0], digests[1]))
+        found = scan_places(one, two, n, n, torch.bfloat16, blocks, room, none, (digests[0], digests[1]))
     finally:
         os.close(one.file)
         os.close(two.file)
-    assert found.done == n
+    assert (found.done, found.stored) == (n, 0)
     assert np.array_equal(room.new[: found.moved], new[old != new])
     assert digests[1, 0].astype(">u8").tobytes() == xxhash.xxh3_128_digest(new.tobytes())

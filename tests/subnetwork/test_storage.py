@@ -157,17 +157,31 @@ def test_a_mask_that_does_not_fit_its_shapes_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("description", "values", "text"),
+    ("description", "steps", "text"),
     [
-        ({"init_hash": "x", "final_hash": "y"}, 1, "one value for every coordinate"),
-        ({"init_hash": "x"}, 2, "no final_hash"),
-        ({"init_hash": 3, "final_hash": "y"}, 2, "no init_hash"),
+        ({}, [1, 5], "one step for every coordinate"),
+        ({}, [1, 5, 6, 7], "one step for every coordinate"),
+        ({}, [1, 5, 0, 7], "one step for every coordinate"),  # 0: a longer one follows, of two bytes
+        ({}, [2, 5, 0, 7], "one step for every coordinate"),
+        ({}, [3, 5, 6], "one step for every coordinate"),  # no width of bf16's
+        ({}, [], "one step for every coordinate"),
+        ({}, None, "one step for every coordinate"),
+        ({"dtypes": {"a": "int8"}}, [1, 5, 6], "one step for every coordinate"),
+        ({"dtypes": {}}, [1, 5, 6], "one step for every coordinate"),
+        ({"dtypes": 3}, [1, 5, 6], "one step for every coordinate"),
+        ({"final_hash": None}, [1, 5, 6], "no final_hash"),
+        ({"init_hash": 3}, [1, 5, 6], "no init_hash"),
     ],
 )
 def test_a_delta_that_does_not_fit_its_mask_is_refused(
-    tmp_path: Path, description: dict[str, object], values: int, text: str
+    tmp_path: Path, description: dict[str, object], steps: list[int] | None, text: str
 ) -> None:
-    tensors = {"mask/a": torch.tensor([3], dtype=torch.uint8), "values/a": torch.zeros(values)}
-    _rewrite(tmp_path / "d", tensors, {"shapes": {"a": [3]}, **description}, "delta")
+    whole: dict[str, object] = {"shapes": {"a": [3]}, "init_hash": "x", "final_hash": "y", "dtypes": {"a": "bfloat16"}}
+    tensors = {"mask/a": torch.tensor([3], dtype=torch.uint8)}
+    _rewrite(tmp_path / "d", tensors | {"steps/a": torch.tensor([1, 5, 6], dtype=torch.uint8)}, whole, "delta")
+    assert Delta.load(tmp_path / "d").steps["a"].tolist() == [5, 6]
+    if steps is not None:
+        tensors["steps/a"] = torch.tensor(steps, dtype=torch.uint8)
+    _rewrite(tmp_path / "d", tensors, whole | description, "delta")
     with pytest.raises(CorruptFileError, match=text):
         Delta.load(tmp_path / "d")

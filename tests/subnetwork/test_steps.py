@@ -1,0 +1,64 @@
+"""Steps of a delta as a stream of bytes: whatever they are, they come back, and take no more room than the weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subnetray.subnetwork import steps as steps_module
+from subnetray.subnetwork.mask import pack
+from subnetray.subnetwork.steps import encode, pack_steps, stream_bytes, unpack_steps
+
+
+@given(
+    integer=st.sampled_from([np.int16, np.int32, np.int64]),
+    n=st.sampled_from([0, 1, 63, 64, 200, 1500]),
+    seed=st.integers(0, 1 << 32),
+    marked=st.sampled_from([0.0, 0.2, 1.0]),
+    far=st.sampled_from([0.0, 0.01, 0.3, 1.0]),
+)
+def test_steps_come_back_and_take_a_byte_each_where_they_fit(
+    integer: type[np.signedinteger], n: int, seed: int, marked: float, far: float
+) -> None:
+    generator, block = np.random.default_rng(seed), 64
+    limits = np.iinfo(integer)
+    marks = generator.random(n) < marked
+    count = int(marks.sum())
+    near = generator.choice([-128, -127, -1, 1, 126, 127], count)
+    anywhere = generator.integers(limits.min, limits.max, count, integer, endpoint=True)
+    steps = np.where(generator.random(count) < far, anywhere, near).astype(integer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps_module, "BLOCK", block)
+        stream = pack_steps(steps, pack(marks))
+        assert np.array_equal(unpack_steps(stream, pack(marks), steps.dtype), steps)
+        assert stream.size <= stream_bytes(n, steps.itemsize)
+    expected, first = 0, 0
+    for start in range(0, n, block):
+        of_block = steps[first : first + int(marks[start : start + block].sum())]
+        long = int(((of_block < -128) | (of_block > 127) | (of_block == 0)).sum())
+        expected += 1 + min(of_block.size + long * steps.itemsize, of_block.nbytes)
+        first += of_block.size
+    assert stream.size == expected
+
+
+def test_the_layout_is_the_documented_one() -> None:
+    old = np.array([0, 5, 32767, 7], np.int16)
+    new = np.array([1, 3, -32768, 7 + 0x1234], np.int16)
+    stream = np.empty(9, np.uint8)
+    count = encode(old, new, stream)
+    # Past the largest integer comes the smallest: one step.
+    assert stream[:count].tolist() == [1, 1, 254, 1, 0, 0x34, 0x12]
+    count = encode(old[3:], new[3:], stream)
+    assert stream[:count].tolist() == [2, 0x34, 0x12]
+
+
+def test_long_steps_follow_those_of_the_whole_block() -> None:
+    """More than are looked at at once."""
+    n = 3 * steps_module._PIECE + 5
+    steps = np.ones(n, np.int16)
+    steps[[0, n // 2, n - 1]] = [300, -300, 1000]
+    stream = pack_steps(steps, pack(np.ones(n, np.bool_)))
+    assert stream[1 + n :].view(np.int16).tolist() == [300, -300, 1000]
+    assert np.array_equal(unpack_steps(stream, pack(np.ones(n, np.bool_)), steps.dtype), steps)
