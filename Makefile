@@ -27,14 +27,16 @@ export OMP_NUM_THREADS ?= 1
 
 .venv: $(READY)
 
+# Bytecode is made once, at installation: else the processes of a first sweep all make it at the same time, and those of
+# every sweep where PYTHONDONTWRITEBYTECODE is set.
 $(READY): locks/cpu.txt pyproject.toml setup.py
 	@"$(PYTHON)" -c '$(IS_311)' 2>/dev/null || { echo "make: no Python 3.11 found as python3.11 or python3: \
 	install it, or name it as in make PYTHON=/usr/local/bin/python3.11" >&2; exit 1; }
 	@echo "set-up 1/3: .venv from $$("$(PYTHON)" --version)"
 	@"$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check "$$(grep '^uv==' locks/cpu.txt)"
-	@echo "set-up 2/3: the $$(grep -c == locks/cpu.txt) packages of locks/cpu.txt (2.8 GB on disk)"
-	@$(UV) pip sync --quiet --python $(BIN)/python $(TORCH_FROM) locks/cpu.txt
+	@echo "set-up 2/3: the $$(grep -c == locks/cpu.txt) packages of locks/cpu.txt (3.3 GB on disk)"
+	@$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python $(TORCH_FROM) locks/cpu.txt
 	@echo "set-up 3/3: subnetray, editable"
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
