@@ -16,6 +16,7 @@ from subnetray.driver.aside import Aside
 from subnetray.driver.ledger import Ledger
 from subnetray.grid.checks import check_engine
 from subnetray.grid.plan import Plan, Run
+from subnetray.libraries import load
 from subnetray.mask_file import inspect
 from subnetray.models.making import Making
 
@@ -77,6 +78,7 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
             pool = _engines(todo, inits)
         aside.run(pool.wait)
         # Ray is imported only now: it reads its settings from the environment when it is.
+        load("subnetray.driver.schedule")
         from subnetray.driver import schedule
 
         return schedule.run_all(sweep, ledger, todo, inits, pool, say, clock)
@@ -121,6 +123,7 @@ def _log(name: str, say: Say) -> Say:
 
 def _engines(todo: Sequence[Run], inits: Inits) -> Pool:
     """Engines for all runs, which import their library while inits are made."""
+    load("subnetray.rollout")
     from subnetray import rollout
 
     kinds = {inits[model]: repr(models.architecture(model)) for model in inits if isinstance(model, EmbeddedModel)}

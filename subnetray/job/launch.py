@@ -9,6 +9,7 @@ from typing import Any
 
 from subnetray.files import write_atomic
 from subnetray.job.spec import RunSpec
+from subnetray.libraries import load
 
 
 def launch(spec: RunSpec, max_failures: int) -> None:
@@ -17,6 +18,7 @@ def launch(spec: RunSpec, max_failures: int) -> None:
     What a retry could mend (a lost worker or engine) is raised, after Ray Train has tried ``max_failures`` times itself
     where the run has a worker group; every other error is the run's own and is recorded as its reason.
     """
+    load("ray.train.torch", "subnetray.rollout")
     import ray.train
     from ray.train.torch import TorchTrainer
 
@@ -65,6 +67,7 @@ def reason(error: BaseException) -> str:
 
 def _loop(values: dict[str, Any]) -> None:
     start = time.perf_counter()
+    load("subnetray.job.run")
     from subnetray.job.run import run
 
     run(values, import_s=time.perf_counter() - start)

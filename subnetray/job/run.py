@@ -32,10 +32,6 @@ from subnetray.job.measurement import DTYPES, exported, measure
 from subnetray.job.recorder import Recorder
 from subnetray.job.spec import RunSpec
 
-# What the imports above made lives as long as the process: collecting garbage (accelerate asks for it at the end of
-# every training) need not look at it again, which takes 0.4 s.
-gc.freeze()
-
 
 def run(values: dict[str, Any], import_s: float = 0.0) -> None:
     """Execute one worker's part of the run that ``values`` (a :class:`RunSpec` as a dictionary) describes.

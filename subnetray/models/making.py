@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from subnetray.config import ConfigError, EmbeddedModel
+from subnetray.libraries import load
 from subnetray.models import embedded
 
 _PATIENCE_S = 10.0
@@ -76,6 +77,7 @@ class Making:
 def main(cache_dir: Path) -> int:
     """Make what standard input names; returns the exit code."""
     try:
+        load("transformers.models.qwen2.modeling_qwen2")
         for values in json.load(sys.stdin):
             config = EmbeddedModel(**values)
             embedded.prepare(config, cache_dir, lambda text, name=config.name: print(f"{name}: {text}", flush=True))  # type: ignore[misc]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from subnetray.config import Rollout
+from subnetray.libraries import load
 from subnetray.rollout.engine import Engine, await_model
 from subnetray.rollout.packed import Packed
 from subnetray.rollout.sampling import Samples, Sampling
@@ -26,6 +27,7 @@ class VLLMEngine(Engine):
     """``rollout=vllm``."""
 
     def __init__(self, model: Path, config: Rollout) -> None:
+        load("vllm.entrypoints.llm")
         from vllm import LLM
 
         super().__init__()
