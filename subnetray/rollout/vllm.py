@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class VLLMEngine(Engine):
         else:
             # vLLM's own sizing on a CPU counts the whole machine's memory as free or fails.
             resources = {"kv_cache_memory_bytes": config.kv_cache_mib << 20, "enforce_eager": True}
+            _introduce(model)
         self._llm = LLM(
             model=str(model),
             dtype=config.dtype,
@@ -102,3 +104,16 @@ class VLLMEngine(Engine):
                 for item in drawn
             ],
         )
+
+
+def _introduce(model: Path) -> None:
+    """Have vLLM look at the model's class here.
+
+    To keep CUDA out, it would have another process look, once for each version of the class: one that imports all of
+    vLLM again while everybody waits.
+    """
+    from vllm import ModelRegistry
+
+    for name in json.loads((model / "config.json").read_bytes()).get("architectures") or ():
+        if (known := ModelRegistry.models.get(name)) is not None:
+            ModelRegistry.register_model(name, known.load_model_cls())

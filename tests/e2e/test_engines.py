@@ -32,7 +32,16 @@ Weights = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
-def engine(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def vllm_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where vLLM keeps what it finds out about models: nothing yet."""
+    path = tmp_path_factory.mktemp("vllm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_CACHE_ROOT", str(path))
+        yield path
+
+
+@pytest.fixture(scope="module")
+def engine(tiny: Path, vllm_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Started before its model is there."""
     late = tmp_path_factory.mktemp("cache") / "late"
     cluster.start(Cluster())
@@ -44,6 +53,11 @@ def engine(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
         yield pool.handles[0]
     finally:
         ray.shutdown()
+
+
+def test_no_other_process_imports_vllm_to_look_at_a_model(engine: Any, vllm_cache: Path) -> None:
+    """... which would keep what it found."""
+    assert not list(vllm_cache.rglob("*.json"))
 
 
 class _Trained:
