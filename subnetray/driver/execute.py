@@ -81,7 +81,7 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
         load("subnetray.driver.schedule")
         from subnetray.driver import schedule
 
-        return schedule.run_all(sweep, ledger, todo, inits, pool, say, clock)
+        return schedule.run_all(sweep, ledger, todo, inits, making, pool, say, clock)
 
 
 @contextlib.contextmanager

@@ -143,14 +143,21 @@ class Ledger:
         self.write_table("runs.parquet", self.rows(), runs_schema(self.plan))
 
     def write_time(
-        self, seconds: Mapping[str, float], runs: Sequence[str], cores: int | None, cores_per_run: float
+        self,
+        seconds: Mapping[str, float],
+        inits_cpu_s: float,
+        runs: Sequence[str],
+        cores: int | None,
+        cores_per_run: float,
     ) -> None:
         """Write ``time.json``: wall-clock of the sweep by phase, for ``runs``, those that it has executed this time.
 
-        ``cores``: of this machine; None on a cluster.
+        ``inits_cpu_s``: processor time of training inits, which goes on beside the phases. ``cores``: of this machine;
+        None on a cluster.
         """
         content = {
             "seconds": {phase: round(value, 4) for phase, value in seconds.items()},
+            "inits_cpu_s": inits_cpu_s,
             "cores": cores,
             "cores_per_run": cores_per_run,
             "runs": list(runs),

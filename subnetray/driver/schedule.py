@@ -26,6 +26,7 @@ from subnetray.driver.trial import trial
 from subnetray.grid.plan import Run
 from subnetray.job.spec import RunSpec
 from subnetray.models import Model
+from subnetray.models.making import Making
 from subnetray.reporting.report import write_report
 from subnetray.rollout.pool import Pool
 
@@ -35,13 +36,15 @@ def run_all(
     ledger: Ledger,
     todo: Sequence[Run],
     inits: Mapping[Model, Path],
+    making: Making,
     pool: Pool,
     say: Callable[[str], None],
     clock: Clock,
 ) -> int:
     """Run ``todo`` and write all results; the number of runs that failed.
 
-    ``inits`` are the directories of the runs' models, which the engines of ``pool`` serve.
+    ``inits`` are the directories of the runs' models, which the engines of ``pool`` serve, and some of which ``making``
+    may yet be about to make.
     """
     plan = ledger.plan
     at_once = sweep.cluster.max_concurrent
@@ -88,7 +91,12 @@ def run_all(
     shutil.rmtree(storage, ignore_errors=True)
     say("writing the report")
     cores = machine.cores() if sweep.cluster.address is None else None
-    executed = ([run.run_id for run in todo], cores, sweep.cluster.cpus_per_run * max(1, sweep.cluster.workers))
+    executed = (
+        making.cpu_s,
+        [run.run_id for run in todo],
+        cores,
+        sweep.cluster.cpus_per_run * max(1, sweep.cluster.workers),
+    )
     ledger.write_time(clock.seconds, *executed)
     with clock("report"):
         report = write_report(ledger.directory)

@@ -44,7 +44,7 @@ def budget(sweep: Sweep) -> list[Block]:
     spent["else"] = total - sum(spent.values())
     before = {phase: time["seconds"].get(phase, 0.0) for phase in _SWEEP}
     wall = sum(before.values()) + time["seconds"]["runs"]
-    cores = time["cores"]
+    cores, inits = time["cores"], time.get("inits_cpu_s", 0.0)  # sweeps of before may lack it
     header = [("phase", "l"), ("seconds", "r"), ("median of a run, s", "r")]
     if cores is not None:
         header.append((f"share of {cores} cores × {wall:,.0f} s, %", "r"))
@@ -66,8 +66,17 @@ def budget(sweep: Sweep) -> list[Block]:
         rows.append(line("between runs: processes that start, cores that no run holds", idle, 1))
         purpose = held * sum(spent[phase] for phase in PURPOSE) / (cores * wall)
         text += (
-            f" Of cores × wall-clock, {fmt.share(purpose)} % went into training, rollouts, evaluation and measuring."
+            f" Of cores × wall-clock, {fmt.share(purpose)} % went into training, rollouts, evaluation and measuring"
+            " of runs."
         )
+        if inits:
+            # Not all of it is time that would else have been lost: runs of the first inits may train meanwhile.
+            text += (
+                f" Training the inits that they start from took {inits:,.1f} s of processor time, most of it while runs"
+                f" waited for them: with it, it is up to {fmt.share(purpose + inits / (cores * wall))} %."
+            )
+    if inits:
+        rows.append(line("of which, beside all these: making inits, processor time", inits, 1))
     caption = f"Seconds of all runs together; cores that each holds: {held:g}. Engines share the cores."
     return [Heading(2, "Where the time went"), Paragraph(text), table(header, rows, caption)]
 

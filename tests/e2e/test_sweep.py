@@ -125,6 +125,7 @@ def test_all_results_are_there(swept: Path) -> None:
     assert "## Where the time went" in report
     spent = json.loads((swept / "time.json").read_text())
     assert set(spent["seconds"]) == {"prepare", "ray", "engines", "runs", "report"}
+    assert spent["inits_cpu_s"] == 0  # it was there
     assert set(spent["runs"]) == {row["run_id"] for row in rows}
 
 

@@ -21,9 +21,11 @@ CONFIG = EmbeddedModel(
 def test_models_are_made_and_said_to_be(tmp_path: Path) -> None:
     tuned = dataclasses.replace(CONFIG, name="tuned", sft_steps=2)
     said: list[str] = []
+    start = time.monotonic()
     with Making([CONFIG, tuned], tmp_path, said.append) as making:
         making.wait()
     assert [line.split(" step ")[0] for line in said] == ["small: pretraining:", "tuned: SFT:"]
+    assert 0 < making.cpu_s < time.monotonic() - start
     for config in (CONFIG, tuned):
         path = models.locate(config, tmp_path, said.append)
         assert (path / "model.safetensors").is_file()
@@ -57,3 +59,4 @@ def test_nothing_to_make_starts_nothing(tmp_path: Path) -> None:
     with Making([], tmp_path, print) as making:
         making.wait()
     assert making._process is None
+    assert making.cpu_s == 0
