@@ -41,6 +41,8 @@ class VLLMEngine(Engine):
         else:
             # vLLM's own sizing on a CPU counts the whole machine's memory as free or fails.
             resources = {"kv_cache_memory_bytes": config.kv_cache_mib << 20, "enforce_eager": True}
+            # A prompt that is cut in two takes back what its generator drew in between, which those of CPUs cannot.
+            resources["enable_chunked_prefill"] = False
             _introduce(model)
         self._llm = LLM(
             model=str(model),
