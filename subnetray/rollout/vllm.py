@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from subnetray.config import Rollout
 from subnetray.libraries import load
+from subnetray.rollout.batch import Batch
 from subnetray.rollout.engine import Engine, await_model
 from subnetray.rollout.packed import Packed
 from subnetray.rollout.sampling import Samples, Sampling
@@ -57,8 +59,10 @@ class VLLMEngine(Engine):
         )
         self._dtype = self._llm.llm_engine.model_config.dtype
         self._packed: Packed | None = None
+        self._batch: Batch | None = None
         if config.gpus_per_engine == 0:
             (self._packed,) = self._llm.apply_model(Packed.of)
+            self._batch = Batch.of(self._llm)
 
     @classmethod
     def environment(cls, gpu: bool) -> dict[str, str]:
@@ -83,21 +87,23 @@ class VLLMEngine(Engine):
     def _sample(self, prompts: Sequence[list[int]], sampling: Sampling, first: int) -> Samples:
         from vllm import SamplingParams
 
-        outputs = self._llm.generate(
-            [{"prompt_token_ids": prompt} for prompt in prompts],
-            [
-                SamplingParams(
-                    temperature=sampling.temperature,
-                    max_tokens=sampling.max_new_tokens,
-                    seed=sampling.seed + first + index,
-                    logprobs=0,
-                    detokenize=False,
-                    skip_clone=True,  # made for this call: a deep copy of each takes a tenth of a rollout
-                )
-                for index in range(len(prompts))
-            ],
-            use_tqdm=False,
+        common = SamplingParams(
+            temperature=sampling.temperature,
+            max_tokens=sampling.max_new_tokens,
+            seed=sampling.seed,
+            logprobs=0,
+            detokenize=False,
+            skip_clone=True,  # made for this call: a deep copy of each takes a tenth of a rollout
         )
+        params = [copy.copy(common) for _ in prompts]
+        for index, each in enumerate(params):
+            each.seed = sampling.seed + first + index
+        if self._batch is not None and self._batch.fits(prompts, sampling.max_new_tokens):
+            return self._batch.sample(prompts, params)
+        return self._scheduled(prompts, params)
+
+    def _scheduled(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> Samples:
+        outputs = self._llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], params, use_tqdm=False)
         drawn = [output.outputs[0] for output in outputs]
         return Samples(
             [list(item.token_ids) for item in drawn],

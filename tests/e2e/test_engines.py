@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,6 +156,17 @@ class _Careless(VLLMEngine):
             model.lm_head.cpu_linear = stale
         self._packed = packed
 
+    def both_ways(self, prompts: list[list[int]], sampling: Sampling) -> tuple[bool, Samples, Samples]:
+        """Whether a call fits into one batch, what the engine draws, and what it does by vLLM's own scheduler."""
+        batch = self._batch
+        assert batch is not None
+        drawn = self._sample(prompts, sampling, first=3)
+        self._logprobs(PROBE)
+        self._batch = None
+        scheduled = self._sample(prompts, sampling, first=3)
+        self._batch = batch
+        return batch.fits(prompts, sampling.max_new_tokens), drawn, scheduled
+
 
 @pytest.fixture(scope="module")
 def careless(tiny: Path, engine: Any) -> Any:
@@ -173,6 +185,33 @@ def test_weights_are_packed_as_vllm_s_own_reload_packs_them(tiny: Path, careless
         found.append([_samples(_dense(careless, weights), seed=2) for weights in versions])
     assert found[0] == found[1] == found[2]
     assert all(one != other for one, other in itertools.combinations(found[0], 2))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "temperature", "max_new_tokens", "fits"),
+    [
+        ([4, 6, 5, 6] * 32, 1.0, 5, True),
+        ([6, 4] * 128, 0.0, 5, True),
+        ([1, 40, 63, 30, 62] * 4, 1.5, 30, True),  # some end with the context
+        ([3] * 257, 1.0, 3, False),
+        ([63] * 66, 1.0, 1, False),
+    ],
+)
+def test_one_batch_draws_what_vllm_s_own_scheduler_does(
+    careless: Any, lengths: list[int], temperature: float, max_new_tokens: int, fits: bool
+) -> None:
+    """... bit for bit, in whichever order prompts end."""
+    generator = random.Random(0)
+    prompts = [generator.choices(range(2, 16), k=length) for length in lengths]
+    for seed in (1, 2):
+        sampling = Sampling(temperature, max_new_tokens, seed)
+        fitted, drawn, scheduled = ray.get(careless.both_ways.remote(prompts, sampling))
+        assert fitted == fits
+        assert drawn == scheduled
+    assert all(
+        len(ids) <= min(max_new_tokens, ROLLOUT.max_model_len - length)
+        for ids, length in zip(drawn.completions, lengths, strict=True)
+    )
 
 
 @pytest.mark.parametrize(("fault", "seed"), [("head", 4), ("half", 5), ("nothing", 6)])
