@@ -127,5 +127,12 @@ class Tracker:
             config=dict(config),
             resume="allow" if self._tracking.mode == "online" else None,
             reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_git=True),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                x_disable_stats=True,
+                disable_git=True,
+                # The installed packages are the same for all runs, and looking for them takes 0.1 s.
+                x_save_requirements=job_type == "sweep",
+            ),
         )

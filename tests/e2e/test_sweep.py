@@ -153,6 +153,8 @@ def test_wandb_files_hold_every_run_and_the_sweep(swept: Path) -> None:
         names[run["display_name"]] = (run, records)
     assert len(names) == 7
     assert len({run["run_group"] for run, _ in names.values()}) == 1
+    # What is installed is written down once.
+    assert len(list((swept / "wandb").glob("offline-run-*/files/requirements.txt"))) == 1
     run, records = names["baseline seed=0"]
     history = [record["history"]["item"] for record in records if record["type"] == "history"]
     assert [item["step"] for item in history] == [1, 2, 3, 4, 5, 6]
