@@ -23,7 +23,7 @@ from torch import Tensor
 from subnetray.subnetwork import storage
 from subnetray.subnetwork.bits import FORMATS, flat_integers, from_integers, integer_type
 from subnetray.subnetwork.hashing import BLOCK, block_hash, combined_hash, joined_hash, weights_hash
-from subnetray.subnetwork.kernels import kept, put
+from subnetray.subnetwork.kernels import add, kept, put
 from subnetray.subnetwork.mask import Bits, Mask, pack, require_same_shapes, unpack
 from subnetray.subnetwork.steps import pack_steps, unpack_steps
 from subnetray.subnetwork.storage import CorruptFileError
@@ -184,7 +184,7 @@ def _stepped(old: npt.NDArray[Any], mask: Bits, steps: npt.NDArray[Any]) -> tupl
         blocks.append(block_hash(source))
         where = unpack(mask[start // 8 : start // 8 + -(-source.size // 8)], source.size)
         count = int(np.count_nonzero(where))
-        np.add(source, _spread(steps[at : at + count], where), out=new[start : start + BLOCK])
+        add(steps[at : at + count], where, source, new[start : start + BLOCK])
         at += count
     return new, blocks
 

@@ -111,6 +111,14 @@ def put(values: Bits, where: npt.NDArray[np.bool_], bits: Bits) -> None:
     bits[whole:][where[whole:]] = values[at:]
 
 
+def add(values: Bits, where: npt.NDArray[np.bool_], bits: Bits, out: Bits) -> None:
+    """``out = bits``, plus ``values`` where there are marks; all contiguous, ``values`` as many as there are marks."""
+    whole = bits.size // (VECTOR // bits.itemsize) * (VECTOR // bits.itemsize)
+    at = _add(values, where[:whole].view(np.uint8), bits[:whole], out[:whole])
+    out[whole:] = bits[whole:]
+    out[whole:][where[whole:]] += values[at:]
+
+
 def levels(old: Bits, new: Bits, tolerances: Sequence[float], ulps: Sequence[int]) -> tuple[list[int], list[int]]:
     """Of finite bf16 numbers: how many pairs have |Δ| > τ by τ, and how many are k representable values apart by k.
 
@@ -196,6 +204,12 @@ class _Vectors:
         """The chosen numbers first: one instruction where there is AVX-512, and a short loop elsewhere."""
         name = f"llvm.experimental.vector.compress.v{self.lanes}i{self.width}"
         return self.call(name, self.numbers, vector, chosen, ir.Constant(self.numbers, ir.Undefined))
+
+    def spread(self, kind: Any, array: Any, index: Any, chosen: Any, others: Any) -> Any:
+        """The numbers that begin at an index of an array in the chosen lanes, ``others`` in the rest."""
+        name = f"llvm.masked.expandload.v{self.lanes}i{self.width}"
+        first = self.pointer(kind, array, index, ir.IntType(self.width))
+        return self.call(name, self.numbers, first, chosen, others)
 
     def word(self, chosen: Any) -> Any:
         """One bit a lane, the first lane's the lowest."""
@@ -369,14 +383,8 @@ def _put_vector(_: Any, values: Any, where: Any, bits: Any, at: Any, i: Any) -> 
         values_at, where_at, bits_at, at_at, i_at = arguments
         vectors = _Vectors(context, builder, bits.dtype)
         chosen = vectors.load_chosen(where, where_at, i_at)
-        spread = vectors.call(
-            f"llvm.masked.expandload.v{vectors.lanes}i{vectors.width}",
-            vectors.numbers,
-            vectors.pointer(values, values_at, at_at, ir.IntType(vectors.width)),
-            chosen,
-            vectors.load(bits, bits_at, i_at, vectors.numbers),
-        )
-        vectors.store(spread, bits, bits_at, i_at)
+        held = vectors.load(bits, bits_at, i_at, vectors.numbers)
+        vectors.store(vectors.spread(values, values_at, at_at, chosen, held), bits, bits_at, i_at)
         return vectors.count(chosen)
 
     return types.int64(values, where, bits, at, i), generate
@@ -387,4 +395,27 @@ def _put(values: Bits, where: npt.NDArray[np.uint8], bits: Bits) -> int:
     at = 0
     for i in range(0, bits.size, VECTOR // bits.itemsize):
         at += _put_vector(values, where, bits, at, i)
+    return at
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _add_vector(_: Any, values: Any, where: Any, bits: Any, out: Any, at: Any, i: Any) -> Any:
+    """As :func:`_put_vector`, but add to what ``bits`` holds, and write the sum to ``out[i]``."""
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        values_at, where_at, bits_at, out_at, at_at, i_at = arguments
+        vectors = _Vectors(context, builder, bits.dtype)
+        chosen = vectors.load_chosen(where, where_at, i_at)
+        steps = vectors.spread(values, values_at, at_at, chosen, ir.Constant(vectors.numbers, None))
+        vectors.store(builder.add(vectors.load(bits, bits_at, i_at, vectors.numbers), steps), out, out_at, i_at)
+        return vectors.count(chosen)
+
+    return types.int64(values, where, bits, out, at, i), generate
+
+
+@compiled
+def _add(values: Bits, where: npt.NDArray[np.uint8], bits: Bits, out: Bits) -> int:
+    at = 0
+    for i in range(0, bits.size, VECTOR // bits.itemsize):
+        at += _add_vector(values, where, bits, out, at, i)
     return at

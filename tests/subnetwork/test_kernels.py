@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subnetray.subnetwork.bits import from_integers
-from subnetray.subnetwork.kernels import kept, put, tally
+from subnetray.subnetwork.kernels import add, kept, put, tally
 
 INTEGERS: dict[torch.dtype, Any] = {
     torch.bfloat16: np.int16,
@@ -65,9 +65,12 @@ def test_what_is_kept_is_put_back(integer: type[np.signedinteger], n: int, seed:
     values = kept(bits, marks, int(np.count_nonzero(marks)))
     assert np.array_equal(values, bits[marks])
     other = generator.integers(-100, 100, n, integer)
-    expected = np.where(marks, bits, other)
+    put_back, added = np.where(marks, bits, other), np.where(marks, bits + other, other)
+    out = np.empty_like(other)
+    add(values, marks, other, out)
+    assert np.array_equal(out, added)
     put(values, marks, other)
-    assert np.array_equal(other, expected)
+    assert np.array_equal(other, put_back)
 
 
 @pytest.mark.parametrize("offset", [1, 2])
