@@ -52,7 +52,7 @@ def to_directory(path: Path) -> None:
 
 def of_version_1(path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(storage, "_VERSION", 1)
+        patch.setitem(storage._VERSIONS, "mask", 1)
         Mask.from_bools(ONES).save(path, {})
 
 

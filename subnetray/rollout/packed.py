@@ -3,14 +3,19 @@
 There vLLM repacks every matrix for the kernels of its processor and drops it, so that its reload first makes all
 parameters anew and defers every copy until a layer is whole: of a small model that is most of what it takes. Here the
 matrices that were dropped are kept, vLLM's own loaders write to them, and its own method packs each of them again.
+Where loaders do nothing but copy whole tensors to places, and fill others with a number, that is done again from the
+second time on, without looking for the places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 # Methods whose packing is all that loading has to be followed by.
 _METHODS = ("UnquantizedLinearMethod", "UnquantizedEmbeddingMethod")
@@ -32,6 +37,7 @@ class Packed:
         self._model = model
         self._layers = [layer for layer in model.modules() if hasattr(layer, "cpu_linear")]
         self._dropped = [(layer, whole(layer)) for layer in self._layers if not layer.weight.numel()]
+        self._writes: _Writes | None = None  # of vLLM's loaders
 
     @classmethod
     def of(cls, model: Any) -> Packed | None:
@@ -40,10 +46,57 @@ class Packed:
         return cls(model) if methods <= set(_METHODS) else None
 
     @torch.no_grad()
-    def load(self, weights: Mapping[str, torch.Tensor]) -> None:
+    def load(self, weights: Mapping[str, Tensor]) -> None:
         """Make ``weights``, all of the model's by their names in its checkpoint, those that it computes with."""
         for layer, weight in self._dropped:
             layer.weight = weight
-        self._model.load_weights(weights.items())
+        if self._writes is None or self._writes.names != weights.keys():
+            with _Watched() as watched:
+                self._model.load_weights(weights.items())
+            self._writes = watched.writes(weights)
+        else:
+            for place, what in self._writes.places:
+                if isinstance(what, str):
+                    place.copy_(weights[what])
+                else:
+                    place.fill_(what)
         for layer in self._layers:
             layer.quant_method.process_weights_after_loading(layer)
+
+
+@dataclass(frozen=True)
+class _Writes:
+    """All that loading tensors of ``names`` is: places that take a tensor, by its name, or a number, in this order."""
+
+    names: set[str]
+    places: list[tuple[Tensor, str | float]]
+
+
+class _Watched(TorchDispatchMode):
+    """While it is entered: what is copied or filled where, and whether anything else is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._written: list[tuple[Tensor, Any]] = []
+        self._nothing_else = True
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in (torch.ops.aten.copy_.default, torch.ops.aten.fill_.Scalar):
+            self._written.append((args[0].detach(), args[1]))
+        else:
+            self._nothing_else &= function.is_view
+        return function(*args, **(kwargs or {}))
+
+    def writes(self, weights: Mapping[str, Tensor]) -> _Writes | None:
+        """What to do for other tensors of the same names; None unless each was copied as it was, and no more done."""
+        known = {_identity(tensor): name for name, tensor in weights.items()}
+        places: list[tuple[Tensor, str | float]] = [
+            (place, known.get(_identity(what), "") if isinstance(what, Tensor) else float(what))
+            for place, what in self._written
+        ]
+        names = {what for _, what in places if isinstance(what, str)}
+        return _Writes(names, places) if self._nothing_else and names == weights.keys() else None
+
+
+def _identity(tensor: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    return tensor.data_ptr(), tuple(tensor.shape), tensor.stride()

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from subnetray.subnetwork.compiled import compiled
 from subnetray.subnetwork.hashing import block_hash
-from subnetray.subnetwork.kernels import kept, put
+from subnetray.subnetwork.kernels import put
 from subnetray.subnetwork.mask import pack, unpack
 
 Bits = npt.NDArray[Any]  # the coordinates of a tensor as integers of their width, flat (see ``subnetwork.bits``)
 
 # A gap of this many unchanged coordinates or more is written as this byte and what is left of it.
 _LONG = 255
+_TOGETHER = 32  # coordinates that are looked at at once for whether any has changed
 
 
 class SyncError(RuntimeError):
@@ -71,18 +73,16 @@ def whole(bits: Bits) -> Piece:
 
 def difference(old: Bits, new: Bits) -> Piece | None:
     """The smallest piece that turns ``old`` into ``new``; None if they are equal."""
-    changed = old != new
-    count = int(np.count_nonzero(changed))
+    values, code = np.empty_like(new), np.empty(-(-new.size // 8), np.uint8)
+    count, size = _changes(old, new, values, code)
     if not count:
         return None
-    packed = -(-new.size // 8)
-    # Gaps take a byte a changed coordinate at least.
-    code = _gaps(changed) if count <= packed else None
-    shorter = code if code is not None and code.size <= packed else None
-    if count * new.itemsize + (packed if shorter is None else shorter.size) >= new.nbytes:
+    if count * new.itemsize + min(size, code.size) >= new.nbytes:
         return whole(new.copy())
-    values = kept(new, changed, count)
-    return Piece(values, pack(changed), packed=True) if shorter is None else Piece(values, shorter)
+    # Copies, which do not hold the memory that there might have been need for.
+    if size <= code.size:
+        return Piece(values[:count].copy(), code[:size].copy())
+    return Piece(values[:count].copy(), pack(old != new), packed=True)
 
 
 def write(piece: Piece, bits: Bits) -> None:
@@ -103,12 +103,38 @@ def hash_of(bits: Bits) -> str:
     return block_hash(bits).hex()
 
 
-def _gaps(changed: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    gaps = np.diff(np.flatnonzero(changed), prepend=-1) - 1
-    long = gaps // _LONG
-    code = np.full(gaps.size + int(long.sum()), _LONG, dtype=np.uint8)
-    code[np.cumsum(long + 1) - 1] = gaps - _LONG * long
-    return code
+@compiled
+def _changes(old: Bits, new: Bits, values: Bits, code: npt.NDArray[np.uint8]) -> tuple[int, int]:
+    """Write what ``new`` has where it differs, and the code of its gaps as far as there is room for it.
+
+    Returns how many coordinates differ, and how many bytes the code has or would have.
+    """
+    count, size, last = 0, 0, -1
+    for first in range(0, new.size, _TOGETHER):
+        stop = min(first + _TOGETHER, new.size)
+        if _equal(old[first:stop], new[first:stop]):
+            continue
+        for i in range(first, stop):
+            if old[i] != new[i]:
+                values[count] = new[i]
+                count += 1
+                gap, last = i - last - 1, i
+                for _ in range(gap // _LONG):
+                    if size < code.size:
+                        code[size] = _LONG
+                    size += 1
+                if size < code.size:
+                    code[size] = gap % _LONG
+                size += 1
+    return count, size
+
+
+@compiled
+def _equal(old: Bits, new: Bits) -> bool:
+    different = old.dtype.type(0)
+    for i in range(old.size):
+        different |= old[i] ^ new[i]
+    return different == 0
 
 
 def _indices(code: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:

@@ -31,5 +31,5 @@ def compiled(function: _Function) -> _Function:
 @cache
 def _sources() -> tuple[tuple[str, int, int], ...]:
     """What tells one version of the package's files from another."""
-    files = sorted(path for room in ("subnetwork", "checkpoints") for path in (_PACKAGE / room).glob("*.py"))
+    files = sorted(path for room in ("subnetwork", "checkpoints", "rollout") for path in (_PACKAGE / room).glob("*.py"))
     return tuple((str(path), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in files)

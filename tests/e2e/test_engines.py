@@ -20,6 +20,7 @@ from subnetray import rollout
 from subnetray.config import Cluster, Rollout
 from subnetray.driver import cluster
 from subnetray.rollout import Draw, Policy, Probe, Samples, Sampling, SyncError
+from subnetray.rollout.packed import Packed
 from subnetray.rollout.vllm import VLLMEngine
 from subnetray.subnetwork import named_weights
 
@@ -155,6 +156,8 @@ class _Careless(VLLMEngine):
         if self._fault == "head":
             model.lm_head.cpu_linear = stale
         self._packed = packed
+        if self._fault == "vLLM's own reload":  # which makes parameters anew
+            (self._packed,) = self._llm.apply_model(Packed.of)
 
     def both_ways(self, prompts: list[list[int]], sampling: Sampling) -> tuple[bool, Samples, Samples]:
         """Whether a call fits into one batch, what the engine draws, and what it does by vLLM's own scheduler."""
