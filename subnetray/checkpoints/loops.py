@@ -15,8 +15,9 @@ from numba import types
 from subnetray.subnetwork import xxh3
 from subnetray.subnetwork.bits import integer_type
 from subnetray.subnetwork.compiled import compiled
-from subnetray.subnetwork.kernels import VECTOR, Bits, Bytes, Room, infinity, scan_vectors, tally_vectors
+from subnetray.subnetwork.kernels import Bits, Bytes, Room, infinity, scan_vectors, tally_vectors
 from subnetray.subnetwork.steps import encode
+from subnetray.subnetwork.vectors import VECTOR
 
 Words = npt.NDArray[np.uint64]
 

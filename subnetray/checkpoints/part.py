@@ -17,10 +17,11 @@ from subnetray.checkpoints.reader import Checkpoint
 from subnetray.subnetwork.bits import integer_type
 from subnetray.subnetwork.chunk import Chunk, Counts, Thresholds, count
 from subnetray.subnetwork.hashing import BLOCK, block_hash
-from subnetray.subnetwork.kernels import VECTOR, Room, bits_bytes, numbers_bytes
+from subnetray.subnetwork.kernels import Room, bits_bytes, numbers_bytes
 from subnetray.subnetwork.mask import Bits
 from subnetray.subnetwork.memory import pages
 from subnetray.subnetwork.steps import stream_bytes
+from subnetray.subnetwork.vectors import VECTOR
 from subnetray.subnetwork.xxh3 import SHORT
 
 

@@ -37,7 +37,7 @@ class Packed:
         self._model = model
         self._layers = [layer for layer in model.modules() if hasattr(layer, "cpu_linear")]
         self._dropped = [(layer, whole(layer)) for layer in self._layers if not layer.weight.numel()]
-        self._writes: _Writes | None = None  # of vLLM's loaders
+        self._writes: _Writes | None = None  # of vLLM's loaders, once they have been watched
 
     @classmethod
     def of(cls, model: Any) -> Packed | None:
@@ -50,16 +50,18 @@ class Packed:
         """Make ``weights``, all of the model's by their names in its checkpoint, those that it computes with."""
         for layer, weight in self._dropped:
             layer.weight = weight
-        if self._writes is None or self._writes.names != weights.keys():
+        if self._writes is None:
             with _Watched() as watched:
                 self._model.load_weights(weights.items())
             self._writes = watched.writes(weights)
-        else:
+        elif self._writes.names == weights.keys():
             for place, what in self._writes.places:
                 if isinstance(what, str):
                     place.copy_(weights[what])
                 else:
                     place.fill_(what)
+        else:
+            self._model.load_weights(weights.items())
         for layer in self._layers:
             layer.quant_method.process_weights_after_loading(layer)
 
@@ -87,15 +89,15 @@ class _Watched(TorchDispatchMode):
             self._nothing_else &= function.is_view
         return function(*args, **(kwargs or {}))
 
-    def writes(self, weights: Mapping[str, Tensor]) -> _Writes | None:
-        """What to do for other tensors of the same names; None unless each was copied as it was, and no more done."""
+    def writes(self, weights: Mapping[str, Tensor]) -> _Writes:
+        """What to do for other tensors of the same names; none unless each was copied as it was, and no more done."""
         known = {_identity(tensor): name for name, tensor in weights.items()}
         places: list[tuple[Tensor, str | float]] = [
             (place, known.get(_identity(what), "") if isinstance(what, Tensor) else float(what))
             for place, what in self._written
         ]
         names = {what for _, what in places if isinstance(what, str)}
-        return _Writes(names, places) if self._nothing_else and names == weights.keys() else None
+        return _Writes(names, places) if self._nothing_else and names == weights.keys() else _Writes(set(), [])
 
 
 def _identity(tensor: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...]]:

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from subnetray.subnetwork.compiled import compiled
 from subnetray.subnetwork.hashing import block_hash
-from subnetray.subnetwork.kernels import put
 from subnetray.subnetwork.mask import pack, unpack
+from subnetray.subnetwork.scatter import put
 
 Bits = npt.NDArray[Any]  # the coordinates of a tensor as integers of their width, flat (see ``subnetwork.bits``)
 

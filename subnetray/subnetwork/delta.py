@@ -23,8 +23,8 @@ from torch import Tensor
 from subnetray.subnetwork import storage
 from subnetray.subnetwork.bits import FORMATS, flat_integers, from_integers, integer_type
 from subnetray.subnetwork.hashing import BLOCK, block_hash, combined_hash, joined_hash, weights_hash
-from subnetray.subnetwork.kernels import add, kept, put
 from subnetray.subnetwork.mask import Bits, Mask, pack, require_same_shapes, unpack
+from subnetray.subnetwork.scatter import add, kept, put
 from subnetray.subnetwork.steps import pack_steps, unpack_steps
 from subnetray.subnetwork.storage import CorruptFileError
 from subnetray.subnetwork.visible import MismatchError, require_same_layout
@@ -95,7 +95,8 @@ class Delta:
         tensors = {_MASK + name: torch.from_numpy(bits) for name, bits in self.mask.bits.items()}
         for name, steps in self.steps.items():
             tensors[_STEPS + name] = torch.from_numpy(pack_steps(steps, self.mask.bits[name]))
-        storage.save(path, "delta", tensors, self._description(), metadata or {}, compress=[*tensors])
+        description = describe(self.init_hash, self.final_hash, self.mask.shapes, self.dtypes)
+        storage.save(path, "delta", tensors, description, metadata or {}, compress=[*tensors])
 
     @classmethod
     def load(cls, path: Path) -> Delta:
@@ -115,9 +116,6 @@ class Delta:
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptFileError(f"{path} does not hold one step for every coordinate of its mask") from error
         return cls(*hashes, dtypes, mask, steps)
-
-    def _description(self) -> dict[str, Any]:
-        return describe(self.init_hash, self.final_hash, self.mask.shapes, self.dtypes)
 
     def _require_hash(self, found: str) -> None:
         if found != self.init_hash:

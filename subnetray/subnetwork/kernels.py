@@ -2,9 +2,7 @@
 
 numpy's own need several passes or several times as long. Measured on 2^18 bf16 coordinates in the cache, one core with
 AVX-512: :func:`tally` takes 0.05 ns a coordinate (numpy: 0.3), :func:`differences` 0.08 where a fifth differ (with
-numpy's comparisons and packing: 0.28), :func:`kept` 0.04 (``np.compress``: 0.6), :func:`put` 0.05 (assigning to a
-boolean index: 2.6), :func:`levels` 0.15 ns a pair for seven levels. Without AVX-512 those that move numbers are about
-as fast as numpy.
+numpy's comparisons and packing: 0.28), :func:`levels` 0.15 ns a pair for seven levels.
 """
 
 from __future__ import annotations
@@ -22,11 +20,10 @@ from numba.extending import intrinsic
 
 from subnetray.subnetwork.bits import float_format, integer_type
 from subnetray.subnetwork.compiled import compiled
+from subnetray.subnetwork.vectors import VECTOR, Vectors
 
 Bits = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
-
-VECTOR = 64  # bytes that are compared or moved at once: the widest registers there are
 
 
 def tally(old: Bits, new: Bits, dtype: torch.dtype) -> tuple[int, int]:
@@ -94,31 +91,6 @@ def differences(old: Bits, new: Bits, dtype: torch.dtype, room: Room) -> tuple[B
     return packed[0], packed[1], room.old[:moved], room.new[:moved], int(counts[0]), int(counts[1])
 
 
-def kept(bits: Bits, keep: npt.NDArray[np.bool_], count: int) -> Bits:
-    """``bits[keep]``, of which there are ``count``; both contiguous."""
-    lanes = VECTOR // bits.itemsize
-    out = np.empty(count + lanes, bits.dtype)  # whole vectors are written
-    whole = bits.size // lanes * lanes
-    at = _keep(bits[:whole], keep[:whole].view(np.uint8), out)
-    out[at:count] = bits[whole:][keep[whole:]]
-    return out[:count]
-
-
-def put(values: Bits, where: npt.NDArray[np.bool_], bits: Bits) -> None:
-    """``bits[where] = values``, in place; all contiguous, ``values`` as many as there are marks."""
-    whole = bits.size // (VECTOR // bits.itemsize) * (VECTOR // bits.itemsize)
-    at = _put(values, where[:whole].view(np.uint8), bits[:whole])
-    bits[whole:][where[whole:]] = values[at:]
-
-
-def add(values: Bits, where: npt.NDArray[np.bool_], bits: Bits, out: Bits) -> None:
-    """``out = bits``, plus ``values`` where there are marks; all contiguous, ``values`` as many as there are marks."""
-    whole = bits.size // (VECTOR // bits.itemsize) * (VECTOR // bits.itemsize)
-    at = _add(values, where[:whole].view(np.uint8), bits[:whole], out[:whole])
-    out[whole:] = bits[whole:]
-    out[whole:][where[whole:]] += values[at:]
-
-
 def levels(old: Bits, new: Bits, tolerances: Sequence[float], ulps: Sequence[int]) -> tuple[list[int], list[int]]:
     """Of finite bf16 numbers: how many pairs have |Δ| > τ by τ, and how many are k representable values apart by k.
 
@@ -149,81 +121,6 @@ def _whole_vectors(old: Bits, new: Bits) -> Iterator[tuple[Bits, Bits]]:
         yield rest[0], rest[1]
 
 
-class _Vectors:
-    """What the intrinsics below are made of: vectors of ``lanes`` numbers of an array's dtype, and of flags."""
-
-    def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
-        self._context, self.builder = context, builder
-        self.width = context.get_data_type(dtype).width
-        self.lanes = 8 * VECTOR // self.width
-        self.numbers, self.flags = self._of(self.width), self._of(8)
-        self.chosen = self._of(1)
-
-    def pointer(self, kind: Any, array: Any, index: Any, vector: Any) -> Any:
-        """Address of the vector that begins at an index of an array."""
-        return self.builder.bitcast(self.address(kind, array, index), vector.as_pointer())
-
-    def address(self, kind: Any, array: Any, index: Any) -> Any:
-        """Address of an element of an array."""
-        data = cgutils.create_struct_proxy(kind)(self._context, self.builder, array).data
-        return self.builder.gep(data, [index])
-
-    def load(self, kind: Any, array: Any, index: Any, vector: Any) -> Any:
-        return self.builder.load(self.pointer(kind, array, index, vector), align=1)
-
-    def load_chosen(self, kind: Any, array: Any, index: Any) -> Any:
-        """One bit a lane: whether the flag there is set."""
-        flags = self.load(kind, array, index, self.flags)
-        return self.builder.icmp_unsigned("!=", flags, ir.Constant(self.flags, [0] * self.lanes))
-
-    def store(self, vector: Any, kind: Any, array: Any, index: Any) -> None:
-        self.builder.store(vector, self.pointer(kind, array, index, vector.type), align=1)
-
-    def call(self, name: str, result: Any, *arguments: Any) -> Any:
-        kind = ir.FunctionType(result, [argument.type for argument in arguments])
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
-
-    def filled(self, value: Any) -> Any:
-        """A vector of one number."""
-        undefined, index = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined), ir.IntType(32)
-        first = self.builder.insert_element(undefined, value, index(0))
-        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(index, self.lanes), None))
-
-    def compare(self, old: Any, new: Any, exponent: Any) -> tuple[Any, Any, Any]:
-        """Where two vectors differ, where that is visible, and where either is NaN or infinite."""
-        builder = self.builder
-        magnitude = self.filled(ir.IntType(self.width)((1 << (self.width - 1)) - 1))
-        one, two = builder.and_(old, magnitude), builder.and_(new, magnitude)
-        differing = builder.icmp_unsigned("!=", old, new)
-        nonzero = builder.icmp_unsigned("!=", builder.or_(one, two), ir.Constant(self.numbers, None))
-        infinity = self.filled(exponent)
-        odd = [builder.icmp_unsigned(">=", each, infinity) for each in (one, two)]
-        return differing, builder.and_(differing, nonzero), builder.or_(*odd)
-
-    def compress(self, vector: Any, chosen: Any) -> Any:
-        """The chosen numbers first: one instruction where there is AVX-512, and a short loop elsewhere."""
-        name = f"llvm.experimental.vector.compress.v{self.lanes}i{self.width}"
-        return self.call(name, self.numbers, vector, chosen, ir.Constant(self.numbers, ir.Undefined))
-
-    def spread(self, kind: Any, array: Any, index: Any, chosen: Any, others: Any) -> Any:
-        """The numbers that begin at an index of an array in the chosen lanes, ``others`` in the rest."""
-        name = f"llvm.masked.expandload.v{self.lanes}i{self.width}"
-        first = self.pointer(kind, array, index, ir.IntType(self.width))
-        return self.call(name, self.numbers, first, chosen, others)
-
-    def word(self, chosen: Any) -> Any:
-        """One bit a lane, the first lane's the lowest."""
-        return self.builder.bitcast(chosen, ir.IntType(self.lanes))
-
-    def count(self, chosen: Any) -> Any:
-        word = self.word(chosen)
-        population = self.call(f"llvm.ctpop.i{self.lanes}", word.type, word)
-        return self.builder.zext(population, ir.IntType(64))
-
-    def _of(self, width: int) -> Any:
-        return ir.VectorType(ir.IntType(width), self.lanes)
-
-
 @intrinsic  # type: ignore[untyped-decorator]
 def _tally_vector(_: Any, old: Any, new: Any, i: Any, exponent: Any) -> Any:
     """Of the vectors at ``old[i]`` and ``new[i]``: how many lanes are visible, and in how many either is no number."""
@@ -231,7 +128,7 @@ def _tally_vector(_: Any, old: Any, new: Any, i: Any, exponent: Any) -> Any:
 
     def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
         old_at, new_at, i_at, infinity = arguments
-        vectors = _Vectors(context, builder, old.dtype)
+        vectors = Vectors(context, builder, old.dtype)
         one, two = vectors.load(old, old_at, i_at, vectors.numbers), vectors.load(new, new_at, i_at, vectors.numbers)
         _, visible, odd = vectors.compare(one, two, infinity)
         return context.make_tuple(builder, pair, [vectors.count(visible), vectors.count(odd)])
@@ -273,7 +170,7 @@ def _differences_vector(
 
     def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
         old_at, new_at, i_at, infinity, differing_at, visible_at, word_at, olds_at, news_at, at_at = arguments
-        vectors = _Vectors(context, builder, old.dtype)
+        vectors = Vectors(context, builder, old.dtype)
         one, two = vectors.load(old, old_at, i_at, vectors.numbers), vectors.load(new, new_at, i_at, vectors.numbers)
         moved, seen, odd = vectors.compare(one, two, infinity)
         vectors.store(vectors.word(moved), differing, differing_at, word_at)
@@ -304,7 +201,7 @@ def _levels_vector(_: Any, old: Any, new: Any, i: Any, tolerances: Any, ulps: An
 
     def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
         old_at, new_at, i_at, tolerances_at, ulps_at, beyond_at, far_at = arguments
-        vectors = _Vectors(context, builder, old.dtype)
+        vectors = Vectors(context, builder, old.dtype)
         one, two = vectors.load(old, old_at, i_at, vectors.numbers), vectors.load(new, new_at, i_at, vectors.numbers)
         # bf16 is the upper half of fp32.
         integers, floats = (ir.VectorType(kind, vectors.lanes) for kind in (ir.IntType(32), ir.FloatType()))
@@ -350,72 +247,3 @@ def _levels(
 ) -> None:
     for i in range(0, old.size, VECTOR // old.itemsize):
         _levels_vector(old, new, i, tolerances, ulps, beyond, far)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _keep_vector(_: Any, bits: Any, keep: Any, out: Any, i: Any, at: Any) -> Any:
-    """Write the kept ones of the vector at ``bits[i]`` to ``out[at]`` and what follows; returns how many there are."""
-
-    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        bits_at, keep_at, out_at, i_at, at_at = arguments
-        vectors = _Vectors(context, builder, bits.dtype)
-        chosen = vectors.load_chosen(keep, keep_at, i_at)
-        packed = vectors.compress(vectors.load(bits, bits_at, i_at, vectors.numbers), chosen)
-        vectors.store(packed, out, out_at, at_at)
-        return vectors.count(chosen)
-
-    return types.int64(bits, keep, out, i, at), generate
-
-
-@compiled
-def _keep(bits: Bits, keep: npt.NDArray[np.uint8], out: Bits) -> int:
-    at = 0
-    for i in range(0, bits.size, VECTOR // bits.itemsize):
-        at += _keep_vector(bits, keep, out, i, at)
-    return at
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _put_vector(_: Any, values: Any, where: Any, bits: Any, at: Any, i: Any) -> Any:
-    """Put ``values[at]`` and what follows into the marked lanes of the vector at ``bits[i]``; returns how many."""
-
-    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        values_at, where_at, bits_at, at_at, i_at = arguments
-        vectors = _Vectors(context, builder, bits.dtype)
-        chosen = vectors.load_chosen(where, where_at, i_at)
-        held = vectors.load(bits, bits_at, i_at, vectors.numbers)
-        vectors.store(vectors.spread(values, values_at, at_at, chosen, held), bits, bits_at, i_at)
-        return vectors.count(chosen)
-
-    return types.int64(values, where, bits, at, i), generate
-
-
-@compiled
-def _put(values: Bits, where: npt.NDArray[np.uint8], bits: Bits) -> int:
-    at = 0
-    for i in range(0, bits.size, VECTOR // bits.itemsize):
-        at += _put_vector(values, where, bits, at, i)
-    return at
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _add_vector(_: Any, values: Any, where: Any, bits: Any, out: Any, at: Any, i: Any) -> Any:
-    """As :func:`_put_vector`, but add to what ``bits`` holds, and write the sum to ``out[i]``."""
-
-    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
-        values_at, where_at, bits_at, out_at, at_at, i_at = arguments
-        vectors = _Vectors(context, builder, bits.dtype)
-        chosen = vectors.load_chosen(where, where_at, i_at)
-        steps = vectors.spread(values, values_at, at_at, chosen, ir.Constant(vectors.numbers, None))
-        vectors.store(builder.add(vectors.load(bits, bits_at, i_at, vectors.numbers), steps), out, out_at, i_at)
-        return vectors.count(chosen)
-
-    return types.int64(values, where, bits, out, at, i), generate
-
-
-@compiled
-def _add(values: Bits, where: npt.NDArray[np.uint8], bits: Bits, out: Bits) -> int:
-    at = 0
-    for i in range(0, bits.size, VECTOR // bits.itemsize):
-        at += _add_vector(values, where, bits, out, at, i)
-    return at

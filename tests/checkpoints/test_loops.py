@@ -16,10 +16,11 @@ from subnetray.checkpoints import loops
 from subnetray.checkpoints.loops import Found, Place, scan_places, tally_places
 from subnetray.subnetwork import xxh3
 from subnetray.subnetwork.bits import from_integers, integer_type
-from subnetray.subnetwork.kernels import VECTOR, Bits, Room
+from subnetray.subnetwork.kernels import Bits, Room
 from subnetray.subnetwork.mask import pack
 from subnetray.subnetwork.memory import pages
 from subnetray.subnetwork.steps import encode
+from subnetray.subnetwork.vectors import VECTOR
 from tests.subnetwork.strategies import DTYPES
 
 

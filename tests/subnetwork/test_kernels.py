@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subnetray.subnetwork.bits import from_integers
-from subnetray.subnetwork.kernels import add, kept, put, tally
+from subnetray.subnetwork.kernels import tally
 
 INTEGERS: dict[torch.dtype, Any] = {
     torch.bfloat16: np.int16,
@@ -52,33 +52,7 @@ def test_counts_do_not_overflow_their_lanes() -> None:
     assert tally(old, old + np.int16(1), torch.bfloat16) == (old.size, 0)
 
 
-@given(
-    integer=st.sampled_from([np.int16, np.int32, np.int64]),
-    n=st.integers(0, 300),
-    seed=st.integers(0, 1 << 32),
-    share=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
-)
-def test_what_is_kept_is_put_back(integer: type[np.signedinteger], n: int, seed: int, share: float) -> None:
-    generator = np.random.default_rng(seed)
-    bits = generator.integers(-100, 100, n, integer)
-    marks = generator.random(n) < share
-    values = kept(bits, marks, int(np.count_nonzero(marks)))
-    assert np.array_equal(values, bits[marks])
-    other = generator.integers(-100, 100, n, integer)
-    put_back, added = np.where(marks, bits, other), np.where(marks, bits + other, other)
-    out = np.empty_like(other)
-    add(values, marks, other, out)
-    assert np.array_equal(out, added)
-    put(values, marks, other)
-    assert np.array_equal(other, put_back)
-
-
 @pytest.mark.parametrize("offset", [1, 2])
 def test_parts_of_arrays_need_no_alignment(offset: int) -> None:
     bits = np.arange(100, dtype=np.int16)
-    marks = bits % 3 == 0
-    assert (
-        kept(bits[offset:], marks[offset:], int(marks[offset:].sum())).tolist()
-        == bits[offset:][marks[offset:]].tolist()
-    )
     assert tally(bits[offset:], bits[offset:] * 2, torch.bfloat16)[0] == 100 - offset
