@@ -2,8 +2,9 @@
 
     python benchmarks/rollout.py [rounds, default 50]
 
-The embedded model, in this process, without Ray: the call of a GRPO step (16 prompts, 8 completions of each) and of an
-evaluation (256 prompts, greedy). The two ways in turn, and what they draw must be the same; medians.
+The embedded model, in this process, without Ray: the call of a GRPO step (16 prompts, 8 completions of each), one that
+just fits into a batch (256 prompts, greedy), and one of an evaluation, of two batches. The two ways in turn, and where
+one batch takes all, what they draw must be the same; medians.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from subnetray.rollout import Samples, Sampling
 from subnetray.rollout.vllm import VLLMEngine
 
 # How many prompts, completions of each, and the temperature.
-CALLS = {"GRPO step": (16, 8, 1.0), "evaluation": (256, 1, 0.0)}
+CALLS = {"GRPO step": (16, 8, 1.0), "one batch": (256, 1, 0.0), "evaluation": (512, 1, 0.0)}
 
 
 class Either(VLLMEngine):

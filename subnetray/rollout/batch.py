@@ -1,23 +1,25 @@
-"""Completions from a vLLM engine in this process, all of a call in one batch.
+"""Completions from a vLLM engine in this process, batch by batch.
 
-vLLM's scheduler serves requests that come and go. The prompts of a call come together: where all fit into one batch,
-every step draws a token for each that has not ended, and nothing is left to decide. Here vLLM's worker is told so
-directly, in the words of its scheduler. Batches are the same row by row, and so are tokens and log-probabilities, bit
-by bit; what is left out is work in Python for every request and token, half of a call to a small model.
+vLLM's scheduler serves requests that come and go. The prompts of a call come together: of as many as fit into one
+batch, every step draws a token for each that has not ended, and nothing is left to decide. Here vLLM's worker is told
+so directly, in the words of its scheduler. Where one batch takes all, it is the scheduler's row by row, and so are
+tokens and log-probabilities, bit by bit; what is left out is work in Python for every request and token, half of a call
+to a small model.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 from subnetray.rollout.sampling import Samples
 
 
 class Batch:
-    """What the scheduler of ``llm`` does with a call that fits."""
+    """What the scheduler of ``llm`` does with prompts that fit into one batch."""
 
     def __init__(self, llm: Any) -> None:
         from vllm import SamplingParams
@@ -53,16 +55,30 @@ class Batch:
         plain = type(core.scheduler) is Scheduler and core.batch_queue is None and caches == [FullAttentionSpec]
         return cls(llm) if plain else None
 
-    def fits(self, prompts: Sequence[list[int]], max_new_tokens: int) -> bool:
-        """Whether the scheduler passes all ``prompts`` in one step and has room for them until each has ended."""
-        scheduler, lengths = self._scheduler, [len(prompt) for prompt in prompts]
-        return (
-            len(lengths) <= scheduler.max_num_running_reqs
-            and sum(lengths) <= scheduler.max_num_scheduled_tokens
-            and max(lengths) < scheduler.max_model_len
-            # The first block of a cache is nobody's.
-            and sum(self._blocks(each, max_new_tokens) for each in lengths) < scheduler.kv_cache_config.num_blocks
+    def parts(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[slice] | None:
+        """Consecutive parts of ``prompts``, the first ones as large as can be; None if one fits into no batch.
+
+        The scheduler would pass each in one step, and has room for it until all of it have ended.
+        """
+        scheduler = self._scheduler
+        bounds, used = [0], (0, 0, 0)
+        # The first block of a cache is nobody's.
+        most = (
+            scheduler.max_num_running_reqs,
+            scheduler.max_num_scheduled_tokens,
+            scheduler.kv_cache_config.num_blocks - 1,
         )
+        for index, prompt in enumerate(prompts):
+            length = len(prompt)
+            need = (1, length, self._blocks(length, max_new_tokens))
+            if length >= scheduler.max_model_len or any(map(operator.gt, need, most)):
+                return None
+            total = tuple(map(operator.add, used, need))
+            if any(map(operator.gt, total, most)):
+                bounds.append(index)
+                total = need
+            used = total
+        return [slice(*ends) for ends in pairwise([*bounds, len(prompts)])]
 
     def sample(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> Samples:
         """One completion a prompt, drawn by vLLM's ``params``, which ask for log-probabilities of drawn tokens."""

@@ -15,7 +15,7 @@ from subnetray.libraries import load
 from subnetray.rollout.batch import Batch
 from subnetray.rollout.engine import Engine, await_model
 from subnetray.rollout.packed import Packed
-from subnetray.rollout.sampling import Samples, Sampling
+from subnetray.rollout.sampling import Samples, Sampling, concatenate
 
 # Read by vLLM when it is imported: one process, no threads that spin beside those of the trainers.
 _ENVIRONMENT = {
@@ -98,9 +98,10 @@ class VLLMEngine(Engine):
         params = [copy.copy(common) for _ in prompts]
         for index, each in enumerate(params):
             each.seed = sampling.seed + first + index
-        if self._batch is not None and self._batch.fits(prompts, sampling.max_new_tokens):
-            return self._batch.sample(prompts, params)
-        return self._scheduled(prompts, params)
+        parts = None if self._batch is None else self._batch.parts(prompts, sampling.max_new_tokens)
+        if self._batch is None or parts is None:
+            return self._scheduled(prompts, params)
+        return concatenate([self._batch.sample(prompts[part], params[part]) for part in parts])
 
     def _scheduled(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> Samples:
         outputs = self._llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], params, use_tqdm=False)

@@ -159,8 +159,8 @@ class _Careless(VLLMEngine):
         if self._fault == "vLLM's own reload":  # which makes parameters anew
             (self._packed,) = self._llm.apply_model(Packed.of)
 
-    def both_ways(self, prompts: list[list[int]], sampling: Sampling) -> tuple[bool, Samples, Samples]:
-        """Whether a call fits into one batch, what the engine draws, and what it does by vLLM's own scheduler."""
+    def both_ways(self, prompts: list[list[int]], sampling: Sampling) -> tuple[list[int], Samples, Samples]:
+        """The sizes of a call's batches, what the engine draws, and what it does by vLLM's own scheduler."""
         batch = self._batch
         assert batch is not None
         drawn = self._sample(prompts, sampling, first=3)
@@ -168,7 +168,9 @@ class _Careless(VLLMEngine):
         self._batch = None
         scheduled = self._sample(prompts, sampling, first=3)
         self._batch = batch
-        return batch.fits(prompts, sampling.max_new_tokens), drawn, scheduled
+        parts = batch.parts(prompts, sampling.max_new_tokens)
+        assert parts is not None
+        return [len(prompts[part]) for part in parts], drawn, scheduled
 
 
 @pytest.fixture(scope="module")
@@ -191,26 +193,31 @@ def test_weights_are_packed_as_vllm_s_own_reload_packs_them(tiny: Path, careless
 
 
 @pytest.mark.parametrize(
-    ("lengths", "temperature", "max_new_tokens", "fits"),
+    ("lengths", "temperature", "max_new_tokens", "sizes"),
     [
-        ([4, 6, 5, 6] * 32, 1.0, 5, True),
-        ([6, 4] * 128, 0.0, 5, True),
-        ([1, 40, 63, 30, 62] * 4, 1.5, 30, True),  # some end with the context
-        ([3] * 257, 1.0, 3, False),
-        ([63] * 66, 1.0, 1, False),
+        ([4, 6, 5, 6] * 32, 1.0, 5, [128]),
+        ([6, 4] * 128, 0.0, 5, [256]),
+        ([1, 40, 63, 30, 62] * 4, 1.5, 30, [20]),  # some end with the context
+        ([3, 5] * 300, 1.0, 3, [256, 256, 88]),  # as many sequences as vLLM has at a time
+        ([63] * 66, 1.0, 1, [65, 1]),  # as many tokens as it passes at a time
     ],
 )
-def test_one_batch_draws_what_vllm_s_own_scheduler_does(
-    careless: Any, lengths: list[int], temperature: float, max_new_tokens: int, fits: bool
+def test_batches_draw_what_vllm_s_own_scheduler_does(
+    careless: Any, lengths: list[int], temperature: float, max_new_tokens: int, sizes: list[int]
 ) -> None:
-    """... bit for bit, in whichever order prompts end."""
+    """... where there is one, bit for bit, in whichever order prompts end."""
     generator = random.Random(0)
     prompts = [generator.choices(range(2, 16), k=length) for length in lengths]
     for seed in (1, 2):
         sampling = Sampling(temperature, max_new_tokens, seed)
-        fitted, drawn, scheduled = ray.get(careless.both_ways.remote(prompts, sampling))
-        assert fitted == fits
-        assert drawn == scheduled
+        found, drawn, scheduled = ray.get(careless.both_ways.remote(prompts, sampling))
+        assert found == sizes
+        assert drawn.completions == scheduled.completions
+        if len(sizes) == 1:
+            assert drawn.logprobs == scheduled.logprobs
+        else:  # sums of other batches may be taken in another order
+            pairs = zip(drawn.logprobs, scheduled.logprobs, strict=True)
+            assert all(one == pytest.approx(other, abs=0.05) for one, other in pairs)
     assert all(
         len(ids) <= min(max_new_tokens, ROLLOUT.max_model_len - length)
         for ids, length in zip(drawn.completions, lengths, strict=True)
