@@ -9,6 +9,7 @@ import torch
 from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from subnetray.algorithms.prefixes import share_prefixes
 from subnetray.config import RunConfig
 from subnetray.subnetwork.weights import named_weights
 
@@ -32,7 +33,7 @@ def load(
         init, dtype=dtype, attn_implementation=attention(config, device), local_files_only=True, **sharding(shards)
     )
     # A model that is loaded in parts is put on its workers' devices by transformers.
-    return model if shards > 1 else model.to(device)
+    return share_prefixes(model if shards > 1 else model.to(device))
 
 
 def sharding(shards: int) -> dict[str, Any]:

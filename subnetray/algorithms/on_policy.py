@@ -47,6 +47,7 @@ class EngineGRPOTrainer(EngineRollouts, GRPOTrainer):
         drawn = algorithm.batch_size * algorithm.minibatches // setting.workers
         self.probes = setting.config.rollout.staleness > 0 or drawn < _ENOUGH
         self._pass: _Pass | None = None
+        self._weights = list(self.model.parameters())
         self._rows = torch.empty(0, dtype=torch.long)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -86,7 +87,7 @@ class EngineGRPOTrainer(EngineRollouts, GRPOTrainer):
 
     def _versions(self) -> list[int]:
         """What PyTorch counts up whenever a weight is written to."""
-        return [parameter._version for parameter in self.model.parameters()]
+        return [weight._version for weight in self._weights]
 
     def _roll_out(self, prompts: list[str], _: GRPOTrainer) -> dict[str, list[Any]]:
         ids = self.encode(prompts)

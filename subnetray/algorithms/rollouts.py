@@ -9,6 +9,7 @@ from typing import Any
 from datasets import Dataset
 
 from subnetray.algorithms.loading import sharding
+from subnetray.algorithms.prefixes import share_prefixes
 from subnetray.algorithms.setting import Example, Setting, trainer_arguments
 from subnetray.rollout import Draw, Samples
 from subnetray.tasks import Problem
@@ -22,12 +23,16 @@ class EngineRollouts:
 
     probes = True  # whether engines are asked about a text of their own after every synchronisation
     state: Any  # transformers' TrainerState
+    accelerator: Any
+    ref_model: Any
     train_dataset: Any
     _metrics: Any
 
     def __init__(self, setting: Setting, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._setting = setting
+        if self.ref_model is not None:  # TRL has loaded it, and is to round as the policy does
+            share_prefixes(self.accelerator.unwrap_model(self.ref_model))
         self.use_vllm = True
         self.vllm_generation = self
         self._last_loaded_step = -1
@@ -89,10 +94,10 @@ def trainer_parts(setting: Setting) -> dict[str, Any]:
     problems = problems_of(setting)
     prompts = [row_text(*each) for each in enumerate(setting.encode(problems))]
 
-    def reward(prompts: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
+    def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
         return [
-            setting.task.reward(problems[int(prompt.split()[0])], setting.decode(ids))
-            for prompt, ids in zip(prompts, completion_ids, strict=True)
+            setting.task.reward(problems[int(prompt.split()[0])], text)
+            for prompt, text in zip(prompts, completions, strict=True)
         ]
 
     return {

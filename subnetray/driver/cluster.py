@@ -7,6 +7,7 @@ import os
 from subnetray.config import Cluster
 from subnetray.driver import machine, watchdog
 from subnetray.driver.aside import StartError
+from subnetray.environment import computing
 
 # Ray's own settings, read when it starts: no usage reports, quiet Tune, quick Train.
 _RAY_ENVIRONMENT = {
@@ -39,14 +40,12 @@ def start(cluster: Cluster) -> None:
         os.environ.setdefault(key, value)
     import ray
 
-    # Processes that share cores must not each start a thread a core.
-    environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "HF_HUB_OFFLINE": "1"}
     try:
         ray.init(
             address=cluster.address or "local",
             num_cpus=machine.cores() if local else None,
             include_dashboard=False if local else None,
-            runtime_env={"env_vars": environment},
+            runtime_env={"env_vars": computing() | {"HF_HUB_OFFLINE": "1"}},
             logging_level="ERROR",
             log_to_driver=False,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from subnetray.config import ConfigError, EmbeddedModel
+from subnetray.environment import computing
 from subnetray.libraries import load
 from subnetray.models import embedded
 
@@ -45,6 +47,7 @@ class Making:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 text=True,
+                env=os.environ | computing(),
                 # Ctrl-C is the driver's affair: who leaves this ends it.
                 start_new_session=True,
             )

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, Qwen2ForCausalLM, Trainer, TrainerCallback
 
 from subnetray import algorithms
+from subnetray.algorithms.loading import load as load_model
 from subnetray.algorithms.setting import DataLog, Example, Setting
 from subnetray.config import (
     Algorithm,
@@ -95,18 +96,19 @@ class Scored:
 def make_setting(init: Path, algorithm: Algorithm, answers: tuple[str, ...] = ()) -> Setting:
     tokenizer = AutoTokenizer.from_pretrained(init)
     encoded = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in answers]
+    config = RunConfig(
+        model=EmbeddedModel(),
+        task=ArithmeticTask(),
+        algorithm=algorithm,
+        rollout=Rollout(),
+        evaluation=Evaluation(),
+        measurement=Measurement(),
+        precision="fp32",
+    )
     return Setting(
-        config=RunConfig(
-            model=EmbeddedModel(),
-            task=ArithmeticTask(),
-            algorithm=algorithm,
-            rollout=Rollout(),
-            evaluation=Evaluation(),
-            measurement=Measurement(),
-            precision="fp32",
-        ),
+        config=config,
         init=init,
-        model=Qwen2ForCausalLM.from_pretrained(init),
+        model=load_model(init, config, torch.float32, torch.device("cpu")),
         tokenizer=tokenizer,
         task=load(ArithmeticTask()),
         policy=cast(Policy, Engines(encoded)),
