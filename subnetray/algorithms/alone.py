@@ -8,11 +8,28 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
 _utilities: Any = import_module("trl.import_utils")
 _utilities.is_vllm_available = lambda min_version=None: False
 
-_heads: Any = import_module("trl.trainer.utils")
-_LOGITS = int(_heads._CHUNKED_LOGPROB_CHUNK_SIZE)
+_parts: Any = import_module("trl.trainer.utils")
+_LOGITS = int(_parts._CHUNKED_LOGPROB_CHUNK_SIZE)
+_pad = _parts.pad
+
+
+def pad(
+    tensors: list[Tensor], padding_value: int = 0, padding_side: str = "right", pad_to_multiple_of: int | None = None
+) -> Tensor:
+    """TRL's own, which goes through a batch row by row in Python; PyTorch's takes a tenth of its time."""
+    if pad_to_multiple_of is not None or any(tensor.ndim != 1 for tensor in tensors):
+        padded: Tensor = _pad(tensors, padding_value, padding_side, pad_to_multiple_of)
+        return padded
+    return pad_sequence(tensors, True, padding_value, padding_side)
+
+
+_parts.pad = pad
 
 
 def fit_head(vocabulary: int) -> None:
@@ -20,4 +37,4 @@ def fit_head(vocabulary: int) -> None:
 
     They do for 32768: of a small one, getting that memory takes far longer than the logits do.
     """
-    _heads._CHUNKED_LOGPROB_CHUNK_SIZE = min(_LOGITS, vocabulary)
+    _parts._CHUNKED_LOGPROB_CHUNK_SIZE = min(_LOGITS, vocabulary)

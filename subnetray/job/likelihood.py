@@ -27,9 +27,10 @@ def mean_nll(model: PreTrainedModel, examples: Sequence[Example], pad: int, temp
         for batch in _batches(ordered, min(_TOKENS, _LOGITS // model.config.vocab_size)):
             rows = [example.prompt + example.completion for example in batch]
             width = max(map(len, rows))
-            # Padding is on the right, where a causal decoder's real tokens cannot see it.
             ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=model.device)
-            logits = model(input_ids=ids[:, :-1], use_cache=False).logits.float() / temperature
+            mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
+            inputs = {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1], "use_cache": False}
+            logits = model(**inputs).logits.float() / temperature
             nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(
                 len(rows), -1
             )
