@@ -1,12 +1,17 @@
-"""Which run next: one whose mask is made of another's waits for that one, and for nothing else."""
+"""Which run next: one whose mask is made of another's waits for that one, and for nothing else.
+
+A run that draws rollouts while it trains leaves its core to the engines for a third of its time, in which two such runs
+often wait for each other. So one that draws none goes beside it, where there is one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 
 class Order:
-    """Gives out every run once, or refuses it: in the order that they are given in, each after its source has ended.
+    """Gives out every run once, or refuses it, each after its source has ended: in the order that they are given in,
+    save that those that are among ``drawing`` go beside others.
 
     ``sources``: the runs to do, each with its source or None; a source that is none of them has ended already.
     ``problem`` says why no mask can be made of a run that has ended, as in "failed: no memory", or None. ``refuse`` is
@@ -19,8 +24,10 @@ class Order:
         sources: Mapping[str, str | None],
         problem: Callable[[str], str | None],
         refuse: Callable[[str, str], None],
+        drawing: Collection[str] = (),
     ) -> None:
         self._waiting = dict(sources)
+        self._drawing = frozenset(drawing)
         self._problem, self._refuse = problem, refuse
         self._running: set[str] = set()
         self._refused: dict[str, str] = {}
@@ -31,13 +38,18 @@ class Order:
         return not self._waiting
 
     def next(self) -> str | None:
-        """The first run that can start; None while all that are left wait for runs that have not ended."""
+        """A run that can start; None while all that are left wait for runs that have not ended."""
         held = self._waiting, self._running
         while True:
-            ready = (run_id for run_id, source in self._waiting.items() if not any(source in each for each in held))
-            run_id = next(ready, None)
-            if run_id is None:
+            ready = [run_id for run_id, source in self._waiting.items() if not any(source in each for each in held)]
+            if not ready:
                 return None
+            drawing = len(self._running & self._drawing)
+            others = len(self._running) - drawing
+            fitting = (
+                run_id for run_id in ready if drawing == others or (run_id in self._drawing) == (drawing < others)
+            )
+            run_id = next(fitting, ready[0])
             source = self._waiting.pop(run_id)
             reason = None if source is None else self._refused.get(source) or self._problem(source)
             if reason is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ray import tune
 
 from subnetray.clock import Clock
-from subnetray.config import SweepConfig
+from subnetray.config import OnPolicy, SweepConfig
 from subnetray.driver import cluster, estimate, machine, tracking
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.observer import Observer
@@ -68,7 +68,12 @@ def run_all(
     progress = Progress(total, total - len(todo), costs, say)
     storage = ledger.directory / ".tune"
     with clock("runs"), Observer(ledger, specs, pairs, tracker, progress) as observer:
-        order = Order({run.run_id: run.source for run in todo}, ledger.source_problem, observer.events.failed)
+        order = Order(
+            {run.run_id: run.source for run in todo},
+            ledger.source_problem,
+            observer.events.failed,
+            drawing={run.run_id for run in todo if isinstance(run.config.algorithm, OnPolicy)},
+        )
         tuner = tune.Tuner(
             tune.with_resources(trial, cluster.trial_resources(sweep.cluster)),
             param_space={"max_failures": sweep.cluster.max_failures},

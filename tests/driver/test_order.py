@@ -22,9 +22,9 @@ def dags(draw: st.DrawFn) -> tuple[dict[str, str | None], set[str], set[str]]:
     return {run_id: sources[run_id] for run_id in order}, ended, fail
 
 
-@given(dags(), st.integers(1, 4), st.randoms(use_true_random=False))
+@given(dags(), st.integers(1, 4), st.randoms(use_true_random=False), st.sets(st.integers(0, 11)))
 def test_every_run_is_given_out_after_its_source_or_refused_for_its_failure(
-    dag: tuple[dict[str, str | None], set[str], set[str]], at_once: int, random: Random
+    dag: tuple[dict[str, str | None], set[str], set[str]], at_once: int, random: Random, drawing: set[int]
 ) -> None:
     sources, ended, fail = dag
     ended = set(ended)
@@ -35,7 +35,9 @@ def test_every_run_is_given_out_after_its_source_or_refused_for_its_failure(
         assert run_id in ended
         return "failed: no memory" if run_id in fail else None
 
-    order = Order(sources, problem, lambda run_id, reason: refused.update({run_id: reason}))
+    order = Order(
+        sources, problem, lambda run_id, reason: refused.update({run_id: reason}), {f"run{index}" for index in drawing}
+    )
     running: list[str] = []
     while True:
         while len(running) < at_once and (run_id := order.next()) is not None:
@@ -73,3 +75,20 @@ def test_a_run_overtakes_those_before_it_that_wait() -> None:
     order.ended("source")
     assert order.next() == "waits"
     assert order.finished
+
+
+def test_a_run_that_draws_rollouts_goes_beside_one_that_does_not() -> None:
+    order = Order(dict.fromkeys("abcxyz"), lambda _: None, lambda *_: None, drawing="abc")
+    assert [order.next(), order.next()] == ["a", "x"]
+    order.ended("x")
+    assert order.next() == "y"
+    order.ended("a")
+    assert order.next() == "b"
+    order.ended("y")
+    order.ended("b")
+    assert [order.next() for _ in range(3)] == ["c", "z", None]
+
+
+def test_where_there_are_none_of_the_other_kind_runs_keep_their_order() -> None:
+    order = Order(dict.fromkeys("abc"), lambda _: None, lambda *_: None, drawing="abc")
+    assert [order.next() for _ in range(3)] == ["a", "b", "c"]
