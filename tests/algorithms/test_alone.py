@@ -1,0 +1,45 @@
+"""What is put in the place of TRL's own does what that does."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from subnetray.algorithms import alone
+
+utilities: Any = import_module("trl.trainer.utils")
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=6),
+    st.sampled_from(["left", "right"]),
+    st.sampled_from([None, 1, 4]),
+)
+def test_rows_are_padded_as_trl_pads_them(rows: list[list[int]], side: str, multiple: int | None) -> None:
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    found = alone.pad(tensors, padding_value=-1, padding_side=side, pad_to_multiple_of=multiple)
+    assert torch.equal(found, alone._pad(tensors, -1, side, multiple))
+
+
+def test_matrices_are_padded_by_trl() -> None:
+    tensors = [torch.ones(2, 3), torch.ones(1, 4)]
+    assert torch.equal(alone.pad(tensors), alone._pad(tensors))
+
+
+def test_trainers_pad_so() -> None:
+    for trainer in ("grpo", "rloo", "sft", "dpo", "kto"):
+        assert import_module(f"trl.trainer.{trainer}_trainer").pad is alone.pad
+
+
+@pytest.mark.parametrize(("vocabulary", "logits"), [(16, 16), (32768, 32768), (151936, 32768)])
+def test_there_is_room_for_as_many_logits_as_there_are(
+    vocabulary: int, logits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(utilities, "_CHUNKED_LOGPROB_CHUNK_SIZE", utilities._CHUNKED_LOGPROB_CHUNK_SIZE)
+    alone.fit_head(vocabulary)
+    assert logits == utilities._CHUNKED_LOGPROB_CHUNK_SIZE
