@@ -15,13 +15,14 @@ from numba import types
 from subnetray.subnetwork import xxh3
 from subnetray.subnetwork.bits import integer_type
 from subnetray.subnetwork.compiled import compiled
-from subnetray.subnetwork.kernels import Bits, Bytes, Room, infinity, scan_vectors, tally_vectors
+from subnetray.subnetwork.kernels import Bits, Bytes, Levels, Room, count_levels, infinity, scan_vectors, tally_vectors
 from subnetray.subnetwork.steps import encode
 from subnetray.subnetwork.vectors import VECTOR
 
 Words = npt.NDArray[np.uint64]
 
-# Bytes of each file that are read at once: both stay in the cache of a core.
+# Bytes of each file that are read at once: both stay in the cache of a core, together with what is found in a block. A
+# multiple of ``xxh3.BLOCK``.
 _PIECE = 256 << 10
 # By its name, not by a pointer, so that compiled code can be kept on disk.
 _pread = types.ExternalFunction("pread", types.int64(types.int32, types.uintp, types.uintp, types.int64))
@@ -68,16 +69,19 @@ def scan_places(
     room: Room,
     steps: Bytes,
     digests: tuple[Words, Words],
+    levels: Levels | None = None,
 ) -> Found:
     """Find all differences of ``n`` coordinates: what differs goes to ``room``, as ``differences`` has it.
 
-    They are read to ``blocks``, memory for ``size`` coordinates and a vector. ``digests`` of (blocks, 2) take the two
-    halves of every block's XXH3-128, unless there are none or the block has no more than ``xxh3.SHORT`` bytes. Unless
-    ``steps`` is empty, it takes the steps of every block, each as ``steps.encode`` has it. ``done`` is less than ``n``
-    where a file ends or a read fails; it is a multiple of ``size`` then.
+    They are read to ``blocks``, memory for ``size`` coordinates and a vector. If there are ``levels``, pairs that
+    differ are added to these, and the numbers in ``room`` are those of one block. ``digests`` of (blocks, 2) take the
+    two halves of every block's XXH3-128, unless there are none or the block has no more than ``xxh3.SHORT`` bytes.
+    Unless ``steps`` is empty, it takes the steps of every block, each as ``steps.encode`` has it. ``done`` is less than
+    ``n`` where a file ends or a read fails; it is a multiple of ``size`` then.
     """
     numbers = [block.view(integer_type(dtype)) for block in blocks]
     arguments: list[Any] = [*old, *new, n, size, infinity(dtype), *numbers, *blocks, *room, steps, *digests]
+    arguments += levels or Levels.none()
     return Found(*map(int, _scan_places(*arguments)))
 
 
@@ -118,42 +122,54 @@ def _scan_places(
     steps: Bytes,
     old_digests: Words,
     new_digests: Words,
+    tolerances: npt.NDArray[np.float32],
+    ulps: npt.NDArray[np.uint16],
+    beyond: npt.NDArray[np.int64],
+    far: npt.NDArray[np.int64],
 ) -> tuple[int, int, int, int, int]:
     itemsize, lanes = old.itemsize, VECTOR // old.itemsize
     old_sums, new_sums = np.empty(8, np.uint64), np.empty(8, np.uint64)
+    counted = tolerances.size + ulps.size > 0
     moved, seen, odd, stored = 0, 0, 0, 0
     for begin in range(0, n, size):
-        block = min(size, n - begin)
+        block, number = min(size, n - begin), begin // size
         hashes = old_digests.shape[0] > 0 and block * itemsize > xxh3.SHORT
         if hashes:
             xxh3.begin(old_sums)
             xxh3.begin(new_sums)
-        hashed, at, shown, strange = 0, 0, 0, 0
-        so_far = moved
+        kept = 0 if counted else moved
+        last, shown, strange = kept, 0, 0
+        at, end = 0, 0
         while at < block:
             part = min(_PIECE // itemsize, block - at)
-            first, nbytes, stop = (begin + at) * itemsize, part * itemsize, (at + part) * itemsize
-            if old_file >= 0 and not (
-                _filled(old_file, old_at + first, nbytes, old[at:])
-                and _filled(new_file, new_at + first, nbytes, new[at:])
-            ):
-                return begin, so_far, seen, odd, stored
-            whole = at + _whole(part, old[at:], new[at:])
-            word = (begin + at) // lanes
+            # Pieces of files come to the same memory one after another, behind the end of the one before.
+            here = at if old_file < 0 else min(at, lanes)
+            if old_file >= 0:
+                first, nbytes = (begin + at) * itemsize, part * itemsize
+                old[:here], new[:here] = old[end - here : end], new[end - here : end]
+                if not (
+                    _filled(old_file, old_at + first, nbytes, old[here:])
+                    and _filled(new_file, new_at + first, nbytes, new[here:])
+                ):
+                    return begin, moved, seen, odd, stored
+            end, word = here + part, (begin + at) // lanes
+            whole = here + _whole(part, old[here:], new[here:])
             more, visibles, odds = scan_vectors(
-                old[at:whole], new[at:whole], exponent, differing[word:], visible[word:], olds[moved:], news[moved:]
+                old[here:whole], new[here:whole], exponent, differing[word:], visible[word:], olds[last:], news[last:]
             )
-            moved, shown, strange = moved + more, shown + visibles, strange + odds
-            if hashes:
-                xxh3.absorb(new_bytes, hashed, stop, new_sums)
-                hashed = xxh3.absorb(old_bytes, hashed, stop, old_sums)
-            at += part
-        if hashes:
-            xxh3.finish(old_bytes, hashed, block * itemsize, old_sums, old_digests[begin // size])
-            xxh3.finish(new_bytes, hashed, block * itemsize, new_sums, new_digests[begin // size])
+            at, last, shown, strange = at + part, last + more, shown + visibles, strange + odds
+            if hashes and at < block:
+                xxh3.absorb(old_bytes, here * itemsize, end * itemsize, old_sums)
+                xxh3.absorb(new_bytes, here * itemsize, end * itemsize, new_sums)
+            elif hashes:
+                xxh3.finish(old_bytes, here * itemsize, end * itemsize, block * itemsize, old_sums, old_digests[number])
+                xxh3.finish(new_bytes, here * itemsize, end * itemsize, block * itemsize, new_sums, new_digests[number])
         if steps.size > 0:
-            stored += encode(olds[so_far:moved], news[so_far:moved], steps[stored:])
-        seen, odd = seen + shown, odd + strange
+            stored += encode(olds[kept:last], news[kept:last], steps[stored:])
+        if counted:
+            whole = _whole(last, olds, news)
+            count_levels(olds[:whole], news[:whole], tolerances, ulps, beyond, far)
+        moved, seen, odd = moved + last - kept, seen + shown, odd + strange
     return n, moved, seen, odd, stored
 
 

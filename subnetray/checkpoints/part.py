@@ -65,13 +65,8 @@ class Comparer:
             nbytes = part_bytes(n, dtype)
             # Of a part without bits nothing but counts is left.
             memory = np.empty(nbytes, np.uint8) if self._mask else self._buffer("part", nbytes)
-        chunk, steps, init, final = self._scan(each, dtype, start, stop, memory)
-        counts = chunk.counts(self._thresholds)
-        if not self._mask:
-            return Part(n, counts)
-        if not self._delta:
-            return Part(n, counts, chunk.visible_bits, memory=memory)
-        return Part(n, counts, chunk.visible_bits, chunk.differing, steps, init, final, memory)
+        part = self._scan(each, dtype, start, stop, memory)
+        return part if self._mask else Part(n, part.counts)
 
     def _counts(self, each: Match, dtype: torch.dtype, start: int, stop: int) -> Counts:
         """Bit for bit."""
@@ -88,12 +83,12 @@ class Comparer:
                 start += size
         return counts
 
-    def _scan(
-        self, each: Match, dtype: torch.dtype, start: int, stop: int, memory: Bits
-    ) -> tuple[Chunk, Bits, bytes, bytes]:
+    def _scan(self, each: Match, dtype: torch.dtype, start: int, stop: int, memory: Bits) -> Part:
         """All that differs; and if a delta needs them, steps, and hashes of all blocks of the init and of the final."""
         n = stop - start
-        room = Room.of(n, dtype, memory, self._buffer("numbers", numbers_bytes(n, dtype)))
+        levels = self._thresholds.levels(dtype)
+        kept = n if levels is None else min(n, BLOCK)  # numbers: what is counted block by block stays in the cache
+        room = Room.of(n, dtype, memory, self._buffer("numbers", numbers_bytes(kept, dtype)))
         steps = memory[bits_bytes(n) : part_bytes(n, dtype) if self._delta else bits_bytes(n)]
         digests = np.zeros((2, -(-n // BLOCK) if self._delta else 0, 2), np.uint64)
         done = moved = visible = nonfinite = stored = 0
@@ -105,19 +100,25 @@ class Comparer:
                 size = min(BLOCK, size)
                 self._load(each, dtype, start + done, start + done + size)
                 places = IN_MEMORY, IN_MEMORY
-            words = done * dtype.itemsize // VECTOR
-            rest = Room(room.differing[words:], room.visible[words:], room.old[moved:], room.new[moved:])
+            words, first = done * dtype.itemsize // VECTOR, moved if levels is None else 0
+            rest = Room(room.differing[words:], room.visible[words:], room.old[first:], room.new[first:])
             old, new = digests[:, done // BLOCK :]
-            found = scan_places(*places, size, BLOCK, dtype, self._blocks(), rest, steps[stored:], (old, new))
+            found = scan_places(*places, size, BLOCK, dtype, self._blocks(), rest, steps[stored:], (old, new), levels)
             done, moved, stored = done + found.done, moved + found.moved, stored + found.stored
             visible, nonfinite = visible + found.visible, nonfinite + found.nonfinite
             interrupted = found.done < size
         bits = [packed.view(np.uint8)[: -(-n // 8)] for packed in (room.differing, room.visible)]
         if visible == moved:
             bits[1] = bits[0]  # no zero changed its sign; the cache has one of them then
-        chunk = Chunk(dtype, bits[0], bits[1], room.old[:moved], room.new[:moved], visible, nonfinite)
+        if levels is None:
+            chunk = Chunk(dtype, bits[0], bits[1], room.old[:moved], room.new[:moved], visible, nonfinite)
+            counts = chunk.counts(self._thresholds)
+        else:
+            counts = Counts.of(self._thresholds, levels, visible, nonfinite)
+        if not self._delta:
+            return Part(n, counts, bits[1], memory=memory)
         init, final = map(partial(_hashes, n * dtype.itemsize, BLOCK * dtype.itemsize), digests, self._blocks())
-        return chunk, steps[:stored], init, final
+        return Part(n, counts, bits[1], bits[0], steps[:stored], init, final, memory)
 
     def _places(self, each: Match, start: int, dtype: torch.dtype) -> tuple[Place, Place] | None:
         """Where both are, if they can be compared as they are stored."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from subnetray.subnetwork.kernels import Room, differences, levels, tally
+from subnetray.subnetwork.kernels import Levels, Room, differences, tally
 
 Bits = npt.NDArray[Any]
 
@@ -30,6 +30,12 @@ class Thresholds:
     ulps: tuple[int, ...] = ()
     relative: tuple[float, ...] = ()
 
+    def levels(self, dtype: torch.dtype) -> Levels | None:
+        """What counts all of these in one pass, if there is such a thing for ``dtype``."""
+        if dtype != torch.bfloat16 or self.relative or not (self.absolute or self.ulps):
+            return None
+        return Levels.none([round_down(tau, dtype) for tau in self.absolute], self.ulps)
+
 
 @dataclass
 class Counts:
@@ -46,6 +52,12 @@ class Counts:
         """Nothing counted yet."""
         zeros = dict.fromkeys
         return cls(0, 0, zeros(thresholds.absolute, 0), zeros(thresholds.ulps, 0), zeros(thresholds.relative, 0))
+
+    @classmethod
+    def of(cls, thresholds: Thresholds, levels: Levels, visible: int, nonfinite: int) -> Counts:
+        """From the levels of ``thresholds``."""
+        absolute = dict(zip(thresholds.absolute, levels.beyond.tolist(), strict=True))
+        return cls(visible, nonfinite, absolute, dict(zip(thresholds.ulps, levels.far.tolist(), strict=True)))
 
     def add(self, other: Counts) -> None:
         """Add the counts of another chunk, by the same thresholds."""
@@ -99,17 +111,14 @@ class _Pairs:
 
     def counts(self, thresholds: Thresholds) -> Counts:
         """How many are beyond each threshold, and nothing else."""
-        absolute, ulps = thresholds.absolute, thresholds.ulps
-        if self.dtype == torch.bfloat16 and self.finite:
-            rounded = [round_down(tau, self.dtype) for tau in absolute]
-            beyond, far = levels(self.old, self.new, rounded, ulps)
-        else:
-            beyond, far = [self.beyond(tau) for tau in absolute], [self.at_least(least) for least in ulps]
+        if levels := thresholds.levels(self.dtype):
+            levels.add(self.old, self.new)
+            return Counts.of(thresholds, levels, 0, 0)
         return Counts(
             0,
             0,
-            dict(zip(absolute, beyond, strict=True)),
-            dict(zip(ulps, far, strict=True)),
+            {tau: self.beyond(tau) for tau in thresholds.absolute},
+            {least: self.at_least(least) for least in thresholds.ulps},
             {share: self.relative(share) for share in thresholds.relative},
         )
 

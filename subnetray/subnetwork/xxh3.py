@@ -60,23 +60,27 @@ def begin(accumulators: Words) -> None:
 
 @compiled
 def absorb(data: Bytes, first: int, last: int, accumulators: Words) -> int:
-    """Take in whole blocks of :data:`BLOCK` bytes of ``data`` from ``first`` on that end before ``last``.
+    """Take in whole blocks of :data:`BLOCK` bytes of ``data`` from ``first`` on, up to ``last``.
 
     Returns where the next one begins. The last block of all, whole or not, is for :func:`finish`.
     """
-    while first + BLOCK < last:
+    while first + BLOCK <= last:
         _absorb_block(data, first, _SECRET, accumulators)
         first += BLOCK
     return first
 
 
 @compiled
-def finish(data: Bytes, first: int, size: int, accumulators: Words, digest: Words) -> None:
-    """End the digest of the first ``size`` bytes of ``data``: ``digest`` (2,) is its upper and lower half."""
-    first = absorb(data, first, size, accumulators)
-    for stripe in range((size - 1 - first) // _STRIPE):
+def finish(data: Bytes, first: int, last: int, size: int, accumulators: Words, digest: Words) -> None:
+    """End the digest of ``size`` bytes: those of ``data`` from ``first`` to ``last`` are still to be taken in.
+
+    The 64 bytes before ``last`` are needed, even if some of them are not among these. ``digest`` (2,) is its upper and
+    lower half.
+    """
+    first = absorb(data, first, last - 1, accumulators)
+    for stripe in range((last - 1 - first) // _STRIPE):
         _absorb_stripe(data, first + stripe * _STRIPE, _SECRET, 8 * stripe, accumulators)
-    _absorb_stripe(data, size - _STRIPE, _SECRET, _LAST, accumulators)
+    _absorb_stripe(data, last - _STRIPE, _SECRET, _LAST, accumulators)
     digest[0] = _merged(accumulators, _HIGH, ~(np.uint64(size) * np.uint64(0xC2B2AE3D27D4EB4F)))
     digest[1] = _merged(accumulators, _LOW, np.uint64(size) * np.uint64(0x9E3779B185EBCA87))
 

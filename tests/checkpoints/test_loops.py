@@ -16,7 +16,7 @@ from subnetray.checkpoints import loops
 from subnetray.checkpoints.loops import Found, Place, scan_places, tally_places
 from subnetray.subnetwork import xxh3
 from subnetray.subnetwork.bits import from_integers, integer_type
-from subnetray.subnetwork.kernels import Bits, Room
+from subnetray.subnetwork.kernels import Bits, Levels, Room
 from subnetray.subnetwork.mask import pack
 from subnetray.subnetwork.memory import pages
 from subnetray.subnetwork.steps import encode
@@ -140,17 +140,20 @@ def test_a_file_that_ends_too_soon_gives_whole_blocks_only(tmp_path: Path, missi
 
 
 def test_pieces_of_a_block_are_joined(tmp_path: Path) -> None:
-    """More than one read a block."""
-    n = 3 * loops._PIECE // 2
+    """More than one read a block, the last one of a single number."""
+    n = 3 * loops._PIECE // 2 + 1
     old, new = _pair(torch.bfloat16, n, 0)
     one, two = _stored(tmp_path / "old", 8, old), _stored(tmp_path / "new", 24, new)
     blocks, room = (pages(2 * n + VECTOR), pages(2 * n + VECTOR)), Room.of(n, torch.bfloat16)
     digests, none = np.zeros((2, 1, 2), np.uint64), np.empty(0, np.uint8)
+    levels, expected = (Levels.none([1e-3], [2]) for _ in range(2))
     try:
-        found = scan_places(one, two, n, n, torch.bfloat16, blocks, room, none, (digests[0], digests[1]))
+        found = scan_places(one, two, n, n, torch.bfloat16, blocks, room, none, (digests[0], digests[1]), levels)
     finally:
         os.close(one.file)
         os.close(two.file)
     assert (found.done, found.stored) == (n, 0)
     assert np.array_equal(room.new[: found.moved], new[old != new])
+    expected.add(old[old != new], new[old != new])
+    assert [each.tolist() for each in levels] == [each.tolist() for each in expected]
     assert digests[1, 0].astype(">u8").tobytes() == xxhash.xxh3_128_digest(new.tobytes())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subnetray.subnetwork.bits import from_integers
-from subnetray.subnetwork.kernels import tally
+from subnetray.subnetwork.kernels import Levels, tally
 
 INTEGERS: dict[torch.dtype, Any] = {
     torch.bfloat16: np.int16,
@@ -45,6 +45,22 @@ def test_visible_and_odd_coordinates_are_seen_whatever_the_bits(
     assert visible == int(np.count_nonzero((old != new) & ~zeros))
     finite_in = [from_integers(bits, dtype).isfinite().numpy() for bits in (old, new)]
     assert nonfinite == int(np.count_nonzero(~(finite_in[0] & finite_in[1])))
+
+
+@given(n=st.integers(0, 300), seed=st.integers(0, 1 << 32))
+def test_pairs_are_beyond_the_levels_that_torch_says_whatever_the_bits(n: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    old, new = generator.integers(-(1 << 15), 1 << 15, (2, n), np.int16)
+    new = np.where(generator.random(n) < 0.5, old + generator.integers(-5, 5, n, np.int16), new)
+    old, new = old[old != new], new[old != new]
+    a, b = (from_integers(bits, torch.bfloat16) for bits in (old, new))
+    levels = Levels.none([0.0, 1e-3, 1e30], [1, 2, 1 << 20])
+    levels.add(old, new)
+    distance = (b.float() - a.float()).abs()
+    assert levels.beyond.tolist() == [int((~(distance <= np.float32(tau))).sum()) for tau in (0.0, 1e-3, 1e30)]
+    ordered = [np.where(bits < 0, -(bits.astype(int) & 0x7FFF), bits) for bits in (old, new)]
+    steps, undefined = np.abs(ordered[0] - ordered[1]), (a.isnan() | b.isnan()).numpy()
+    assert levels.far.tolist() == [int(((steps >= k) | undefined).sum()) for k in (1, 2, 0xFFFF)]
 
 
 def test_counts_do_not_overflow_their_lanes() -> None:
