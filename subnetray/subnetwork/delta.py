@@ -4,8 +4,8 @@ A delta's positions are the coordinates whose *stored bits* differ. Where an upd
 nothing is visible, yet the bits differ; a delta holds that coordinate and a visible mask does not.
 
 What a delta holds of such a coordinate is a step: what the integer that its bits are moves by, modulo the integer's
-range. Nearly all steps of an update are of a few representable values, so that a byte holds them where the weight
-itself has two (see ``steps``); and steps can be negated and added up without the weights that they lead from.
+range. Nearly all steps of an update are of a few representable values, so that half a byte holds them where the
+weight itself has two (see ``steps``); and steps can be negated and added up without the weights that they lead from.
 """
 
 from __future__ import annotations

@@ -1,10 +1,16 @@
-"""The steps of a delta as they are stored: one byte for each that fits into one, as nearly all of an update in bf16 do.
+"""The steps of a delta as they are stored: half a byte for each that fits, as nearly all of an update in bf16 do.
 
 A step is what the integer that holds a weight moves by, modulo its range (see ``bits``). Steps are stored block by
 block of :data:`BLOCK` coordinates, as the bytes of a stream: for a block one byte that says how wide its steps are,
-then those of its marked coordinates in order. Of width 1 they are signed bytes, 0 standing for each that does not fit
-into one; these follow, little-endian, in the width of the weights. Where this takes no fewer bytes, all have the width
-of the weights. So a block has at most one byte more than the values of its changed weights.
+then those of its marked coordinates in order.
+
+- 0: signed halves of bytes, the lower half of a byte first, 0 standing for each step that does not fit. If there are
+  such, they follow as if they were those of a block, of another width.
+- 1: signed bytes, 0 standing for each that does not fit; these follow, little-endian, in the width of the weights.
+- the width of the weights: all are stored so.
+
+Halves are taken unless half of the steps are too long for them, and bytes where they take fewer than all in full width.
+So a block has at most one byte more than the values of its changed weights.
 """
 
 from __future__ import annotations
@@ -60,6 +66,43 @@ def encode(old: Bits, new: Bits, stream: Bytes) -> int:
 
     There must be room for a byte and those of ``new``.
     """
+    n, end = old.size, 1 + (old.size + 1) // 2
+    long = _halve(old, new, stream[1:end])
+    if long + 2 > n // 2 and long > 0:
+        return _encode_bytes(old, new, stream)
+    stream[0] = 0
+    if long > 0:
+        olds, news = np.empty(long, old.dtype), np.empty(long, new.dtype)
+        at = 0
+        for i in range(n):
+            if (stream[1 + i // 2] >> (4 * (i % 2))) & 15 == 0:
+                olds[at], news[at] = old[i], new[i]
+                at += 1
+        end += _encode_bytes(olds, news, stream[end:])
+    return end
+
+
+@compiled
+def _halve(old: Bits, new: Bits, halves: Bytes) -> int:
+    """Steps as signed halves of bytes, 0 where they do not fit; returns how many do not."""
+    kind, long = old.dtype.type, 0
+    for i in range(old.size // 2):
+        low, high = kind(new[2 * i] - old[2 * i]), kind(new[2 * i + 1] - old[2 * i + 1])
+        low_fits, high_fits = -8 <= low < 8, -8 <= high < 8
+        low, high = low & 15 if low_fits else 0, high & 15 if high_fits else 0
+        halves[i] = np.uint8(low | (high << 4))
+        long += (not low_fits) + (not high_fits)
+    if old.size % 2:
+        low = kind(new[-1] - old[-1])
+        fits = -8 <= low < 8
+        halves[-1] = np.uint8(low & 15 if fits else 0)
+        long += not fits
+    return long
+
+
+@compiled
+def _encode_bytes(old: Bits, new: Bits, stream: Bytes) -> int:
+    """:func:`encode` in bytes, or in full width."""
     n, width = old.size, old.itemsize
     stream[0], end = 1, 1 + n
     for start in range(0, n, _PIECE):
@@ -104,21 +147,58 @@ def _decode(stream: Bytes, counts: npt.NDArray[np.int64], steps: Bits) -> bool:
     """Fill ``steps`` block by block; False if the stream is not that of so many."""
     at = begin = 0
     for count in counts:
-        block = steps[begin : begin + count]
-        if at == stream.size or at + 1 + count > stream.size:
-            return False
-        if stream[at] == 1:
-            far, at = _widen(stream[at + 1 :], block), at + 1 + count
-            taken = _read(stream[at:], block, False) if far else 0
-        elif stream[at] == steps.itemsize:
-            far, at = count, at + 1
-            taken = _read(stream[at:], block, True)
-        else:
-            return False
-        if taken != far * steps.itemsize:
+        taken = _decode_block(stream[at:], steps[begin : begin + count])
+        if taken == 0:
             return False
         at, begin = at + taken, begin + count
     return at == stream.size
+
+
+@compiled
+def _decode_block(stream: Bytes, steps: Bits) -> int:
+    """Fill ``steps`` from the beginning of a stream; returns how many bytes they took, 0 if it does not hold them."""
+    end = 1 + (steps.size + 1) // 2
+    if stream.size == 0 or stream[0] != 0:
+        return _decode_bytes(stream, steps)
+    if end > stream.size:
+        return 0
+    zeros = _double(stream[1:end], steps)
+    if zeros == 0:
+        return end
+    long = np.empty(zeros, steps.dtype)
+    taken, at = _decode_bytes(stream[end:], long), 0
+    for i in range(steps.size):
+        if steps[i] == 0:
+            steps[i] = long[at]
+            at += 1
+    return end + taken if taken > 0 else 0
+
+
+@compiled
+def _double(halves: Bytes, steps: Bits) -> int:
+    """Steps of signed halves of bytes; returns how many are 0."""
+    zeros = 0
+    for i in range(steps.size):
+        half = (halves[i // 2] >> (4 * (i % 2))) & 15
+        steps[i] = np.int64(half ^ 8) - 8
+        zeros += half == 0
+    return zeros
+
+
+@compiled
+def _decode_bytes(stream: Bytes, steps: Bits) -> int:
+    """:func:`_decode_block` of bytes, or of full width."""
+    end = 1 + steps.size
+    if stream.size == 0:
+        return 0
+    if stream[0] == 1:
+        if end > stream.size:
+            return 0
+        zeros = _widen(stream[1:end], steps)
+        taken = _read(stream[end:], steps, False) if zeros else 0
+        return end + taken if taken == zeros * steps.itemsize else 0
+    taken = _read(stream[1:], steps, True) if stream[0] == steps.itemsize else 0
+    return 1 + taken if taken == steps.size * steps.itemsize and stream[0] == steps.itemsize else 0
 
 
 @compiled

@@ -28,7 +28,7 @@ from subnetray.files import atomic_path
 from subnetray.subnetwork.output import Output, Run
 
 _KEY = "subnetray"
-_VERSIONS = {"mask": 2, "delta": 3, "scores": 2}
+_VERSIONS = {"mask": 2, "delta": 4, "scores": 2}
 # safetensors' names of dtypes.
 _NAMES = {
     torch.uint8: "U8",

@@ -163,6 +163,11 @@ def test_a_mask_that_does_not_fit_its_shapes_is_refused(
         ({}, [1, 5, 6, 7], "one step for every coordinate"),
         ({}, [1, 5, 0, 7], "one step for every coordinate"),  # 0: a longer one follows, of two bytes
         ({}, [2, 5, 0, 7], "one step for every coordinate"),
+        ({}, [0], "one step for every coordinate"),
+        ({}, [0, 0x51, 6], "one step for every coordinate"),
+        ({}, [0, 0x01], "one step for every coordinate"),  # a longer one follows
+        ({}, [0, 0x01, 1], "one step for every coordinate"),
+        ({}, [0, 0x01, 0, 5], "one step for every coordinate"),  # not of half a byte
         ({}, [3, 5, 6], "one step for every coordinate"),  # no width of bf16's
         ({}, [], "one step for every coordinate"),
         ({}, None, "one step for every coordinate"),
