@@ -25,7 +25,7 @@ from subnetray.subnetwork.visible import Comparison, TensorComparison
 
 # A thread takes several blocks at a time: what it does for each part then weighs little. A multiple of 8 coordinates,
 # so that packed bits of parts join.
-PART = 8 * BLOCK
+PART = 16 * BLOCK
 _COUNTED = 64 * BLOCK  # where nothing but a few numbers comes of a part
 _AHEAD = 2  # parts in work a thread, so that none waits for the one that writes
 

@@ -57,7 +57,8 @@ class Room(NamedTuple):
         half, lanes = bits_bytes(n) // 2, VECTOR // dtype.itemsize
         words = -(-n // lanes) * lanes // 8
         differing, visible = (bits[first : first + words].view(f"u{lanes // 8}") for first in (0, half))
-        old, new = (half.view(integer_type(dtype)) for half in np.split(numbers, 2))
+        half = numbers.nbytes // 2
+        old, new = (numbers[first : first + half].view(integer_type(dtype)) for first in (0, half))
         return cls(differing, visible, old, new)
 
 
