@@ -12,7 +12,7 @@ from ray.exceptions import RayTaskError
 from subnetray.checkpoints.compare import PART
 
 # Coordinates a task: its fixed cost, a few milliseconds, weighs little then, and its results fit the object store.
-TASK = 16 * PART
+TASK = 8 * PART
 
 
 class RayExecutor(Executor):
