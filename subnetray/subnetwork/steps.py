@@ -64,7 +64,7 @@ def _counts(mask: Bytes) -> npt.NDArray[np.int64]:
 def encode(old: Bits, new: Bits, stream: Bytes) -> int:
     """Write the steps from ``old`` to ``new``, all of one block, to the beginning of ``stream``; returns its bytes.
 
-    There must be room for a byte and those of ``new``.
+    All of them differ. There must be room for a byte and those of ``new``.
     """
     n, end = old.size, 1 + (old.size + 1) // 2
     long = _halve(old, new, stream[1:end])
