@@ -86,7 +86,7 @@ def _show(sweep: SweepConfig, planned: Plan) -> None:
         done = [run for run in planned.runs if run.run_id not in waiting]
         seconds = estimate.seconds(todo, done, ledger.result, at_once)
         print(
-            f"estimate: {clock(seconds)} (h:m:s), {at_once} at a time, after half a minute of start-up"
+            f"estimate: {clock(seconds)} (h:m:s), {at_once} at a time, after about 15 s of start-up"
             if seconds is not None
             else "estimate: unknown until a first run with this model has finished"
         )

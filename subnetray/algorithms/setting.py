@@ -164,8 +164,11 @@ class Setting:
 
 
 def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], **options: Any) -> list[list[int]]:
-    # An empty batch is no batch to a tokenizer.
-    return list(tokenizer(list(texts), **options)["input_ids"]) if texts else []
+    if not texts:  # no batch to a tokenizer
+        return []
+    distinct = list(dict.fromkeys(texts))  # a run may come by the same problems and answers many times
+    ids = dict(zip(distinct, tokenizer(distinct, **options)["input_ids"], strict=True))
+    return [ids[text] for text in texts]
 
 
 def trainer_arguments(setting: Setting) -> dict[str, Any]:

@@ -10,19 +10,19 @@ from subnetray.config import EmbeddedModel, RunConfig
 from subnetray.grid.plan import Run
 
 # Seconds on one core of two busy ones: what every run costs, and what a sequence of one step costs (a DPO pair is two).
-_FIXED_S = 1.5
+_FIXED_S = 0.7
 _SEQUENCE_S = {
-    "grpo": 0.6e-3,
-    "rloo": 0.7e-3,
-    "ppo": 0.85e-3,
-    "prime": 2.2e-3,
-    "raft": 0.65e-3,
-    "raft_plus_plus": 0.8e-3,
-    "sft": 0.35e-3,
-    "dpo": 0.9e-3,
-    "orpo": 0.8e-3,
-    "simpo": 0.8e-3,
-    "kto": 0.9e-3,
+    "grpo": 0.40e-3,
+    "rloo": 0.45e-3,
+    "ppo": 0.40e-3,
+    "prime": 1.05e-3,
+    "raft": 0.42e-3,
+    "raft_plus_plus": 0.44e-3,
+    "sft": 0.26e-3,
+    "dpo": 0.60e-3,
+    "orpo": 0.44e-3,
+    "simpo": 0.44e-3,
+    "kto": 0.68e-3,
 }
 
 
