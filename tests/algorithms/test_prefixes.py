@@ -115,6 +115,25 @@ def test_values_and_gradients_are_those_of_the_batch(sequences: list[tuple[int, 
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_is_so_in_bf16_too_whichever_way_attention_is_computed(attention: str, dtype: torch.dtype) -> None:
+    """... as nearly as bf16 can be."""
+    models = _Watched()
+    ids, mask = (torch.from_numpy(part).long() for part in batch([(n % 3, [1, 2, n % 2, 1, n % 4]) for n in range(9)]))
+    values = []
+    for model in (models.plain, models.sharing):
+        model.config._attn_implementation = attention
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model.to(dtype)(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        (logits.float() * mask[..., None]).sum().backward()
+        values.append(logits.detach().float() * mask[..., None])
+    assert values[0].abs().max() > 1
+    torch.testing.assert_close(values[0], values[1], rtol=0.05, atol=0.1)
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in models.sharing.parameters())
+    assert models.shapes == [(1, 10)]
+
+
 def test_it_is_done_where_it_saves_something_and_nothing_else_is_asked_for() -> None:
     models = _Watched()
     ids = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 3, 4]])
