@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from subnetray.config import ConfigError
 
@@ -19,15 +20,20 @@ class Aside:
     """Threads whose failure interrupts the main one, as Ctrl-C does, and is then what it ends with.
 
     Bad input they raise themselves, all else is a :class:`StartError` with its text. They are not waited for: what
-    fails once this is left is of no interest any more.
+    fails once this is left is of no interest any more. A script's background process, which ignores Ctrl-C, does not
+    while this is entered (as under Ray Tune): else it would wait for ever.
     """
 
     def __init__(self) -> None:
         self._error: BaseException | None = None
         self._left = False
         self._lock = threading.Lock()
+        self._handler: Any = None
 
     def __enter__(self) -> Aside:
+        self._handler = signal.getsignal(signal.SIGINT)
+        if self._handler == signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return self
 
     def run(self, work: Callable[[], None]) -> None:
@@ -48,6 +54,8 @@ class Aside:
     ) -> None:
         with self._lock:
             self._left = True
+        if self._handler == signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         if isinstance(self._error, ConfigError):
             raise self._error from None
         if self._error is not None:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from subnetray.config import ConfigError, Measurement
-from subnetray.files import atomic_path, write_atomic
+from subnetray.files import atomic_path, remove_unfinished, write_atomic
 from subnetray.grid.plan import Plan, Run
 from subnetray.grid.sources import finished
 from subnetray.mask_file import inspect
@@ -78,6 +78,8 @@ class Ledger:
                     shutil.rmtree(item)
                 elif item.name != ".lock":
                     item.unlink()
+        for directory in (self.directory, *self.directory.glob("runs/*")):
+            remove_unfinished(directory)
         content = {
             "version": _VERSION,
             "grid": dataclasses.asdict(self.plan.grid),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -25,7 +27,18 @@ def _until_interrupted() -> None:
         time.sleep(0.1)
 
 
-def test_a_failure_interrupts_what_the_driver_does() -> None:
+@pytest.fixture
+def handler() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("handler")
+@pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_failure_interrupts_what_the_driver_does(ctrl_c: Any) -> None:
+    """... in the background of a script too, where Ctrl-C is ignored before and after."""
+    signal.signal(signal.SIGINT, ctrl_c)
     begun = threading.Event()
 
     def fail() -> None:
@@ -40,6 +53,7 @@ def test_a_failure_interrupts_what_the_driver_does() -> None:
     with pytest.raises(StartError, match=r"^no init$"):
         _drive(fail, own)
     assert time.monotonic() - start < 10
+    assert signal.getsignal(signal.SIGINT) == ctrl_c
 
 
 def test_bad_input_is_bad_input_wherever_it_is_found() -> None:

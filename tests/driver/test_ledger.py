@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ import yaml
 from subnetray.config import ConfigError
 from subnetray.driver.execute import pending
 from subnetray.driver.ledger import Ledger, runs_schema
+from subnetray.files import atomic_path
 from subnetray.subnetwork import Mask
 from tests.driver.sweeps import make_plan, make_restricted_plan, random_masks, write_init, write_result
 
@@ -93,6 +95,26 @@ def test_two_drivers_cannot_share_a_directory(tmp_path: Path) -> None:
     first.open([], "auto")
     with pytest.raises(ConfigError, match="another sweep is running"):
         Ledger(tmp_path / "out", make_plan()).open([], "auto")
+
+
+def test_what_a_killed_sweep_was_writing_is_removed(tmp_path: Path) -> None:
+    """... and nothing else."""
+    plan = make_plan()
+    ledger = Ledger(tmp_path / "out", plan)
+    ledger.open([], "auto")
+    write_result(ledger.directory, plan.runs[0])
+    assert ledger._lock is not None
+    os.close(ledger._lock)  # as the end of a process does
+    of_run = ledger.run_directory(plan.runs[0])
+    with atomic_path(of_run / "result.json") as unfinished:
+        shutil.copy(of_run / "result.json", unfinished)
+    left = [unfinished, ledger.directory / ".runs.parquet.a1_b2c3d"]
+    kept = [ledger.directory / "sweep.yaml", of_run / "result.json", of_run / ".hidden", ledger.directory / ".tune"]
+    for path in (*left, *kept[2:]):
+        path.touch()
+    Ledger(tmp_path / "out", plan).open([], "auto")
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in kept)
 
 
 def test_resume_never_starts_anew(tmp_path: Path) -> None:
