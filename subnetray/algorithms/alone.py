@@ -30,6 +30,9 @@ def pad(
 
 
 _parts.pad = pad
+# Without Triton TRL has the head compute logits of prompts and padding too, which are of no use: for processors that
+# compile anew for every number of tokens, which those that train here do not.
+_parts._use_triton = lambda device: True
 
 
 def fit_head(vocabulary: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subnetray.algorithms import alone
+from tests.decoder import decoder
 
 utilities: Any = import_module("trl.trainer.utils")
 
@@ -34,6 +36,28 @@ def test_matrices_are_padded_by_trl() -> None:
 def test_trainers_pad_so() -> None:
     for trainer in ("grpo", "rloo", "sft", "dpo", "kto"):
         assert import_module(f"trl.trainer.{trainer}_trainer").pad is alone.pad
+
+
+def test_logits_are_of_completions_alone() -> None:
+    """What a head does, of a batch with a label for its last token alone."""
+    model = decoder()
+    utilities.add_fused_lm_head(model)
+    ids = torch.tensor([[3, 4, 5], [6, 7, 8]])
+    labels = torch.tensor([[-100, -100, 5], [-100, -100, 8]])
+    rows: list[int] = []
+    real = utilities._ChunkedLogProbFunction
+
+    def apply(hidden: torch.Tensor, *rest: Any) -> Any:
+        rows.append(len(hidden))
+        return real.apply(hidden, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utilities, "_ChunkedLogProbFunction", SimpleNamespace(apply=apply))
+        found = model(input_ids=ids, labels=labels, fused_lm_head=True).log_probs
+    assert rows == [2]
+    expected = model(input_ids=ids).logits[:, 1].log_softmax(-1).gather(1, ids[:, 2:])
+    torch.testing.assert_close(found[:, 1:], expected)
+    assert not found[:, 0].any()
 
 
 @pytest.mark.parametrize(("vocabulary", "logits"), [(16, 16), (32768, 32768), (151936, 32768)])
