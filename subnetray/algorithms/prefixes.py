@@ -66,7 +66,7 @@ def forest(ids: Integers, mask: npt.NDArray[np.bool_]) -> Forest | None:
     tokens, inside, lengths, first = tokens[order], inside[order], lengths[order], first[order]
     alike = (tokens[1:] == tokens[:-1]) & inside[1:]
     shared = np.concatenate([[0], np.logical_and.accumulate(alike, axis=1).sum(1)])
-    row, offset, width = _rows(lengths, shared, _SEQUENCES * longest)
+    row, offset, shared, width = _rows(lengths, shared, _SEQUENCES * longest)
     begins = row * width + offset
     new = inside & (steps >= shared[:, None])
     own = begins[:, None] + steps - shared[:, None]
@@ -87,21 +87,20 @@ def forest(ids: Integers, mask: npt.NDArray[np.bool_]) -> Forest | None:
     return Forest(rows[0], rows[1], rows[2], found)
 
 
-def _rows(lengths: Integers, shared: Integers, most: int) -> tuple[Integers, Integers, int]:
-    """The row of each sequence, where in it that begins which it adds, and the width of rows, ``most`` at most.
+def _rows(lengths: Integers, shared: Integers, most: int) -> tuple[Integers, Integers, Integers, int]:
+    """Of each sequence its row, where in it that begins which it adds, and how much of it is there already.
 
-    ``shared`` becomes 0 for the first of a row.
+    Of the first of a row nothing is. Last, the width of rows, ``most`` at most.
     """
-    row, offset = np.zeros_like(lengths), np.zeros_like(lengths)
+    found = np.zeros((3, lengths.size), np.int64)
     number = used = width = 0
     for index, (length, common) in enumerate(zip(lengths.tolist(), shared.tolist(), strict=True)):
         if used + length - common > most:
             number, used, common = number + 1, 0, 0
-            shared[index] = 0
-        row[index], offset[index] = number, used
+        found[:, index] = number, used, common
         used += length - common
         width = max(width, used)
-    return row, offset, width
+    return found[0], found[1], found[2], width
 
 
 class _Shared:

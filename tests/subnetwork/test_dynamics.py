@@ -18,11 +18,10 @@ from subnetray.subnetwork.dynamics import (
     Dynamics,
     Step,
     Summary,
-    _compare,
-    _compare_on_device,
     flip_threshold,
     growth_exponent,
 )
+from subnetray.subnetwork.movement import movement, movement_on_device
 from subnetray.subnetwork.visible import MismatchError, changed
 from tests.subnetwork.strategies import bits, from_bits
 
@@ -148,8 +147,8 @@ def test_counts_are_those_of_whole_masks(moments: list[dict[str, Tensor]], every
 def test_a_device_finds_what_the_host_finds(moments: list[dict[str, Tensor]]) -> None:
     for name, init in moments[0].items():
         previous, current = moments[-2][name], moments[-1][name]
-        seen, *sums = _compare(init, previous, current)
-        seen_there, *sums_there = _compare_on_device(init, previous, current)
+        seen, *sums = movement(init, previous, current)
+        seen_there, *sums_there = movement_on_device(init, previous, current)
         assert seen_there.tolist() == seen.tolist()
         assert sums_there == pytest.approx(sums, rel=1e-12, nan_ok=True)
 
@@ -160,7 +159,7 @@ def test_sums_are_those_of_fp64(moments: list[dict[str, Tensor]]) -> None:
         previous, current = moments[-2][name], moments[-1][name]
         delta, step = current.double() - init.double(), current.double() - previous.double()
         expected = [float(each.sum()) for each in (delta.abs(), step.abs(), delta.square(), step.square())]
-        assert list(_compare(init, previous, current)[2:]) == pytest.approx(expected, rel=1e-12, nan_ok=True)
+        assert list(movement(init, previous, current)[2:]) == pytest.approx(expected, rel=1e-12, nan_ok=True)
 
 
 @pytest.mark.parametrize("export", EXPORTS)
