@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Sequence
-from itertools import count, pairwise
+from itertools import count
 from typing import Any
 
 from subnetray.rollout.sampling import Samples
@@ -55,13 +55,12 @@ class Batch:
         plain = type(core.scheduler) is Scheduler and core.batch_queue is None and caches == [FullAttentionSpec]
         return cls(llm) if plain else None
 
-    def parts(self, prompts: Sequence[list[int]], max_new_tokens: int) -> list[slice] | None:
-        """Consecutive parts of ``prompts``, the first ones as large as can be; None if one fits into no batch.
+    def fitting(self, prompts: Sequence[list[int]], max_new_tokens: int) -> int:
+        """How many of the prompts, the first ones, are one batch; 0 if the first of them fits into none.
 
-        The scheduler would pass each in one step, and has room for it until all of it have ended.
+        The scheduler would pass them in one step, and has room for them until all have ended.
         """
-        scheduler = self._scheduler
-        bounds, used = [0], (0, 0, 0)
+        scheduler, used = self._scheduler, (0, 0, 0)
         # The first block of a cache is nobody's.
         most = (
             scheduler.max_num_running_reqs,
@@ -70,15 +69,10 @@ class Batch:
         )
         for index, prompt in enumerate(prompts):
             length = len(prompt)
-            need = (1, length, self._blocks(length, max_new_tokens))
-            if length >= scheduler.max_model_len or any(map(operator.gt, need, most)):
-                return None
-            total = tuple(map(operator.add, used, need))
-            if any(map(operator.gt, total, most)):
-                bounds.append(index)
-                total = need
-            used = total
-        return [slice(*ends) for ends in pairwise([*bounds, len(prompts)])]
+            used = tuple(map(operator.add, used, (1, length, self._blocks(length, max_new_tokens))))
+            if length >= scheduler.max_model_len or any(map(operator.gt, used, most)):
+                return index
+        return len(prompts)
 
     def sample(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> Samples:
         """One completion a prompt, drawn by vLLM's ``params``, which ask for log-probabilities of drawn tokens."""

@@ -43,7 +43,8 @@ class Target:
 class Answer:
     """Samples, what sampling took (seconds), and what taking up the weights did: seconds, and the probe's distance.
 
-    Without ``samples``: the engine holds nothing that the updates start from, and asks for more.
+    ``samples`` may be of the first prompts only: the engine is to be asked for the others again, and serves whoever
+    asked meanwhile before that. None: it holds nothing that the updates start from, and asks for more.
     """
 
     samples: Samples | None
@@ -85,9 +86,11 @@ class Engine(ABC):
     ) -> Answer:
         """Sample one completion a prompt from the weights of ``target``, which ``updates`` lead to, in this order.
 
-        ``first`` is the index that the first prompt has in the whole call. Raises :class:`SyncError` unless the engine
-        then holds the weights that the run published. What initial weights have answered already is not sampled again.
+        Of more prompts than are sampled at a time, the first ones are. ``first`` is the index that the first prompt has
+        among all of the draw. Raises :class:`SyncError` unless the engine then holds the weights that the run
+        published. What initial weights have answered already is not sampled again.
         """
+        prompts = prompts[: self._at_a_time(prompts, sampling)]
         asked = question(target.digest, prompts, sampling, first) if target.initial else None
         if asked is not None and (known := self._memory.recall(asked)) is not None:
             return Answer(known)
@@ -118,6 +121,10 @@ class Engine(ABC):
     @abstractmethod
     def _logprobs(self, ids: list[int]) -> list[float]:
         """Log-probability of every token of ``ids`` but the first."""
+
+    @abstractmethod
+    def _at_a_time(self, prompts: Sequence[list[int]], sampling: Sampling) -> int:
+        """How many of the prompts, the first ones, are sampled while others' calls wait: one, or none of none."""
 
     @abstractmethod
     def _sample(self, prompts: Sequence[list[int]], sampling: Sampling, first: int) -> Samples:

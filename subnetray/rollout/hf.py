@@ -11,7 +11,7 @@ import torch
 
 from subnetray.config import Rollout
 from subnetray.rollout.engine import Engine, await_model
-from subnetray.rollout.sampling import Samples, Sampling, concatenate
+from subnetray.rollout.sampling import Samples, Sampling
 
 
 class HFEngine(Engine):
@@ -44,17 +44,9 @@ class HFEngine(Engine):
         logits = self._model(input_ids=tokens, use_cache=False).logits[0, :-1].float()
         return logits.log_softmax(-1).gather(1, tokens[0, 1:, None])[:, 0].tolist()
 
-    def _sample(self, prompts: Sequence[list[int]], sampling: Sampling, first: int) -> Samples:
-        rows = self._rows(max(map(len, prompts), default=0) + sampling.max_new_tokens)
-        return concatenate(
-            [
-                self._draw(prompts[start : start + rows], sampling, first + start)
-                for start in range(0, len(prompts), rows)
-            ]
-        )
-
-    def _rows(self, tokens: int) -> int:
-        """Sequences of so many tokens whose keys and values fit the cache."""
+    def _at_a_time(self, prompts: Sequence[list[int]], sampling: Sampling) -> int:
+        """Sequences whose keys and values fit the cache."""
+        tokens = max(map(len, prompts), default=0) + sampling.max_new_tokens
         shape = self._model.config.get_text_config()
         heads = shape.num_attention_heads
         size = getattr(shape, "head_dim", None) or shape.hidden_size // heads
@@ -63,7 +55,7 @@ class HFEngine(Engine):
         return max(1, self._cache_bytes // (tokens * per_token))
 
     @torch.inference_mode()
-    def _draw(self, prompts: Sequence[list[int]], sampling: Sampling, first: int) -> Samples:
+    def _sample(self, prompts: Sequence[list[int]], sampling: Sampling, first: int) -> Samples:
         from transformers import LogitsProcessorList
 
         width = max(map(len, prompts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -137,27 +137,45 @@ class Draw:
 
     def result(self) -> Samples:
         """Wait for them; raises as :meth:`Policy.sample` does."""
-        start = time.perf_counter()
-        answers: dict[_Call, Answer] = {}
+        drawn: dict[int, Samples] = {}  # by the index of their first prompt
         calls, references = self._calls, self._references
+        while calls:
+            start = time.perf_counter()
+            found = self._answers(calls, references)
+            self._account(time.perf_counter() - start, [answer for _, answer, _ in found])
+            drawn |= {call.first: samples for call, _, samples in found}
+            calls = [call.after(len(samples.completions)) for call, _, samples in found]
+            calls = [call for call in calls if call.prompts]
+            references = [call.send(self._steps) for call in calls]
+        return concatenate([drawn[first] for first in sorted(drawn)])
+
+    def _answers(self, calls: Sequence[_Call], references: Sequence[Any]) -> list[tuple[_Call, Answer, Samples]]:
+        """What comes of calls that have been sent, each with the samples that it brought."""
+        found = []
         for updates in self._ways():
             if updates is not self._steps:
                 references = [call.send(updates) for call in calls]
-            found = self._gather(calls, references, updates)
-            answers |= {call: answer for call, answer in found if answer.samples is not None}
-            calls = [call for call in self._calls if call not in answers]
+            forgotten = []
+            for call, answer in self._gather(calls, references, updates):
+                if answer.samples is None:
+                    forgotten.append(call)
+                else:
+                    found.append((call, answer, answer.samples))
+            calls = forgotten
             if not calls:
                 break
-        waited = time.perf_counter() - start
+        return found
+
+    def _account(self, waited: float, answers: Sequence[Answer]) -> None:
+        """Share out the seconds that the run waited for engines."""
         # What engines did before anybody waited took none of the run's time.
-        synchronising = min(waited, max(answer.sync_s for answer in answers.values()))
+        synchronising = min(waited, max(answer.sync_s for answer in answers))
         sync = self._policy.sync
         sync.seconds += synchronising
-        sync.logp_gap = max(sync.logp_gap, *(answer.logp_gap for answer in answers.values()))
-        sampling = min(waited - synchronising, max(answer.rollout_s for answer in answers.values()))
+        sync.logp_gap = max(sync.logp_gap, *(answer.logp_gap for answer in answers))
+        sampling = min(waited - synchronising, max(answer.rollout_s for answer in answers))
         self._policy.rollout_s += sampling
         self._policy.wait_s += waited - synchronising - sampling
-        return concatenate([samples for call in self._calls if (samples := answers[call].samples) is not None])
 
     def _ways(self) -> Iterator[Sequence[Any]]:
         """Updates that lead to the weights, from what ever more forgetful engines hold."""
@@ -201,13 +219,17 @@ class Draw:
 
 @dataclass(frozen=True, eq=False)
 class _Call:
-    """One engine's part of the prompts."""
+    """One engine's part of the prompts, or what is left of it; ``first`` is the index of the first among all."""
 
     engine: Any
     target: Target | None
     prompts: Sequence[list[int]]
     sampling: Sampling
     first: int
+
+    def after(self, count: int) -> _Call:
+        """Without the first ``count`` prompts."""
+        return replace(self, prompts=self.prompts[count:], first=self.first + count)
 
     def send(self, updates: Sequence[Any]) -> Any:
         return self.engine.generate.remote(self.target, self.prompts, self.sampling, self.first, *updates)

@@ -15,7 +15,7 @@ from subnetray.libraries import load
 from subnetray.rollout.batch import Batch
 from subnetray.rollout.engine import Engine, await_model
 from subnetray.rollout.packed import Packed
-from subnetray.rollout.sampling import Samples, Sampling, concatenate
+from subnetray.rollout.sampling import Samples, Sampling
 
 # Read by vLLM when it is imported: one process, no threads that spin beside those of the trainers.
 _ENVIRONMENT = {
@@ -84,6 +84,13 @@ class VLLMEngine(Engine):
         (output,) = self._llm.generate([{"prompt_token_ids": ids}], params, use_tqdm=False)
         return [entry[token].logprob for token, entry in zip(ids[1:], output.prompt_logprobs[1:], strict=True)]
 
+    def _at_a_time(self, prompts: Sequence[list[int]], sampling: Sampling) -> int:
+        # What fits into no batch is the scheduler's, and so are those behind it, which it serves together.
+        return self._fitting(prompts, sampling) or len(prompts)
+
+    def _fitting(self, prompts: Sequence[list[int]], sampling: Sampling) -> int:
+        return 0 if self._batch is None else self._batch.fitting(prompts, sampling.max_new_tokens)
+
     def _sample(self, prompts: Sequence[list[int]], sampling: Sampling, first: int) -> Samples:
         from vllm import SamplingParams
 
@@ -98,10 +105,9 @@ class VLLMEngine(Engine):
         params = [copy.copy(common) for _ in prompts]
         for index, each in enumerate(params):
             each.seed = sampling.seed + first + index
-        parts = None if self._batch is None else self._batch.parts(prompts, sampling.max_new_tokens)
-        if self._batch is None or parts is None:
-            return self._scheduled(prompts, params)
-        return concatenate([self._batch.sample(prompts[part], params[part]) for part in parts])
+        if self._batch is not None and self._fitting(prompts, sampling) == len(prompts):
+            return self._batch.sample(prompts, params)
+        return self._scheduled(prompts, params)
 
     def _scheduled(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> Samples:
         outputs = self._llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], params, use_tqdm=False)

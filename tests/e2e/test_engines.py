@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import random
@@ -21,6 +22,7 @@ from subnetray.config import Cluster, Rollout
 from subnetray.driver import cluster
 from subnetray.rollout import Draw, Policy, Probe, Samples, Sampling, SyncError
 from subnetray.rollout.packed import Packed
+from subnetray.rollout.sampling import concatenate
 from subnetray.rollout.vllm import VLLMEngine
 from subnetray.subnetwork import named_weights
 
@@ -121,6 +123,27 @@ def test_fifty_sparse_steps_of_two_runs_in_turn_sample_what_dense_copies_do(tiny
         assert 0 < policy.sync.logp_gap < 0.05
 
 
+def test_a_long_draw_lets_others_in(tiny: Path, engine: Any) -> None:
+    """... after the batch that is being sampled, and is as it would have been without them."""
+    runs = [(_Trained(tiny, seed), Policy([engine], f"run-{seed}", timeout_s=300)) for seed in (8, 9)]
+    for trained, policy in runs:
+        policy.publish(trained.step(), "step-1", trained.probe())
+        _samples(policy, seed=1)  # from now on the engine holds what its updates start from
+    (_, one), (_, two) = runs
+    generator = random.Random(0)
+    prompts = [generator.choices(range(2, 16), k=6) for _ in range(600)]
+    sampling = Sampling(temperature=1.0, max_new_tokens=4, seed=5)
+    draw = one.start(prompts, sampling)
+    between = _samples(two, seed=1)
+    (first,) = ray.get(draw._references)
+    assert len(first.samples.completions) == 256  # the others are not asked for before result()
+    drawn = draw.result()
+    assert one.sample(prompts, sampling) == drawn
+    assert _samples(two, seed=1) == between
+    alone = one.sample(prompts[300:340], dataclasses.replace(sampling, seed=305))
+    assert alone.completions == drawn.completions[300:340]
+
+
 def test_an_engine_that_hangs_is_replaced_and_the_run_goes_on_with_the_same_samples(tiny: Path, engine: Any) -> None:
     trained = _Trained(tiny, seed=3)
     policy = Policy([engine], "hung", timeout_s=20)
@@ -163,14 +186,16 @@ class _Careless(VLLMEngine):
         """The sizes of a call's batches, what the engine draws, and what it does by vLLM's own scheduler."""
         batch = self._batch
         assert batch is not None
-        drawn = self._sample(prompts, sampling, first=3)
+        sizes: list[int] = []
+        drawn = []
+        while (done := sum(sizes)) < len(prompts):
+            sizes.append(self._at_a_time(prompts[done:], sampling))
+            drawn.append(self._sample(prompts[done : done + sizes[-1]], sampling, first=3 + done))
         self._logprobs(PROBE)
         self._batch = None
         scheduled = self._sample(prompts, sampling, first=3)
         self._batch = batch
-        parts = batch.parts(prompts, sampling.max_new_tokens)
-        assert parts is not None
-        return [len(prompts[part]) for part in parts], drawn, scheduled
+        return sizes, concatenate(drawn), scheduled
 
 
 @pytest.fixture(scope="module")

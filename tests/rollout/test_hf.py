@@ -18,6 +18,7 @@ from subnetray.rollout import Probe, Samples, Sampling, SyncError
 from subnetray.rollout.engine import Answer, Target
 from subnetray.rollout.hf import HFEngine
 from subnetray.rollout.published import Published
+from subnetray.rollout.sampling import concatenate
 from subnetray.subnetwork import named_weights
 from tests.decoder import decoder
 
@@ -101,17 +102,28 @@ def test_a_completion_depends_on_its_prompt_and_seed_alone(init: Path, engine: H
     alone = [engine._sample([prompt], sampling, index) for index, prompt in enumerate(prompts)]
     assert together.completions == [ids for each in alone for ids in each.completions]
     assert len({tuple(row) for row in together.completions}) > 10
-    rows = engine._rows(13)
-    try:
-        engine._cache_bytes //= rows // 4
-        assert engine._rows(13) == 4
-        parted = engine._sample(prompts, sampling, 0)
-    finally:
-        engine._cache_bytes *= rows // 4
+    assert engine._sample(prompts, Sampling(1.0, 6, seed=6), 0).completions != together.completions
+
+
+def test_of_more_prompts_than_the_cache_has_room_for_the_first_are_answered(init: Path) -> None:
+    engine = HFEngine(init, Rollout(name="hf", dtype="float32"))
+    published = Published(named_weights(Qwen2ForCausalLM.from_pretrained(init)))
+    target = Target("run", published.digest, published.shapes, None, initial=False)
+    prompts, sampling = PROMPTS * 10, Sampling(1.0, 6, seed=5)
+
+    def ask(first: int) -> Samples:
+        answer = engine.generate(target, prompts[first:], sampling, first, published.init())
+        assert answer.samples is not None
+        return answer.samples
+
+    together = ask(0)
+    assert len(together.completions) == len(prompts)
+    engine._cache_bytes //= engine._at_a_time([[0] * 7] * 10**9, sampling) // 4
+    parts = [ask(first) for first in range(0, len(prompts), 4)]
+    assert [len(part.completions) for part in parts] == [4] * 7 + [2]
+    parted = concatenate(parts)
     assert parted.completions == together.completions
     assert np.allclose(np.concatenate(parted.logprobs), np.concatenate(together.logprobs), atol=1e-4)
-    assert engine._sample(prompts, Sampling(1.0, 6, seed=6), 0).completions != together.completions
-    assert engine._sample([], sampling, 0) == Samples([], [])
 
 
 def test_it_waits_for_a_model_that_is_yet_to_be_made(tmp_path: Path, init: Path) -> None:
