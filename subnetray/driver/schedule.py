@@ -1,4 +1,4 @@
-"""The runs of a sweep as trials of Ray Tune, watched while they go, and the report of what came of them.
+"""The runs of a sweep as trials of Ray Tune, watched while they go.
 
 Ray must have been started before this is imported.
 """
@@ -6,7 +6,6 @@ Ray must have been started before this is imported.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,19 +14,18 @@ from ray import tune
 
 from subnetray.clock import Clock
 from subnetray.config import OnPolicy, SweepConfig
-from subnetray.driver import cluster, estimate, machine, tracking
+from subnetray.driver import cluster, estimate, machine
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.observer import Observer
 from subnetray.driver.order import Order
 from subnetray.driver.pairs import Pairs
 from subnetray.driver.progress import Progress
 from subnetray.driver.searcher import InOrder
+from subnetray.driver.tracking import Tracker
 from subnetray.driver.trial import trial
 from subnetray.grid.plan import Run
 from subnetray.job.spec import RunSpec
 from subnetray.models import Model
-from subnetray.models.making import Making
-from subnetray.reporting.report import write_report
 from subnetray.rollout.pool import Pool
 
 
@@ -36,15 +34,15 @@ def run_all(
     ledger: Ledger,
     todo: Sequence[Run],
     inits: Mapping[Model, Path],
-    making: Making,
     pool: Pool,
+    tracker: Tracker,
+    pairs: Pairs,
     say: Callable[[str], None],
     clock: Clock,
-) -> int:
-    """Run ``todo`` and write all results; the number of runs that failed.
+) -> None:
+    """Run ``todo``; all results are written, logged by ``tracker``, and compared in ``pairs``.
 
-    ``inits`` are the directories of the runs' models, which the engines of ``pool`` serve, and some of which ``making``
-    may yet be about to make.
+    ``inits`` are the directories of the runs' models, which the engines of ``pool`` serve.
     """
     plan = ledger.plan
     at_once = sweep.cluster.max_concurrent
@@ -62,9 +60,6 @@ def run_all(
         f"{len(todo)} of {total} runs to do, {at_once if at_once is not None else 'as many as fit'} at a time;"
         f" results go to {ledger.directory}"
     )
-    identity = hashlib.sha256("".join(sorted(unique)).encode()).hexdigest()[:8]
-    tracker = tracking.Tracker(sweep.tracking, ledger.directory, plan.grid.name, identity)
-    pairs = Pairs()
     progress = Progress(total, total - len(todo), costs, say)
     storage = ledger.directory / ".tune"
     with clock("runs"), Observer(ledger, specs, pairs, tracker, progress) as observer:
@@ -94,31 +89,6 @@ def run_all(
         tuner.fit()
     observer.write()
     shutil.rmtree(storage, ignore_errors=True)
-    say("writing the report")
-    cores = machine.cores() if sweep.cluster.address is None else None
-    executed = (
-        making.cpu_s,
-        [run.run_id for run in todo],
-        cores,
-        sweep.cluster.cpus_per_run * max(1, sweep.cluster.workers),
-    )
-    ledger.write_time(clock.seconds, *executed)
-    with clock("report"):
-        report = write_report(ledger.directory)
-    ledger.write_time(clock.seconds, *executed)
-    rows = ledger.rows()
-    failed = sum(row["status"] != "done" for row in rows)
-    left = len(unique) - len(rows)
-    tracker.close(
-        {"runs": rows, "overlap": pairs.rows},
-        {"runs": len(rows), "failed": failed},
-    )
-    say(f"{len(rows) - failed} runs done, {failed} failed; the report is {report}")
-    if left:
-        # Tune takes the first Ctrl-C as a request to stop, and returns.
-        say(f"interrupted: {left} runs are left, and the same command goes on with them")
-        raise KeyboardInterrupt
-    return failed
 
 
 def _spec(sweep: SweepConfig, ledger: Ledger, run: Run, inits: Mapping[Model, Path], engines: Sequence[str]) -> RunSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import netrc
 import os
@@ -12,7 +13,7 @@ from urllib.parse import urlparse
 
 from subnetray.config import ConfigError, Tracking
 from subnetray.files import write_atomic
-from subnetray.grid.plan import Run
+from subnetray.grid.plan import Plan, Run
 
 _TABLE_ROWS = 5000  # of the overlap table at most: what W&B shows in a browser
 
@@ -39,8 +40,10 @@ class Tracker:
     and is not logged again when the sweep is resumed.
     """
 
-    def __init__(self, tracking: Tracking, directory: Path, name: str, sweep_id: str) -> None:
-        self._tracking, self._directory, self._name, self._id = tracking, directory, name, sweep_id
+    def __init__(self, tracking: Tracking, plan: Plan, directory: Path) -> None:
+        self._tracking, self._directory, self._name = tracking, directory, plan.grid.name
+        runs = sorted({run.run_id for run in plan.runs})
+        self._id = hashlib.sha256("".join(runs).encode()).hexdigest()[:8]
         self._open: dict[str, Any] = {}
         self._offsets: dict[str, int] = {}
         self._noted = directory / "wandb" / "logged.json"

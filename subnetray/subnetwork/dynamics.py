@@ -18,14 +18,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from subnetray.subnetwork.movement import DTYPES, movement
+from subnetray.subnetwork.movement import Moves, followers
 from subnetray.subnetwork.ratio import ratio
 from subnetray.subnetwork.visible import MismatchError, require_same_names
 from subnetray.subnetwork.weights import Weights, module_kind
@@ -153,74 +153,55 @@ class Dynamics:
 
     def __init__(self, init: Weights, held: Weights, sample: int = SAMPLE, seed: int = 0) -> None:
         _require_same_shapes(init, held)
-        self._tensors = {name: _Tensor(tensor) for name, tensor in init.items()}
-        self._n = sum(tensor.numel() for tensor in init.values())
-        self._sample = _Sample(init, held, min(sample, self._n), seed)
+        self._exported = _Exported(init)
+        self._sample = _Sample(init, held, min(sample, self._exported.counts.n), seed)
         self._norms: list[tuple[int, float, float]] = []  # step, exported, held
         self._snapshots = 0
 
     @_QUIET
     def measure(self, step: int, held: Weights, snapshot: bool = False) -> Step:
         """Take in the weights after optimizer step ``step`` (1 or later); ``snapshot``: for the coarse cadence too."""
-        _require_same_shapes({name: tensor.init for name, tensor in self._tensors.items()}, held)
-        squares = step_squares = 0.0
-        moved = 0
-        for name, tensor in self._tensors.items():
-            moves, square, step_square = tensor.advance(held[name], snapshot)
-            moved += moves
-            squares += square
-            step_squares += step_square
+        _require_same_shapes(self._exported.init, held)
+        moves = self._exported.advance(held, snapshot)
         self._snapshots += snapshot
-        counts = self._counts()
+        counts = self._exported.counts
         sample = self._sample.advance(held)
-        self._norms.append((step, math.sqrt(squares), sample["update_norm_held"]))
+        self._norms.append((step, math.sqrt(moves.square), sample["update_norm_held"]))
         return Step(
             density=ratio(counts.effective, counts.n),
-            density_step=ratio(moved, counts.n),
+            density_step=ratio(moves.moved, counts.n),
             density_ever=ratio(counts.ever, counts.n),
-            update_norm=math.sqrt(squares),
-            step_norm=math.sqrt(step_squares),
-            coherence=self._coherence(),
+            update_norm=math.sqrt(moves.square),
+            step_norm=math.sqrt(moves.step_square),
+            coherence=ratio(self._exported.net, self._exported.path),
             **sample,
         )
 
     @_QUIET
     def summary(self) -> Summary:
         """What has been found so far."""
-        by_module: dict[str, Counts] = {}
-        for name, tensor in self._tensors.items():
-            kind = module_kind(name)
-            by_module[kind] = by_module.get(kind, Counts(0, 0, 0)) + tensor.counts
-        counts = self._counts()
-        at_snapshots = sum((tensor.snapshot_counts for tensor in self._tensors.values()), Counts(0, 0, 0))
-        moves = sum(tensor.moves for tensor in self._tensors.values())
+        exported = self._exported
+        counts = exported.counts
         steps = [step for step, _, _ in self._norms]
         low, middle, high = _quantiles(self._sample.coherences(), (0.1, 0.5, 0.9))
         return Summary(
             measured=len(steps),
             counts=counts,
             snapshots=self._snapshots,
-            at_snapshots=at_snapshots,
-            by_module=by_module,
-            moves=moves,
+            at_snapshots=exported.snapshot_counts,
+            by_module=exported.by_module(),
+            moves=exported.moves,
             density_ever=ratio(counts.ever, counts.n),
-            density_step=ratio(moves, len(steps) * counts.n),
-            coherence=self._coherence(),
+            density_step=ratio(exported.moves, len(steps) * counts.n),
+            coherence=ratio(exported.net, exported.path),
             coherence_held=self._sample.coherence(),
             coherence_q10=low,
             coherence_q50=middle,
             coherence_q90=high,
-            growth=growth_exponent(steps, [exported for _, exported, _ in self._norms]),
-            growth_held=growth_exponent(steps, [held for _, _, held in self._norms]),
+            growth=growth_exponent(steps, [norm for _, norm, _ in self._norms]),
+            growth_held=growth_exponent(steps, [norm for _, _, norm in self._norms]),
             sample=self._sample.size,
         )
-
-    def _counts(self) -> Counts:
-        return sum((tensor.counts for tensor in self._tensors.values()), Counts(0, 0, 0))
-
-    def _coherence(self) -> float:
-        tensors = self._tensors.values()
-        return ratio(math.fsum(tensor.net for tensor in tensors), math.fsum(tensor.path for tensor in tensors))
 
 
 def growth_exponent(steps: Sequence[int], norms: Sequence[float]) -> float:
@@ -249,33 +230,42 @@ def flip_threshold(weights: _Floats, dtype: torch.dtype) -> _Floats:
     return np.ldexp(info.eps / 2, exponents - 1)
 
 
-class _Tensor:
-    """One tensor along the run: its exported values now, and of which coordinates they have differed from the init."""
+class _Exported:
+    """The exported weights along the run, and of which coordinates they have differed from the init."""
 
-    def __init__(self, init: Tensor) -> None:
-        if init.dtype not in DTYPES:
-            raise TypeError(f"dynamics are followed in bfloat16 or float32, not in {init.dtype}")
-        self.init, self._previous = init, init
-        self._ever = np.zeros((init.numel() + 7) // 8, np.uint8)
-        self._at_snapshots = np.zeros_like(self._ever)
-        self.counts = self.snapshot_counts = Counts(init.numel(), 0, 0)
+    def __init__(self, init: Weights) -> None:
+        self.init = init
+        sizes = [tensor.numel() for tensor in init.values()]
+        # A bit a coordinate; those of every tensor begin with a byte.
+        ends = np.cumsum([0, *(-(-size // 8) for size in sizes)])
+        self._seen, self._ever, self._at_snapshots = (np.zeros(ends[-1], np.uint8) for _ in range(3))
+        seen, ever = ([bits[first:end] for first, end in pairwise(ends)] for bits in (self._seen, self._ever))
+        self._parts = list(zip(sizes, seen, ever, strict=True))
+        self._followers = followers(list(init.values()), seen, ever)
+        self.counts = self.snapshot_counts = Counts(sum(sizes), 0, 0)
         self.moves = 0
         self.net = self.path = 0.0  # Σ|Δ|, ΣΣ|δ|
 
-    def advance(self, held: Tensor, snapshot: bool) -> tuple[int, float, float]:
-        """Returns the number of coordinates that the step changed, ΣΔ² and Σδ²."""
-        # Always a copy, which the next step of the optimizer leaves alone.
-        current = held.detach().to(dtype=self.init.dtype, copy=True)
-        seen, moved, self.net, path, square, step_square = movement(self.init, self._previous, current)
-        self._previous = current
-        self._ever |= seen
-        self.counts = Counts(self.counts.n, _population(self._ever), _population(seen))
+    def advance(self, held: Weights, snapshot: bool) -> Moves:
+        """Take in the weights after a step, of whose tensors the sum is returned."""
+        found = [each.advance(held[name]) for name, each in zip(self.init, self._followers, strict=True)]
+        total = Moves.total(found)
+        self.counts = Counts(self.counts.n, _population(self._ever), total.effective)
         if snapshot:
-            self._at_snapshots |= seen
-            self.snapshot_counts = Counts(self.counts.n, _population(self._at_snapshots), self.counts.effective)
-        self.moves += moved
-        self.path += path
-        return moved, square, step_square
+            self._at_snapshots |= self._seen
+            self.snapshot_counts = Counts(self.counts.n, _population(self._at_snapshots), total.effective)
+        self.moves += total.moved
+        self.net = total.net
+        self.path += total.path
+        return total
+
+    def by_module(self) -> dict[str, Counts]:
+        """The counts of every kind of module."""
+        found: dict[str, Counts] = {}
+        for name, (size, seen, ever) in zip(self.init, self._parts, strict=True):
+            kind = module_kind(name)
+            found[kind] = found.get(kind, Counts(0, 0, 0)) + Counts(size, _population(ever), _population(seen))
+        return found
 
 
 class _Sample:
@@ -330,8 +320,8 @@ class _Sample:
         return np.asarray(net[self._path > 0] / self._path[self._path > 0])
 
     def _take(self, held: Weights) -> _Floats:
-        parts = [torch.take(held[name].detach(), positions) for name, positions in self._positions.items()]
-        return np.concatenate([part.double().cpu().numpy() for part in parts]) if parts else np.empty(0)
+        parts = [torch.take(held[name].detach(), positions).cpu() for name, positions in self._positions.items()]
+        return torch.cat(parts).double().numpy() if parts else np.empty(0)
 
 
 def _population(bits: npt.NDArray[np.uint8]) -> int:

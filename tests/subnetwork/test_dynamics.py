@@ -21,7 +21,7 @@ from subnetray.subnetwork.dynamics import (
     flip_threshold,
     growth_exponent,
 )
-from subnetray.subnetwork.movement import movement, movement_on_device
+from subnetray.subnetwork.movement import OnDevice, OnHost, followers
 from subnetray.subnetwork.visible import MismatchError, changed
 from tests.subnetwork.strategies import bits, from_bits
 
@@ -147,10 +147,12 @@ def test_counts_are_those_of_whole_masks(moments: list[dict[str, Tensor]], every
 def test_a_device_finds_what_the_host_finds(moments: list[dict[str, Tensor]]) -> None:
     for name, init in moments[0].items():
         previous, current = moments[-2][name], moments[-1][name]
-        seen, *sums = movement(init, previous, current)
-        seen_there, *sums_there = movement_on_device(init, previous, current)
-        assert seen_there.tolist() == seen.tolist()
-        assert sums_there == pytest.approx(sums, rel=1e-12, nan_ok=True)
+        size = (init.numel() + 7) // 8
+        bits = np.zeros((4, size), np.uint8)
+        here, there = OnHost(init, np.empty(init.nbytes, np.uint8), *bits[:2]), OnDevice(init, *bits[2:])
+        for moment in (previous, current):
+            assert list(there.advance(moment)) == pytest.approx(list(here.advance(moment)), rel=1e-12, nan_ok=True)
+            assert bits[2:].tolist() == bits[:2].tolist()
 
 
 @given(trajectories())
@@ -159,7 +161,10 @@ def test_sums_are_those_of_fp64(moments: list[dict[str, Tensor]]) -> None:
         previous, current = moments[-2][name], moments[-1][name]
         delta, step = current.double() - init.double(), current.double() - previous.double()
         expected = [float(each.sum()) for each in (delta.abs(), step.abs(), delta.square(), step.square())]
-        assert list(movement(init, previous, current)[2:]) == pytest.approx(expected, rel=1e-12, nan_ok=True)
+        bits = np.zeros((2, (init.numel() + 7) // 8), np.uint8)
+        (follower,) = followers([init], [bits[0]], [bits[1]])
+        follower.advance(previous)
+        assert list(follower.advance(current)[2:]) == pytest.approx(expected, rel=1e-12, nan_ok=True)
 
 
 @pytest.mark.parametrize("export", EXPORTS)
