@@ -72,7 +72,7 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
     # All of this goes on at once: inits are made, engines and the processes of runs import libraries, each on a core.
     # Engines wait for their init's directory, runs for theirs and for their engines.
     missing = [model for model, init in inits.items() if isinstance(model, EmbeddedModel) and not init.is_dir()]
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor() as beside:
         # While Ray starts, what needs no Ray: it reads its settings from the environment when it is imported.
         beside.submit(load, "subnetray.driver.conclude")
         with Making(missing, cache, say) as making, _ray(sweep.cluster, clock, beside), Aside() as aside:
