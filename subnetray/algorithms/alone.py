@@ -8,8 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 _utilities: Any = import_module("trl.import_utils")
 _utilities.is_vllm_available = lambda min_version=None: False
@@ -22,11 +22,17 @@ _pad = _parts.pad
 def pad(
     tensors: list[Tensor], padding_value: int = 0, padding_side: str = "right", pad_to_multiple_of: int | None = None
 ) -> Tensor:
-    """TRL's own, which goes through a batch row by row in Python; PyTorch's takes a tenth of its time."""
+    """TRL's own, which goes through a batch row by row in Python: that takes thirty times as long, PyTorch's thrice."""
     if pad_to_multiple_of is not None or any(tensor.ndim != 1 for tensor in tensors):
-        padded: Tensor = _pad(tensors, padding_value, padding_side, pad_to_multiple_of)
-        return padded
-    return pad_sequence(tensors, True, padding_value, padding_side)
+        whole: Tensor = _pad(tensors, padding_value, padding_side, pad_to_multiple_of)
+        return whole
+    lengths, values = torch.tensor([tensor.shape[0] for tensor in tensors]), torch.cat(tensors)
+    width = int(lengths.max())
+    places = torch.arange(width)
+    inside = places < lengths[:, None] if padding_side == "right" else places >= width - lengths[:, None]
+    padded = values.new_full(inside.shape, padding_value)
+    padded[inside.to(values.device)] = values
+    return padded
 
 
 _parts.pad = pad
