@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datasets import Dataset
 from transformers import Trainer
 from trl import DPOConfig, DPOTrainer
 
-from subnetray.algorithms.preferences import Tokenized, pairs_of
-from subnetray.algorithms.setting import Setting, trainer_arguments
+from subnetray.algorithms.batches import OnExamples, Row, example_arguments, example_parts, paired, train_on
+from subnetray.algorithms.preferences import pairs_of
+from subnetray.algorithms.reference import reference_logps
+from subnetray.algorithms.setting import Setting
 
 
-class _TokenizedDPOTrainer(Tokenized, DPOTrainer):
-    """TRL's trainer on pairs that are token ids already."""
+class _ExampleDPOTrainer(OnExamples, DPOTrainer):
+    """TRL's trainer on pairs of examples."""
 
 
 def build(setting: Setting) -> Trainer:
@@ -20,24 +21,14 @@ def build(setting: Setting) -> Trainer:
     With the loss ``sigmoid_norm`` each log-ratio is divided by the tokens of its completion.
     """
     pairs = pairs_of(setting)
-    dataset = Dataset.from_dict(
-        {
-            "prompt_ids": [chosen.prompt for chosen, _ in pairs],
-            "chosen_ids": [chosen.completion for chosen, _ in pairs],
-            "rejected_ids": [rejected.completion for _, rejected in pairs],
-        }
-    )
-    return _TokenizedDPOTrainer(
-        model=setting.model,
+    trainer = _ExampleDPOTrainer(
         ref_model=setting.load(),
         args=DPOConfig(
-            **trainer_arguments(setting),
+            **example_arguments(setting),
             beta=setting.config.algorithm.beta,
             loss_type=setting.config.algorithm.loss,
             max_length=None,
-            train_sampling_strategy="sequential",
         ),
-        train_dataset=dataset,
-        processing_class=setting.tokenizer,
-        callbacks=setting.callbacks,
+        **example_parts(setting, paired),
     )
+    return train_on(trainer, list(map(Row, pairs, reference_logps(trainer, pairs))))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datasets import Dataset
 from transformers import Trainer
 from trl import KTOConfig, KTOTrainer
 
-from subnetray.algorithms.preferences import Tokenized, labelled_of
-from subnetray.algorithms.setting import Setting, trainer_arguments
+from subnetray.algorithms.batches import OnExamples, Row, example_arguments, example_parts, judged, train_on
+from subnetray.algorithms.preferences import labelled_of
+from subnetray.algorithms.reference import reference_logps
+from subnetray.algorithms.setting import Example, Setting
 
 
-class _TokenizedKTOTrainer(Tokenized, KTOTrainer):
-    """TRL's trainer on completions that are token ids already, the mismatched ones among them."""
+class _ExampleKTOTrainer(OnExamples, KTOTrainer):
+    """TRL's trainer on examples, the mismatched ones among them."""
 
 
 def build(setting: Setting) -> Trainer:
@@ -21,21 +22,9 @@ def build(setting: Setting) -> Trainer:
     batch's completions, each after the prompt of the next.
     """
     algorithm = setting.config.algorithm
-    arguments = trainer_arguments(setting)
+    arguments = example_arguments(setting)
     labelled = labelled_of(setting)
-    completions = [example.completion for example, _ in labelled]
-    size = arguments["per_device_train_batch_size"]  # z is taken over what one worker trains on in a step
-    batches = [completions[start : start + size] for start in range(0, len(completions), size)]
-    dataset = Dataset.from_dict(
-        {
-            "prompt_ids": [example.prompt for example, _ in labelled],
-            "completion_ids": completions,
-            "KL_completion_ids": [ids for batch in batches for ids in [batch[-1], *batch[:-1]]],
-            "label": [desirable for _, desirable in labelled],
-        }
-    )
-    return _TokenizedKTOTrainer(
-        model=setting.model,
+    trainer = _ExampleKTOTrainer(
         ref_model=setting.load(),
         args=KTOConfig(
             **arguments,
@@ -43,9 +32,20 @@ def build(setting: Setting) -> Trainer:
             desirable_weight=algorithm.desirable_weight,
             undesirable_weight=algorithm.undesirable_weight,
             max_length=None,
-            train_sampling_strategy="sequential",
         ),
-        train_dataset=dataset,
-        processing_class=setting.tokenizer,
-        callbacks=setting.callbacks,
+        **example_parts(setting, judged),
     )
+    # z is taken over what one worker trains on in a step.
+    pairs = _mismatched([example for example, _ in labelled], arguments["per_device_train_batch_size"])
+    desirable = (good for _, good in labelled)
+    return train_on(trainer, list(map(Row, pairs, reference_logps(trainer, pairs), desirable)))
+
+
+def _mismatched(examples: list[Example], size: int) -> list[tuple[Example, Example]]:
+    """Each with its prompt before the completion of the one before it, in batches of ``size``."""
+    batches = [examples[start : start + size] for start in range(0, len(examples), size)]
+    return [
+        (example, Example(example.prompt, other.completion))
+        for batch in batches
+        for example, other in zip(batch, [batch[-1], *batch[:-1]], strict=True)
+    ]

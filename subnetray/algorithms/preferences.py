@@ -6,27 +6,19 @@ import math
 import random
 from typing import Any
 
-from datasets import Dataset
 from torch import Tensor
 
-from subnetray.algorithms.setting import Example, RunError, Setting, trainer_arguments
+from subnetray.algorithms.batches import apart, example_arguments, example_parts
+from subnetray.algorithms.setting import Example, RunError, Setting
 
-_IGNORED = -100  # the label that a loss skips
 _PROMPTS = 1024  # training prompts that on-policy data are drawn from, at most
 
 
-class Tokenized:
-    """Mixin before a trainer of TRL: text sampled as tokens need not encode to the same tokens, so none is encoded."""
-
-    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
-        return dataset
-
-
-class Prepared(list[dict[str, list[int]]]):
-    """Rows for an experimental trainer of TRL, which prepares its data by mapping: nothing is left to do."""
+class Prepared(list[tuple[Example, Example]]):
+    """Pairs for an experimental trainer of TRL, which prepares its data by mapping: nothing is left to do."""
 
     def map(self, *_: Any, **__: Any) -> Prepared:
-        """Return the rows as they are."""
+        """Return the pairs as they are."""
         return self
 
 
@@ -59,36 +51,16 @@ class CountedTokens:
 
 
 def experimental_parts(setting: Setting) -> dict[str, Any]:
-    """Arguments of an experimental trainer of TRL on pairs, in the order that they are trained on."""
-    if setting.tokenizer.pad_token is None:
-        setting.tokenizer.pad_token = setting.tokenizer.eos_token  # as TRL's stable trainers do
-    pairs = pairs_of(setting)
-    rows = Prepared({**_row("chosen", chosen), **_row("rejected", rejected)} for chosen, rejected in pairs)
-    return {
-        "model": setting.model,
-        "train_dataset": rows,
-        "processing_class": setting.tokenizer,
-        "callbacks": setting.callbacks,
-    }
+    """What an experimental trainer of TRL on pairs is made with, which are in the order that they are trained on."""
+    return {**example_parts(setting, apart), "train_dataset": Prepared(pairs_of(setting))}
 
 
 def experimental_arguments(setting: Setting) -> dict[str, Any]:
     """Arguments that the configs of TRL's experimental trainers on pairs share."""
     return {
-        **trainer_arguments(setting),
+        **example_arguments(setting),
         "beta": setting.config.algorithm.beta,
         "max_length": setting.config.rollout.max_model_len,  # unused: nothing is cut
-        "train_sampling_strategy": "sequential",
-        "remove_unused_columns": False,
-    }
-
-
-def _row(name: str, example: Example) -> dict[str, list[int]]:
-    ids = example.prompt + example.completion
-    return {
-        f"{name}_input_ids": ids,
-        f"{name}_attention_mask": [1] * len(ids),
-        f"{name}_labels": [_IGNORED] * len(example.prompt) + example.completion,
     }
 
 

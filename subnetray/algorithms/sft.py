@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from datasets import Dataset
 from transformers import Trainer
 from trl import SFTConfig, SFTTrainer
 
-from subnetray.algorithms.setting import Example, RunError, Setting, trainer_arguments
+from subnetray.algorithms.batches import OnExamples, example_arguments, example_parts, labelled, train_on
+from subnetray.algorithms.setting import Example, RunError, Setting
 
-_IGNORED = -100  # the label that the loss skips
 _PROMPTS = 2048  # training prompts that rejection sampling draws from, at most
+
+
+class _ExampleSFTTrainer(OnExamples, SFTTrainer):
+    """TRL's trainer on examples."""
 
 
 def build(setting: Setting) -> Trainer:
     """Return a trainer of −mean log π over completion tokens; examples are in the order they are trained on."""
     examples = examples_of(setting)
     setting.data.add(examples)
-    dataset = Dataset.from_dict(
-        {
-            "input_ids": [example.prompt + example.completion for example in examples],
-            "labels": [[_IGNORED] * len(example.prompt) + example.completion for example in examples],
-        }
-    )
-    return SFTTrainer(
-        model=setting.model,
+    trainer = _ExampleSFTTrainer(
         args=SFTConfig(
-            **trainer_arguments(setting),
+            **example_arguments(setting),
             max_length=None,
             packing=False,
-            dataset_kwargs={"skip_prepare_dataset": True},
-            train_sampling_strategy="sequential",
         ),
-        train_dataset=dataset,
-        processing_class=setting.tokenizer,
-        callbacks=setting.callbacks,
+        **example_parts(setting, labelled),
     )
+    return train_on(trainer, examples)
 
 
 def examples_of(setting: Setting) -> list[Example]:

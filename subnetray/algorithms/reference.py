@@ -1,0 +1,52 @@
+"""What the init makes of completions: a trainer's reference, asked once for each and then let go.
+
+It never changes, and completions sampled from the init come by again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import Trainer
+
+from subnetray.algorithms.batches import IGNORED, pad_id, padded
+from subnetray.algorithms.setting import Example
+
+# Sequences of a pass by rows of the trainer's own, which are of two: without gradients a pass keeps next to nothing.
+_PASS = 8
+
+
+def reference_logps(trainer: Trainer, pairs: Sequence[tuple[Example, Example]]) -> list[tuple[float, float]]:
+    """Log-probabilities of completions by the reference model of a ``trainer`` of TRL, which has none from then on.
+
+    Called by all workers, which share the passes. Batches must hold what is returned.
+    """
+    accelerator = trainer.accelerator
+    workers, size = accelerator.num_processes, _PASS * trainer.args.per_device_train_batch_size
+    distinct = {_key(example): example for pair in pairs for example in pair}
+    # In order of their tokens: those that begin alike are in one pass.
+    keys = sorted(distinct, key=lambda key: (key[0] + key[1], len(key[0])))
+    # All workers have as many: of a model that they have in parts, all must take part in a pass.
+    share = -(-len(keys) // workers)
+    asked = keys + keys[-1:] * (share * workers - len(keys))
+    own = [distinct[key] for key in asked[share * accelerator.process_index :][:share]]
+    found = torch.cat([_logps(trainer, own[start : start + size]) for start in range(0, share, size)])
+    values = dict(zip(asked, accelerator.gather(found).tolist(), strict=True))
+    trainer.ref_model, trainer.precompute_ref_logps = None, True
+    return [(values[_key(one)], values[_key(other)]) for one, other in pairs]
+
+
+def _key(example: Example) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return tuple(example.prompt), tuple(example.completion)
+
+
+@torch.no_grad()
+def _logps(trainer: Trainer, examples: Sequence[Example]) -> Tensor:
+    batch = padded(examples, pad_id(trainer.processing_class))
+    batch = {name: tensor.to(trainer.accelerator.device) for name, tensor in batch.items()}
+    labels = batch["input_ids"].masked_fill(batch.pop("completion_mask") == 0, IGNORED)
+    with trainer.accelerator.autocast():
+        logps: Tensor = trainer.ref_model(**batch, labels=labels, use_cache=False, fused_lm_head=True).log_probs.sum(1)
+    return logps
