@@ -25,7 +25,7 @@ def reference_logps(trainer: Trainer, pairs: Sequence[tuple[Example, Example]]) 
     """
     accelerator = trainer.accelerator
     workers, size = accelerator.num_processes, _PASS * trainer.args.per_device_train_batch_size
-    distinct = {_key(example): example for pair in pairs for example in pair}
+    distinct = {example.key: example for pair in pairs for example in pair}
     # In order of their tokens: those that begin alike are in one pass.
     keys = sorted(distinct, key=lambda key: (key[0] + key[1], len(key[0])))
     # All workers have as many: of a model that they have in parts, all must take part in a pass.
@@ -35,11 +35,7 @@ def reference_logps(trainer: Trainer, pairs: Sequence[tuple[Example, Example]]) 
     found = torch.cat([_logps(trainer, own[start : start + size]) for start in range(0, share, size)])
     values = dict(zip(asked, accelerator.gather(found).tolist(), strict=True))
     trainer.ref_model, trainer.precompute_ref_logps = None, True
-    return [(values[_key(one)], values[_key(other)]) for one, other in pairs]
-
-
-def _key(example: Example) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return tuple(example.prompt), tuple(example.completion)
+    return [(values[one.key], values[other.key]) for one, other in pairs]
 
 
 @torch.no_grad()

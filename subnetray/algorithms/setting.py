@@ -31,6 +31,11 @@ class Example:
     prompt: list[int]
     completion: list[int]
 
+    @property
+    def key(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The same of those that are equal, and nothing else; it can be hashed."""
+        return tuple(self.prompt), tuple(self.completion)
+
 
 @dataclass
 class DataLog:

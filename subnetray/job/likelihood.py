@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel
 
+from subnetray.algorithms.batches import padded
 from subnetray.algorithms.setting import Example
 
 # Padded tokens of one forward pass, at most, and the logits of all of them: 0.25 GiB in fp32.
@@ -19,26 +21,34 @@ def mean_nll(model: PreTrainedModel, examples: Sequence[Example], pad: int, temp
 
     The model is left in its mode.
     """
+    counts = Counter(example.key for example in examples)
+    # Equal ones are passed once, and beside each other are those that begin alike.
+    distinct = {example.key: example for example in examples if example.completion}.values()
+    ordered = sorted(distinct, key=lambda example: (len(example.prompt) + len(example.completion), example.key))
     total, tokens = 0.0, 0
-    ordered = sorted(examples, key=lambda example: len(example.prompt) + len(example.completion))
     training = model.training
     model.eval()
     with torch.inference_mode():
         for batch in _batches(ordered, min(_TOKENS, _LOGITS // model.config.vocab_size)):
-            rows = [example.prompt + example.completion for example in batch]
-            width = max(map(len, rows))
-            ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=model.device)
-            mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
-            inputs = {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1], "use_cache": False}
-            logits = model(**inputs).logits.float() / temperature
-            nll = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(
-                len(rows), -1
-            )
-            for example, row, values in zip(batch, rows, nll, strict=True):
-                total += float(values[len(example.prompt) - 1 : len(row) - 1].sum())
-                tokens += len(example.completion)
+            values, mask = _nll(model, batch, pad, temperature)
+            often = torch.tensor([counts[example.key] for example in batch], device=mask.device)[:, None] * mask
+            total += float((values.double() * often).sum())
+            tokens += int(often.sum())
     model.train(training)
     return total / tokens if tokens else math.nan
+
+
+def _nll(
+    model: PreTrainedModel, examples: Sequence[Example], pad: int, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """−log p of all tokens from where the first completion begins, and which are a completion's, (examples, tokens)."""
+    first = min(len(example.prompt) for example in examples)
+    ids, mask, completions = (tensor.to(model.device) for tensor in padded(examples, pad).values())
+    kept = ids.shape[1] - first
+    inputs = {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1], "use_cache": False, "logits_to_keep": kept}
+    logits = model(**inputs).logits.float() / temperature
+    values = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, first:], reduction="none")
+    return values, completions[:, first:]
 
 
 def _batches(ordered: Sequence[Example], most: int) -> list[list[Example]]:

@@ -57,8 +57,7 @@ def test_batches_hold_what_trl_would_compute(init: Path, algorithm: Algorithm, m
             torch.testing.assert_close(batch[name], expected, rtol=1e-5, atol=1e-5)
             rows += len(expected)
     assert rows == 2 * 6 * 4
-    keys = [(tuple(each.prompt), tuple(each.completion)) for each in asked]
-    assert len(set(keys)) == len(keys) <= rows
+    assert len({each.key for each in asked}) == len(asked) <= rows
 
 
 def test_pairs_that_come_again_are_asked_for_once(init: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ def test_mean_nll_is_that_of_every_completion_token(model: Qwen2ForCausalLM, mon
         Example(rng.choices(range(16), k=rng.randint(1, 5)), rng.choices(range(16), k=rng.randint(1, 4)))
         for _ in range(20)
     ]
+    examples += [Example([3, 4], [5, 6]), Example([3], [4, 5, 6]), *examples[::3]]  # equal ones count as often
     monkeypatch.setattr(likelihood, "_TOKENS", 30)  # several batches, of several widths
     reference = model.double()
     total, tokens = 0.0, 0
@@ -57,4 +58,5 @@ def test_mean_nll_at_a_temperature_and_with_large_vocabularies(
 def test_mean_nll_leaves_the_model_in_its_mode_and_is_nan_without_tokens(model: Qwen2ForCausalLM) -> None:
     model.train()
     assert math.isnan(likelihood.mean_nll(model, [], pad=0))
+    assert math.isnan(likelihood.mean_nll(model, [Example([3], []), Example([4, 5], [])], pad=0))
     assert model.training
