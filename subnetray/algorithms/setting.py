@@ -146,9 +146,8 @@ class Setting:
 
     def encode_completions(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of completions, EOS included."""
-        return [
-            [*ids, self.tokenizer.eos_token_id] for ids in _token_ids(self.tokenizer, texts, add_special_tokens=False)
-        ]
+        end = self.tokenizer.eos_token_id  # looking it up takes longer than the rest
+        return [[*ids, end] for ids in _token_ids(self.tokenizer, texts, add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of a completion without special tokens."""
@@ -159,9 +158,10 @@ class Setting:
         prompts = self.encode(problems)
         repeated = [prompt for prompt in prompts for _ in range(count)]
         completions = self.policy.sample(repeated, self.sampling(purpose)).completions
+        texts = {ids: self.decode(ids) for ids in set(map(tuple, completions))}
         return [
             [
-                (Example(prompt, ids), self.task.reward(problem, self.decode(ids)))
+                (Example(prompt, ids), self.task.reward(problem, texts[tuple(ids)]))
                 for ids in completions[index * count : (index + 1) * count]
             ]
             for index, (problem, prompt) in enumerate(zip(problems, prompts, strict=True))
@@ -172,7 +172,8 @@ def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], **optio
     if not texts:  # no batch to a tokenizer
         return []
     distinct = list(dict.fromkeys(texts))  # a run may come by the same problems and answers many times
-    ids = dict(zip(distinct, tokenizer(distinct, **options)["input_ids"], strict=True))
+    encoded = tokenizer(distinct, return_attention_mask=False, return_token_type_ids=False, **options)["input_ids"]
+    ids = dict(zip(distinct, encoded, strict=True))
     return [ids[text] for text in texts]
 
 
