@@ -6,14 +6,16 @@ import dataclasses
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
+from subnetray import algorithms
 from subnetray.algorithms.loading import gathered, load, skeleton
-from subnetray.config import DPO, GRPO, PPO, PRIME, SFT, Algorithm, Subnetwork
+from subnetray.config import DPO, GRPO, KTO, PPO, PRIME, SFT, Algorithm, Subnetwork
 from subnetray.models.tokenizer import make_tokenizer
 from subnetray.rollout import Probe
 from subnetray.subnetwork import Mask, arms, named_weights
@@ -47,6 +49,7 @@ def worker(rank: int, inits: dict[str, Path], directory: Path) -> None:
     for tied, init in inits.items():
         take_apart(init, tied == "tied")
     for layout, shards in LAYOUTS.items():
+        ask(rank, inits["untied"], shards)
         train(rank, inits["untied"], directory, directory / layout, shards)
     torch.distributed.destroy_process_group()
 
@@ -65,6 +68,21 @@ def take_apart(init: Path, tied: bool) -> None:
     expected = Probe.of(plain, weights, [3, 12, 4, 15])
     assert Probe.of(skeleton(init, config, CPU), weights, [3, 12, 4, 15]) == expected
     assert Probe.of(copy, named_weights(copy), [3, 12, 4, 15]) == expected
+
+
+def ask(rank: int, init: Path, shards: int) -> None:
+    """Workers share out what the init is asked for, and each has all that its own batches need."""
+    layout: dict[str, Any] = {"workers": 2, "rank": rank, "shards": shards}
+    for algorithm in (DPO(batch_size=6, steps=3, data="off_policy"), KTO(batch_size=6, steps=3, data="off_policy")):
+        setting = make_setting(init, algorithm)
+        model = load(init, setting.config, torch.float32, CPU, shards)
+        trainer = algorithms.build(dataclasses.replace(setting, model=model, **layout))
+        names = ("ref_chosen_logps", "ref_rejected_logps") if algorithm.name == "dpo" else ("ref_logps", "ref_KL_logps")
+        batches = list(trainer.get_train_dataloader())
+        assert len(batches) == 3
+        for batch in batches:
+            for name, expected in zip(names, trainer.compute_ref_log_probs(trainer.model, batch), strict=True):
+                torch.testing.assert_close(batch[name], expected)
 
 
 def train(rank: int, init: Path, masks: Path, out: Path, shards: int) -> None:
