@@ -5,6 +5,7 @@ TRL fetches rows of columns from `datasets` and makes a tensor a row and column:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -27,12 +28,12 @@ IGNORED = -100  # the label that a loss skips
 class Row:
     """Two completions, one preferred and the other not, or one that is desirable or not and a mismatched one.
 
-    ``reference``: the log-probability of each by the init.
+    ``reference``: the log-probability of each by the init, NaN until it is asked.
     """
 
     examples: tuple[Example, Example]
-    reference: tuple[float, float]
     desirable: bool = True
+    reference: tuple[float, float] = (math.nan, math.nan)
 
 
 class OnExamples:

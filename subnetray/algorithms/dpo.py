@@ -5,13 +5,13 @@ from __future__ import annotations
 from transformers import Trainer
 from trl import DPOConfig, DPOTrainer
 
-from subnetray.algorithms.batches import OnExamples, Row, example_arguments, example_parts, paired, train_on
+from subnetray.algorithms.batches import Row, example_arguments, example_parts, paired, train_on
 from subnetray.algorithms.preferences import pairs_of
-from subnetray.algorithms.reference import reference_logps
+from subnetray.algorithms.reference import AskedOnce
 from subnetray.algorithms.setting import Setting
 
 
-class _ExampleDPOTrainer(OnExamples, DPOTrainer):
+class _ExampleDPOTrainer(AskedOnce, DPOTrainer):
     """TRL's trainer on pairs of examples."""
 
 
@@ -31,4 +31,4 @@ def build(setting: Setting) -> Trainer:
         ),
         **example_parts(setting, paired),
     )
-    return train_on(trainer, list(map(Row, pairs, reference_logps(trainer, pairs))))
+    return train_on(trainer, list(map(Row, pairs)))

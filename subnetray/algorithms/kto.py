@@ -5,13 +5,13 @@ from __future__ import annotations
 from transformers import Trainer
 from trl import KTOConfig, KTOTrainer
 
-from subnetray.algorithms.batches import OnExamples, Row, example_arguments, example_parts, judged, train_on
+from subnetray.algorithms.batches import Row, example_arguments, example_parts, judged, train_on
 from subnetray.algorithms.preferences import labelled_of
-from subnetray.algorithms.reference import reference_logps
+from subnetray.algorithms.reference import AskedOnce
 from subnetray.algorithms.setting import Example, Setting
 
 
-class _ExampleKTOTrainer(OnExamples, KTOTrainer):
+class _ExampleKTOTrainer(AskedOnce, KTOTrainer):
     """TRL's trainer on examples, the mismatched ones among them."""
 
 
@@ -38,7 +38,7 @@ def build(setting: Setting) -> Trainer:
     # z is taken over what one worker trains on in a step.
     pairs = _mismatched([example for example, _ in labelled], arguments["per_device_train_batch_size"])
     desirable = (good for _, good in labelled)
-    return train_on(trainer, list(map(Row, pairs, reference_logps(trainer, pairs), desirable)))
+    return train_on(trainer, list(map(Row, pairs, desirable)))
 
 
 def _mismatched(examples: list[Example], size: int) -> list[tuple[Example, Example]]:

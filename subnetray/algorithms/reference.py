@@ -6,22 +6,42 @@ It never changes, and completions sampled from the init come by again and again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Trainer
 
-from subnetray.algorithms.batches import IGNORED, pad_id, padded
+from subnetray.algorithms.batches import IGNORED, OnExamples, Row, pad_id, padded
 from subnetray.algorithms.setting import Example
 
 # Sequences of a pass by rows of the trainer's own, which are of two: without gradients a pass keeps next to nothing.
 _PASS = 8
 
 
-def reference_logps(trainer: Trainer, pairs: Sequence[tuple[Example, Example]]) -> list[tuple[float, float]]:
-    """Log-probabilities of completions by the reference model of a ``trainer`` of TRL, which has none from then on.
+class AskedOnce(OnExamples):
+    """Mixin before a trainer of TRL with a reference model: its rows (:class:`Row`) are told what that makes of them.
 
-    Called by all workers, which share the passes. Batches must hold what is returned.
+    When training begins, which it is a part of; from then on there is no such model.
+    """
+
+    train_dataset: Any
+    ref_model: Any
+    precompute_ref_logps: bool
+
+    def get_train_dataloader(self) -> Any:
+        """TRL's, of rows that have their reference."""
+        if self.ref_model is not None:
+            found = reference_logps(self, [row.examples for row in self.train_dataset])
+            rows = zip(self.train_dataset, found, strict=True)
+            self.train_dataset = [Row(row.examples, row.desirable, logps) for row, logps in rows]
+            self.ref_model, self.precompute_ref_logps = None, True
+        return super().get_train_dataloader()  # type: ignore[misc]
+
+
+def reference_logps(trainer: Any, pairs: Sequence[tuple[Example, Example]]) -> list[tuple[float, float]]:
+    """Log-probabilities of completions by the reference model of a ``trainer`` of TRL.
+
+    Called by all workers, which share the passes.
     """
     accelerator = trainer.accelerator
     workers, size = accelerator.num_processes, _PASS * trainer.args.per_device_train_batch_size
@@ -34,12 +54,11 @@ def reference_logps(trainer: Trainer, pairs: Sequence[tuple[Example, Example]]) 
     own = [distinct[key] for key in asked[share * accelerator.process_index :][:share]]
     found = torch.cat([_logps(trainer, own[start : start + size]) for start in range(0, share, size)])
     values = dict(zip(asked, accelerator.gather(found).tolist(), strict=True))
-    trainer.ref_model, trainer.precompute_ref_logps = None, True
     return [(values[one.key], values[other.key]) for one, other in pairs]
 
 
 @torch.no_grad()
-def _logps(trainer: Trainer, examples: Sequence[Example]) -> Tensor:
+def _logps(trainer: Any, examples: Sequence[Example]) -> Tensor:
     batch = padded(examples, pad_id(trainer.processing_class))
     batch = {name: tensor.to(trainer.accelerator.device) for name, tensor in batch.items()}
     labels = batch["input_ids"].masked_fill(batch.pop("completion_mask") == 0, IGNORED)

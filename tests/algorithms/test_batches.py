@@ -29,7 +29,7 @@ def rows(draw: st.DrawFn, desirable: bool) -> list[Row]:
     """Of pairs with a prompt in common."""
     drawn = draw(st.lists(st.tuples(example, tokens, logps, logps, st.booleans()), min_size=1, max_size=6))
     return [
-        Row((one, Example(one.prompt, other)), (first, second), good or not desirable)
+        Row((one, Example(one.prompt, other)), good or not desirable, (first, second))
         for one, other, first, second, good in drawn
     ]
 

@@ -37,7 +37,7 @@ def build(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> tuple[Trainer, l
     asked: list[Example] = []
     real = reference._logps
 
-    def logps(trainer: Trainer, examples: list[Example]) -> Tensor:
+    def logps(trainer: Any, examples: list[Example]) -> Tensor:
         asked.extend(examples)
         return real(trainer, examples)
 
@@ -64,7 +64,9 @@ def test_pairs_that_come_again_are_asked_for_once(init: Path, monkeypatch: pytes
     setting = setting_of(init, DPO(steps=6, batch_size=4))
     problems = setting.task.train_prompts(3, 0)
     monkeypatch.setattr(setting.task, "train_prompts", lambda *_: problems)
-    _, asked = build(setting, monkeypatch)
+    trainer, asked = build(setting, monkeypatch)
+    trainer.get_train_dataloader()
+    trainer.get_train_dataloader()
     assert len(asked) == 2 * 3
 
 
