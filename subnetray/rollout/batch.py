@@ -1,20 +1,23 @@
 """Completions from a vLLM engine in this process, batch by batch.
 
 vLLM's scheduler serves requests that come and go. The prompts of a call come together: of as many as fit into one
-batch, every step draws a token for each that has not ended, and nothing is left to decide. Here vLLM's worker is told
-so directly, in the words of its scheduler. Where one batch takes all, it is the scheduler's row by row, and so are
-tokens and log-probabilities, bit by bit; what is left out is work in Python for every request and token, half of a call
-to a small model.
+batch, every step draws a token for each that has not ended, and nothing is left to decide. Where one batch takes all,
+it is the scheduler's but for the order of its rows, and tokens and log-probabilities are its own, bit by bit; what is
+left out is work in Python for every request and token, two thirds of a call to a small model.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import operator
 from collections.abc import Sequence
-from itertools import count
+from itertools import chain
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from subnetray.rollout.passes import Passes
 from subnetray.rollout.sampling import Samples
 
 
@@ -26,22 +29,22 @@ class Batch:
 
         engine = llm.llm_engine
         core = engine.engine_core.engine_core
-        self._scheduler, self._executor = core.scheduler, core.model_executor
+        self._scheduler = core.scheduler
+        self._passes = Passes(core.model_executor.driver_worker.worker.model_runner)
         (group,) = core.scheduler.kv_cache_config.kv_cache_groups
         self._block_size = group.kv_cache_spec.block_size
         params = SamplingParams()
         params.update_from_generation_config(
             engine.input_processor.generation_config_fields, engine.renderer.get_eos_token_id()
         )
-        self._ends = {params.eos_token_id, *params.stop_token_ids}
-        self._numbers = count()
+        self._ends = np.array([params.eos_token_id, *params.stop_token_ids])
 
     @classmethod
     def of(cls, llm: Any) -> Batch | None:
-        """None for an engine whose scheduler decides more.
+        """None for an engine whose scheduler or worker does more.
 
-        That is one in another process, one that runs ahead of the model, and one of a model whose cache is not of plain
-        attention alone.
+        That is one in another process, one that runs ahead of the model, one of a model whose cache is not of plain
+        attention alone, or of one that is told more than tokens and where they are.
         """
         from vllm.v1.core.sched.scheduler import Scheduler
         from vllm.v1.engine.core_client import InprocClient
@@ -50,10 +53,11 @@ class Batch:
         engine = llm.llm_engine
         if not isinstance(engine.engine_core, InprocClient) or engine.vllm_config.use_v2_model_runner:
             return None
-        core = engine.engine_core.engine_core
+        core, model = engine.engine_core.engine_core, engine.model_config
         caches = [type(group.kv_cache_spec) for group in core.scheduler.kv_cache_config.kv_cache_groups]
         plain = type(core.scheduler) is Scheduler and core.batch_queue is None and caches == [FullAttentionSpec]
-        return cls(llm) if plain else None
+        more = model.is_multimodal_model or model.uses_mrope or model.uses_xdrope_dim
+        return cls(llm) if plain and not more else None
 
     def fitting(self, prompts: Sequence[list[int]], max_new_tokens: int) -> int:
         """How many of the prompts, the first ones, are one batch; 0 if the first of them fits into none.
@@ -69,78 +73,54 @@ class Batch:
         )
         for index, prompt in enumerate(prompts):
             length = len(prompt)
-            used = tuple(map(operator.add, used, (1, length, self._blocks(length, max_new_tokens))))
+            blocks = -(-min(length + max_new_tokens, scheduler.max_model_len) // self._block_size)
+            used = tuple(map(operator.add, used, (1, length, blocks)))
             if length >= scheduler.max_model_len or any(map(operator.gt, used, most)):
                 return index
         return len(prompts)
 
-    def sample(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> Samples:
-        """One completion a prompt, drawn by vLLM's ``params``, which ask for log-probabilities of drawn tokens."""
-        # Names are not used again: what a call that failed has left behind is in nobody's way.
-        names = [str(next(self._numbers)) for _ in prompts]
-        lengths = dict(zip(names, map(len, prompts), strict=True))
-        room = self._scheduler.max_model_len
-        limits = {name: min(each.max_tokens, room - lengths[name]) for name, each in zip(names, params, strict=True)}
-        tokens: dict[str, list[int]] = {name: [] for name in names}
-        logprobs: dict[str, list[float]] = {name: [] for name in names}
-        step, left, drawn = self._first(lengths, prompts, params), names, 0
-        while left:
-            self._executor.execute_model(step)
-            output = self._executor.sample_tokens(None)
-            drawn += 1
-            rows = zip(output.req_ids, output.sampled_token_ids, output.logprobs.logprobs[:, 0].tolist(), strict=True)
-            for name, (token,), logprob in rows:
-                tokens[name].append(token)
-                logprobs[name].append(logprob)
-            ended = {name for name in left if tokens[name][-1] in self._ends or drawn == limits[name]}
-            left = [name for name in left if name not in ended]
-            step = _next({name: lengths[name] + drawn - 1 for name in left}, drawn, ended)
-        self._executor.execute_model(step)  # passes nothing: the worker forgets those that ended last
-        return Samples(list(tokens.values()), list(logprobs.values()))
-
-    def _first(self, lengths: dict[str, int], prompts: Sequence[list[int]], params: Sequence[Any]) -> Any:
-        """Pass all prompts, each with blocks of the cache for all that it may become."""
-        from vllm.v1.core.sched.output import NewRequestData, SchedulerOutput
-
-        blocks = count(1)
-        requests = [
-            NewRequestData(
-                req_id=name,
-                prompt_token_ids=prompt,
-                mm_features=[],
-                sampling_params=each,
-                pooling_params=None,
-                block_ids=([next(blocks) for _ in range(self._blocks(len(prompt), each.max_tokens))],),
-                num_computed_tokens=0,
-                lora_request=None,
-            )
-            for name, prompt, each in zip(lengths, prompts, params, strict=True)
-        ]
-        return dataclasses.replace(
-            SchedulerOutput.make_empty(),
-            scheduled_new_reqs=requests,
-            num_scheduled_tokens=lengths,
-            total_num_scheduled_tokens=sum(lengths.values()),
+    @torch.inference_mode()
+    def sample(
+        self, prompts: Sequence[list[int]], temperature: float, max_new_tokens: int, seeds: Sequence[int]
+    ) -> Samples:
+        """One completion a prompt, drawn by a generator that begins with the prompt's seed."""
+        lengths = np.array([len(prompt) for prompt in prompts])
+        limits = np.minimum(max_new_tokens, self._scheduler.max_model_len - lengths)
+        table = self._passes.table(lengths + limits)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        tokens = np.empty((len(prompts), max_new_tokens), np.int64)
+        logprobs = np.empty(tokens.shape, np.float32)
+        counts = np.zeros_like(lengths)
+        logits = self._passes.prompts(np.fromiter(chain.from_iterable(prompts), np.int64), lengths, table)
+        rows = np.arange(len(prompts))
+        while True:
+            drawn, found = _draw(logits, temperature, [generators[row] for row in rows.tolist()])
+            tokens[rows, counts[rows]], logprobs[rows, counts[rows]] = drawn, found
+            counts[rows] += 1
+            left = (counts[rows] < limits[rows]) & ~np.isin(drawn, self._ends)
+            rows = rows[left]
+            if not rows.size:
+                break
+            logits = self._passes.next(drawn[left], lengths[rows] + counts[rows] - 1, table[rows])
+        return Samples(
+            [row[:count] for row, count in zip(tokens.tolist(), counts.tolist(), strict=True)],
+            [row[:count] for row, count in zip(logprobs.tolist(), counts.tolist(), strict=True)],
         )
 
-    def _blocks(self, length: int, max_new_tokens: int) -> int:
-        return -(-min(length + max_new_tokens, self._scheduler.max_model_len) // self._block_size)
 
+def _draw(logits: Tensor, temperature: float, generators: Sequence[torch.Generator]) -> tuple[Any, Any]:
+    """A token of every row, by its own generator, and its log-probability, as vLLM draws them; 0 is greedy.
 
-def _next(passed: dict[str, int], drawn: int, ended: set[str]) -> Any:
-    """Pass the last of ``drawn`` tokens of each name, after so many that were ``passed`` before; forget who ended."""
-    from vllm.v1.core.sched.output import CachedRequestData, SchedulerOutput
-
-    return dataclasses.replace(
-        SchedulerOutput.make_empty(),
-        scheduled_cached_reqs=dataclasses.replace(
-            CachedRequestData.make_empty(),
-            req_ids=list(passed),
-            new_block_ids=[None] * len(passed),
-            num_computed_tokens=list(passed.values()),
-            num_output_tokens=[drawn] * len(passed),
-        ),
-        num_scheduled_tokens=dict.fromkeys(passed, 1),
-        total_num_scheduled_tokens=len(passed),
-        finished_req_ids=ended,
-    )
+    What ``logits`` holds afterwards is nothing to rely on.
+    """
+    if temperature:
+        logits.div_(temperature)
+    logprobs = logits.log_softmax(-1)
+    if temperature:
+        noise = torch.empty_like(logits)
+        for row, generator in zip(noise.unbind(), generators, strict=True):
+            row.exponential_(generator=generator)
+        drawn = logits.softmax(-1).div_(noise).argmax(-1)
+    else:
+        drawn = logits.argmax(-1)
+    return drawn.numpy(), logprobs.gather(1, drawn[:, None])[:, 0].numpy()

@@ -102,14 +102,15 @@ class VLLMEngine(Engine):
             detokenize=False,
             skip_clone=True,  # made for this call: a deep copy of each takes a tenth of a rollout
         )
-        params = [copy.copy(common) for _ in prompts]
-        for index, each in enumerate(params):
-            each.seed = sampling.seed + first + index
+        seeds = range(sampling.seed + first, sampling.seed + first + len(prompts))
         if self._batch is not None and self._fitting(prompts, sampling) == len(prompts):
-            return self._batch.sample(prompts, params)
-        return self._scheduled(prompts, params)
+            return self._batch.sample(prompts, common.temperature, common.max_tokens, seeds)
+        return self._scheduled(prompts, common, seeds)
 
-    def _scheduled(self, prompts: Sequence[list[int]], params: Sequence[Any]) -> Samples:
+    def _scheduled(self, prompts: Sequence[list[int]], common: Any, seeds: Sequence[int]) -> Samples:
+        params = [copy.copy(common) for _ in prompts]
+        for each, seed in zip(params, seeds, strict=True):
+            each.seed = seed
         outputs = self._llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], params, use_tqdm=False)
         drawn = [output.outputs[0] for output in outputs]
         return Samples(
