@@ -6,6 +6,9 @@ what a pass takes, in Python for every request and token. Who passes many sequen
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,9 +30,11 @@ class Passes:
         self._layers, self._attention = group.layer_names, group.get_metadata_builder()
         self._block_size = group.kv_cache_spec.block_size
         self._config, self._model = runner.vllm_config, runner.model
+        self._sources: Tensor | None = None
         for name in self._layers:
-            # What is not compiled need not go through PyTorch's dispatcher.
-            runner.compilation_config.static_forward_context[name].use_direct_call = True
+            layer = runner.compilation_config.static_forward_context[name]
+            layer.use_direct_call = True  # what is not compiled need not go through PyTorch's dispatcher
+            layer.impl.do_kv_cache_update = partial(self._keep, layer.impl.do_kv_cache_update)
 
     def table(self, lengths: Integers) -> Integers:
         """Blocks for sequences that become as long as ``lengths``, each its own."""
@@ -38,28 +43,54 @@ class Passes:
         blocks = 1 + (counts.cumsum() - counts)[:, None] + places  # the first block of a cache is nobody's
         return np.where(places < counts[:, None], blocks, 0)
 
-    def prompts(self, ids: Integers, lengths: Integers, table: Integers) -> Tensor:
-        """Logits after each of the sequences that begin with ``ids``, one after another (sequence, vocabulary)."""
-        hidden = self._hidden(ids, np.zeros_like(lengths), lengths, table)
-        return self._logits(hidden[torch.from_numpy(lengths.cumsum() - 1)])
+    def prompts(self, prompts: Sequence[Sequence[int]], table: Integers) -> Tensor:
+        """Logits after each of ``prompts`` (prompt, vocabulary); of equal ones the first is passed for all."""
+        keys = [tuple(prompt) for prompt in prompts]
+        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+        which = np.array([places[key] for key in keys])
+        ids = np.fromiter(chain.from_iterable(places), np.int64)
+        lengths = np.array([len(key) for key in places])
+        ends = lengths.cumsum()
+        rows, positions = _spread(lengths[which])
+        slots = self._slots(rows, positions, table)
+        self._sources = torch.from_numpy((ends - lengths)[which][rows] + positions)
+        try:
+            _, firsts = np.unique(which, return_index=True)
+            hidden = self._hidden(ids, np.zeros_like(lengths), lengths, table[firsts], slots)
+        finally:
+            self._sources = None
+        return self._logits(hidden[torch.from_numpy(ends - 1)])[torch.from_numpy(which)]
 
     def next(self, ids: Integers, lengths: Integers, table: Integers) -> Tensor:
         """Logits after one more token of each of the sequences, of which as many as ``lengths`` were passed before."""
-        return self._logits(self._hidden(ids, lengths, np.ones_like(lengths), table))
+        slots = self._slots(np.arange(ids.size), lengths, table)
+        return self._logits(self._hidden(ids, lengths, np.ones_like(lengths), table, slots))
 
     def _logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self._model.compute_logits(hidden)
         return logits.float()
 
-    def _hidden(self, ids: Integers, before: Integers, counts: Integers, table: Integers) -> Tensor:
-        """The model's output for ``counts`` more tokens of each sequence, of which ``before`` were passed."""
+    def _keep(self, keep: Callable[..., None], layer: Any, keys: Tensor, values: Tensor, *where: Tensor) -> None:
+        """Have vLLM write to the cache what tokens gave: of those of equal prompts once for each."""
+        if self._sources is not None:
+            keys, values = keys[self._sources], values[self._sources]
+        keep(layer, keys, values, *where)
+
+    def _slots(self, rows: Integers, positions: Integers, table: Integers) -> Tensor:
+        """Where the cache keeps the tokens at ``positions`` of sequences, by the rows of their ``table``."""
+        block, offset = np.divmod(positions, self._block_size)
+        return torch.from_numpy(table[rows, block] * self._block_size + offset)
+
+    def _hidden(self, ids: Integers, before: Integers, counts: Integers, table: Integers, slots: Tensor) -> Tensor:
+        """The model's output for ``counts`` more tokens of each sequence, of which ``before`` were passed.
+
+        What they give is kept in ``slots``.
+        """
         from vllm.forward_context import set_forward_context
         from vllm.v1.attention.backend import CommonAttentionMetadata
 
         rows, index = _spread(counts)
         positions = before[rows] + index
-        block, offset = np.divmod(positions, self._block_size)
-        slots = torch.from_numpy(table[rows, block] * self._block_size + offset)
         lengths, ends = before + counts, _int32(np.concatenate([[0], counts.cumsum()]))
         attention = self._attention.build(
             0,

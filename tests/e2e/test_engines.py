@@ -221,6 +221,7 @@ def test_weights_are_packed_as_vllm_s_own_reload_packs_them(tiny: Path, careless
     ("lengths", "temperature", "max_new_tokens", "sizes"),
     [
         ([4, 6, 5, 6] * 32, 1.0, 5, [128]),
+        ([1, 2] * 100, 1.0, 5, [200]),  # most are equal to others
         ([6, 4] * 128, 0.0, 5, [256]),
         ([1, 40, 63, 30, 62] * 4, 1.5, 30, [20]),  # some end with the context
         ([3, 5] * 300, 1.0, 3, [256, 256, 88]),  # as many sequences as vLLM has at a time
