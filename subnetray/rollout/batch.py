@@ -107,6 +107,13 @@ class Batch:
             [row[:count] for row, count in zip(logprobs.tolist(), counts.tolist(), strict=True)],
         )
 
+    @torch.inference_mode()
+    def logprobs(self, ids: list[int]) -> list[float]:
+        """Log-probability of every token of ``ids``, at least two, but the first."""
+        logits = self._passes.text(np.array(ids))[:-1]
+        found: list[float] = _of(logits.log_softmax(-1), torch.tensor(ids[1:])).tolist()
+        return found
+
 
 def _draw(logits: Tensor, temperature: float, generators: Sequence[torch.Generator]) -> tuple[Any, Any]:
     """A token of every row, by its own generator, and its log-probability, as vLLM draws them; 0 is greedy.
@@ -123,4 +130,9 @@ def _draw(logits: Tensor, temperature: float, generators: Sequence[torch.Generat
         drawn = logits.softmax(-1).div_(noise).argmax(-1)
     else:
         drawn = logits.argmax(-1)
-    return drawn.numpy(), logprobs.gather(1, drawn[:, None])[:, 0].numpy()
+    return drawn.numpy(), _of(logprobs, drawn).numpy()
+
+
+def _of(logprobs: Tensor, tokens: Tensor) -> Tensor:
+    """Each row's log-probability of its token."""
+    return logprobs.gather(1, tokens[:, None])[:, 0]

@@ -66,6 +66,13 @@ class Passes:
         slots = self._slots(np.arange(ids.size), lengths, table)
         return self._logits(self._hidden(ids, lengths, np.ones_like(lengths), table, slots))
 
+    def text(self, ids: Integers) -> Tensor:
+        """Logits after each token of one sequence (token, vocabulary)."""
+        length = np.array([ids.size])
+        table, first = self.table(length), np.zeros_like(length)
+        rows, positions = _spread(length)
+        return self._logits(self._hidden(ids, first, length, table, self._slots(rows, positions, table)))
+
     def _logits(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self._model.compute_logits(hidden)
         return logits.float()

@@ -77,6 +77,8 @@ class VLLMEngine(Engine):
 
     def _logprobs(self, ids: list[int]) -> list[float]:
         """Log-probability of every token of ``ids`` but the first."""
+        if self._batch is not None:
+            return self._batch.logprobs(ids)
         from vllm import SamplingParams
 
         # A call of its own: in a call with others it would depend on them which sums are taken in which order.

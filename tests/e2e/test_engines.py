@@ -191,10 +191,11 @@ class _Careless(VLLMEngine):
         while (done := sum(sizes)) < len(prompts):
             sizes.append(self._at_a_time(prompts[done:], sampling))
             drawn.append(self._sample(prompts[done : done + sizes[-1]], sampling, first=3 + done))
-        self._logprobs(PROBE)
+        found = self._logprobs(PROBE)
         self._batch = None
-        scheduled = self._sample(prompts, sampling, first=3)
+        scheduled, expected = self._sample(prompts, sampling, first=3), self._logprobs(PROBE)
         self._batch = batch
+        assert found == expected
         return sizes, concatenate(drawn), scheduled
 
 
