@@ -18,6 +18,10 @@ from torch import Tensor
 
 Integers = npt.NDArray[np.int64]
 
+# Rows are passed in multiples of this many. To multiply another number of them oneDNN first makes code, in half a
+# millisecond a matrix, and keeps only so much of it.
+_ROWS = 16
+
 
 class Passes:
     """Passes through the model of ``runner``, vLLM's for CPUs: what it is given and gives back, as its worker does.
@@ -30,7 +34,7 @@ class Passes:
         self._layers, self._attention = group.layer_names, group.get_metadata_builder()
         self._block_size = group.kv_cache_spec.block_size
         self._config, self._model = runner.vllm_config, runner.model
-        self._sources: Tensor | None = None
+        self._sources: Tensor | slice = slice(None)
         for name in self._layers:
             layer = runner.compilation_config.static_forward_context[name]
             layer.use_direct_call = True  # what is not compiled need not go through PyTorch's dispatcher
@@ -52,46 +56,52 @@ class Passes:
         lengths = np.array([len(key) for key in places])
         ends = lengths.cumsum()
         rows, positions = _spread(lengths[which])
+        sources = torch.from_numpy((ends - lengths)[which][rows] + positions)
+        _, firsts = np.unique(which, return_index=True)
         slots = self._slots(rows, positions, table)
-        self._sources = torch.from_numpy((ends - lengths)[which][rows] + positions)
-        try:
-            _, firsts = np.unique(which, return_index=True)
-            hidden = self._hidden(ids, np.zeros_like(lengths), lengths, table[firsts], slots)
-        finally:
-            self._sources = None
-        return self._logits(hidden[torch.from_numpy(ends - 1)])[torch.from_numpy(which)]
+        hidden = self._pass(ids, np.zeros_like(lengths), lengths, table[firsts], sources, slots)
+        return self._logits(hidden[_whole(ends - 1)], ends.size)[torch.from_numpy(which)]
 
     def next(self, ids: Integers, lengths: Integers, table: Integers) -> Tensor:
         """Logits after one more token of each of the sequences, of which as many as ``lengths`` were passed before."""
         slots = self._slots(np.arange(ids.size), lengths, table)
-        return self._logits(self._hidden(ids, lengths, np.ones_like(lengths), table, slots))
+        hidden = self._pass(ids, lengths, np.ones_like(lengths), table, slice(ids.size), slots)
+        return self._logits(hidden, ids.size)
 
     def text(self, ids: Integers) -> Tensor:
         """Logits after each token of one sequence (token, vocabulary)."""
         length = np.array([ids.size])
-        table, first = self.table(length), np.zeros_like(length)
-        rows, positions = _spread(length)
-        return self._logits(self._hidden(ids, first, length, table, self._slots(rows, positions, table)))
+        table = self.table(length)
+        slots = self._slots(*_spread(length), table)
+        return self._logits(self._pass(ids, np.zeros_like(length), length, table, slice(ids.size), slots), ids.size)
 
-    def _logits(self, hidden: Tensor) -> Tensor:
+    def _logits(self, hidden: Tensor, count: int) -> Tensor:
         logits: Tensor = self._model.compute_logits(hidden)
-        return logits.float()
+        return logits[:count].float()
 
-    def _keep(self, keep: Callable[..., None], layer: Any, keys: Tensor, values: Tensor, *where: Tensor) -> None:
-        """Have vLLM write to the cache what tokens gave: of those of equal prompts once for each."""
-        if self._sources is not None:
-            keys, values = keys[self._sources], values[self._sources]
-        keep(layer, keys, values, *where)
+    def _keep(
+        self, keep: Callable[..., None], layer: Any, keys: Tensor, values: Tensor, cache: Tensor, slots: Tensor
+    ) -> None:
+        """Have vLLM write to ``slots`` of the cache what their sources in the pass have given."""
+        keep(layer, keys[self._sources], values[self._sources], cache, slots)
 
     def _slots(self, rows: Integers, positions: Integers, table: Integers) -> Tensor:
         """Where the cache keeps the tokens at ``positions`` of sequences, by the rows of their ``table``."""
         block, offset = np.divmod(positions, self._block_size)
         return torch.from_numpy(table[rows, block] * self._block_size + offset)
 
-    def _hidden(self, ids: Integers, before: Integers, counts: Integers, table: Integers, slots: Tensor) -> Tensor:
+    def _pass(
+        self,
+        ids: Integers,
+        before: Integers,
+        counts: Integers,
+        table: Integers,
+        sources: Tensor | slice,
+        slots: Tensor,
+    ) -> Tensor:
         """The model's output for ``counts`` more tokens of each sequence, of which ``before`` were passed.
 
-        What they give is kept in ``slots``.
+        Rows that mean nothing follow. ``slots`` of the cache keep what their ``sources`` among the tokens give.
         """
         from vllm.forward_context import set_forward_context
         from vllm.v1.attention.backend import CommonAttentionMetadata
@@ -113,10 +123,14 @@ class Passes:
                 slot_mapping=slots,
             ),
         )
-        with set_forward_context(
-            dict.fromkeys(self._layers, attention), self._config, slot_mapping=dict.fromkeys(self._layers, slots)
-        ):
-            hidden: Tensor = self._model(input_ids=torch.from_numpy(ids), positions=torch.from_numpy(positions))
+        self._sources = sources
+        try:
+            with set_forward_context(
+                dict.fromkeys(self._layers, attention), self._config, slot_mapping=dict.fromkeys(self._layers, slots)
+            ):
+                hidden: Tensor = self._model(input_ids=_whole(ids), positions=_whole(positions))
+        finally:
+            self._sources = slice(None)
         return hidden
 
 
@@ -128,3 +142,10 @@ def _spread(counts: Integers) -> tuple[Integers, Integers]:
 
 def _int32(values: Integers) -> Tensor:
     return torch.from_numpy(values.astype(np.int32))
+
+
+def _whole(values: Integers) -> Tensor:
+    """``values`` and zeros up to a multiple of ``_ROWS``."""
+    whole = np.zeros(-(-values.size // _ROWS) * _ROWS, np.int64)
+    whole[: values.size] = values
+    return torch.from_numpy(whole)
