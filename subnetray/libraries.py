@@ -16,10 +16,12 @@ def load(*names: str) -> None:
     missing = [name for name in names if name not in sys.modules]
     if not missing:
         return
+    looking = gc.isenabled()  # not where a module that is loaded loads others
     gc.disable()
     try:
         for name in missing:
             import_module(name)
     finally:
         gc.freeze()
-        gc.enable()
+        if looking:
+            gc.enable()

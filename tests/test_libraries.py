@@ -45,3 +45,12 @@ def test_garbage_is_looked_for_again_after_an_import_that_fails(tmp_path: Path) 
     with pytest.raises(ImportError, match="broken"):
         load(NAME)
     assert gc.isenabled()
+
+
+def test_garbage_is_not_looked_for_after_a_module_within_has_loaded_another(tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}.py").write_text(
+        "import gc\nfrom subnetray.libraries import load\nload('this')\nlooked = gc.isenabled()\n"
+    )
+    load(NAME)
+    assert not sys.modules[NAME].looked
+    assert gc.isenabled()

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+# ruff: noqa: E402 - what is imported by what follows comes first, as the process of an engine begins here
+from subnetray.libraries import load
+
+load("subnetray.subnetwork")  # with torch, numba and pyarrow
+
 from subnetray.rollout.engine import await_model
 from subnetray.rollout.policy import Draw, EngineError, Policy
 from subnetray.rollout.pool import connect, start
