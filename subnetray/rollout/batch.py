@@ -84,6 +84,8 @@ class Batch:
         self, prompts: Sequence[list[int]], temperature: float, max_new_tokens: int, seeds: Sequence[int]
     ) -> Samples:
         """One completion a prompt, drawn by a generator that begins with the prompt's seed."""
+        if not prompts:
+            return Samples([], [])
         lengths = np.array([len(prompt) for prompt in prompts])
         limits = np.minimum(max_new_tokens, self._scheduler.max_model_len - lengths)
         table = self._passes.table(lengths + limits)
