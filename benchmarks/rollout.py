@@ -19,6 +19,7 @@ from subnetray import models
 from subnetray.config import EmbeddedModel, Rollout
 from subnetray.models.tokenizer import make_tokenizer
 from subnetray.rollout import Samples, Sampling
+from subnetray.rollout.sampling import concatenate
 from subnetray.rollout.vllm import VLLMEngine
 
 # How many prompts, completions of each, and the temperature.
@@ -35,9 +36,14 @@ class Either(VLLMEngine):
         if not one_batch:
             self._batch = None
         start = time.process_time()
-        samples = self._sample(prompts, sampling, 0)
+        parts: list[Samples] = []
+        done = 0
+        while done < len(prompts):
+            count = self._at_a_time(prompts[done:], sampling)
+            parts.append(self._sample(prompts[done : done + count], sampling, done))
+            done += count
         self._batch = batch
-        return samples, time.process_time() - start
+        return concatenate(parts), time.process_time() - start
 
 
 def main() -> None:
