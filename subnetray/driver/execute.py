@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,36 +72,34 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
     # All of this goes on at once: inits are made, engines and the processes of runs import libraries, each on a core.
     # Engines wait for their init's directory, runs for theirs and for their engines.
     missing = [model for model, init in inits.items() if isinstance(model, EmbeddedModel) and not init.is_dir()]
-    with ThreadPoolExecutor() as beside:
-        # While Ray starts, what needs no Ray: it reads its settings from the environment when it is imported.
-        beside.submit(load, "subnetray.driver.conclude")
-        with Making(missing, cache, say) as making, _ray(sweep.cluster, clock, beside), Aside() as aside:
-            aside.run(making.wait)
-            with clock("engines"):
-                say(f"starting the rollout engines ({sweep.run.rollout.name})")
-                pool = _engines(todo, inits)
-            aside.run(pool.wait)
-            load("subnetray.driver.schedule")
-            from subnetray.driver.pairs import Pairs
-            from subnetray.driver.schedule import run_all
-
-            tracker = tracking.Tracker(sweep.tracking, plan, ledger.directory)
-            pairs = Pairs()
-            run_all(sweep, ledger, todo, inits, pool, tracker, pairs, say, clock)
+    with Making(missing, cache, say) as making, _ray(sweep.cluster, clock), Aside() as aside:
+        aside.run(making.wait)
+        with clock("engines"):
+            say(f"starting the rollout engines ({sweep.run.rollout.name})")
+            pool = _engines(todo, inits)
+        aside.run(pool.wait)
+        # Ray is imported only now: it reads its settings from the environment when it is.
+        load("subnetray.driver.schedule")
         from subnetray.driver.conclude import conclude
+        from subnetray.driver.pairs import Pairs
+        from subnetray.driver.schedule import run_all
 
+        tracker, pairs = tracking.Tracker(sweep.tracking, plan, ledger.directory), Pairs()
+        run_all(sweep, ledger, todo, inits, pool, tracker, pairs, say, clock)
         return conclude(sweep, ledger, todo, making.cpu_s, tracker, pairs, say, clock)
 
 
 @contextlib.contextmanager
-def _ray(config: Cluster, clock: Clock, beside: Executor) -> Iterator[None]:
-    """Ray, started; when this is left ``beside`` stops it, which takes seconds of waiting."""
+def _ray(config: Cluster, clock: Clock) -> Iterator[None]:
+    # While Ray starts this process has nothing to do but to import what needs no Ray.
+    threading.Thread(target=load, args=("subnetray.driver.conclude",), daemon=True).start()
     with clock("ray"):
         cluster.start(config)
     try:
         yield
     finally:
-        beside.submit(cluster.stop)
+        # Not beside other work: a handle of Ray's that is let go of while it stops ends the process.
+        cluster.stop()
 
 
 def _locate(plan: Plan, cache: Path, say: Say) -> Inits:
