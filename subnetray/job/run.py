@@ -47,6 +47,8 @@ def run(values: dict[str, Any], import_s: float = 0.0) -> None:
         rollout.await_model(spec.init)
         engines = rollout.connect(spec.engines)
     began = time.perf_counter()
+    # What is there when a run begins stays: to look for garbage among it again and again takes 50 ms a run.
+    gc.freeze()
     quiet()
     with clock("load"):
         held, export = DTYPES[config.precision]
