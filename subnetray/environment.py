@@ -11,6 +11,8 @@ _VARIABLES = {
     # when the next one is made: a tenth of a training step of a small model. Beyond 32 MiB it may.
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    # It gives every new thread, as each run is, memory of its own beside what those before it have left: 64 MiB a run.
+    "MALLOC_ARENA_MAX": "1",
 }
 
 
