@@ -92,7 +92,7 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
 @contextlib.contextmanager
 def _ray(config: Cluster, clock: Clock) -> Iterator[None]:
     # While Ray starts this process has nothing to do but to import what needs no Ray.
-    threading.Thread(target=load, args=("subnetray.driver.conclude",), daemon=True).start()
+    threading.Thread(target=load, args=("subnetray.driver.conclude",)).start()
     with clock("ray"):
         cluster.start(config)
     try:
