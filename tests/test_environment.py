@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from subnetray.environment import computing
@@ -13,3 +17,35 @@ def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     found = computing()
     assert found["OMP_NUM_THREADS"] == "3"
     assert int(found["MALLOC_TRIM_THRESHOLD_"]) > int(found["MALLOC_MMAP_THRESHOLD_"])
+
+
+_THREADS = """
+import threading
+import psutil
+
+def grown() -> None:
+    done, end = threading.Event(), threading.Event()
+    def work() -> None:
+        for _ in range(20):  # pieces that are no maps of their own
+            kept.append(bytearray(1 << 20))
+        kept.clear()
+        done.set()
+        end.wait()
+    kept = []
+    threading.Thread(target=work, daemon=True).start()
+    done.wait()
+
+grown()
+before = psutil.Process().memory_info().rss
+for _ in range(4):
+    grown()
+print(psutil.Process().memory_info().rss - before)
+"""
+
+
+def test_what_threads_have_let_go_of_is_there_for_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in computing():
+        monkeypatch.delenv(name, raising=False)
+    command = [sys.executable, "-c", _THREADS]
+    done = subprocess.run(command, env=os.environ | computing(), check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 10 << 20

@@ -1,6 +1,8 @@
 """Compiled loops over two files: what is read is compared and hashed while it is in the cache of the core that read it.
 
-Neither Python nor memory beyond the cache is waited for, so that threads share the cores and hardly meet.
+Neither Python nor memory beyond the cache is waited for, so that threads share the cores and hardly meet. Files are
+read, not mapped: mapped ones are compared in a tenth less time where the page cache has large pages, and in half as
+much again or more where it has small ones.
 """
 
 from __future__ import annotations
