@@ -67,6 +67,6 @@ def stop() -> None:
 def trial_resources(cluster: Cluster) -> dict[str, float]:
     """What a trial holds: the run itself in local mode, else only the process that waits for its worker group."""
     if cluster.workers:
-        return {"CPU": 0.1}
+        return {"CPU": machine.WAITING_CPUS}
     resources = {"CPU": cluster.cpus_per_run}
     return resources | {"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else resources

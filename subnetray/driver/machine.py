@@ -17,6 +17,8 @@ _GIB = 1 << 30
 # Measured on a CPU: Ray's own processes, and one engine with the embedded model but for its KV cache.
 _RAY_GIB = 1.0
 _ENGINE_GIB = {"vllm": 1.4, "hf": 0.6}
+# Of a core, for the process that waits for the workers of a run.
+WAITING_CPUS = 0.1
 
 
 def check_packages(rollouts: Iterable[Rollout]) -> None:
@@ -55,8 +57,12 @@ def runs_at_once(sweep: SweepConfig, engines: int) -> int:
     """How many runs a local sweep executes at once. Raises ConfigError if not even one fits beside the engines."""
     cluster, rollout = sweep.cluster, sweep.run.rollout
     workers = max(1, cluster.workers)
+    cpus, parts = cluster.cpus_per_run, ""
+    if cluster.workers:
+        cpus = cpus * workers + WAITING_CPUS
+        parts = f" ({workers} workers, and {WAITING_CPUS:g} for what waits for them)"
     most = min(
-        _fit("cores", cores(), "cpus_per_run", cluster.cpus_per_run * workers, rollout.cpus_per_engine * engines),
+        _fit("cores", cores(), "cpus_per_run", cpus, rollout.cpus_per_engine * engines, parts),
         _fit("GPUs", gpus(), "gpus_per_worker", cluster.gpus_per_worker * workers, rollout.gpus_per_engine * engines),
     )
     fixed = _RAY_GIB + (_ENGINE_GIB[rollout.name] + rollout.kv_cache_mib / 1024) * engines
@@ -71,7 +77,7 @@ def runs_at_once(sweep: SweepConfig, engines: int) -> int:
     return int(most if cluster.max_concurrent is None else min(most, cluster.max_concurrent))
 
 
-def _fit(what: str, there: int, key: str, run: float, engines: float) -> float:
+def _fit(what: str, there: int, key: str, run: float, engines: float, parts: str = "") -> float:
     """Runs that fit beside the engines."""
     if engines > there:
         kind = "gpus" if what == "GPUs" else "cpus"
@@ -80,6 +86,6 @@ def _fit(what: str, there: int, key: str, run: float, engines: float) -> float:
         )
     if run > there - engines:
         beside = f" beside {engines:g} for rollout engines" if engines else ""
-        raise ConfigError(f"cluster.{key} asks for {run:g} {what} a run{beside}, and this machine has {there}")
+        raise ConfigError(f"cluster.{key} asks for {run:g} {what} a run{parts}{beside}, and this machine has {there}")
     # Fractions that fill the machine exactly, such as ten tenths, must not be lost to rounding.
     return (there - engines + 1e-9) // run if run else math.inf

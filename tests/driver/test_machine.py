@@ -38,6 +38,7 @@ def machine_of_eight_cores_and_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None
         (("cluster.memory_gib_per_run=1", "rollout.cpus_per_engine=2"), 6),
         (("cluster.gpus_per_worker=0.25", "rollout.gpus_per_engine=0.8"), 4),
         (("rollout.kv_cache_mib=3000",), 3),
+        (("cluster.workers=2", "cluster.memory_gib_per_run=1"), 3),  # 8 cores / 2.1
         (("rollout=hf", "cluster.memory_gib_per_run=1.8"), 6),  # (12.5 - 1 - 0.6 - 0.06) GiB / 1.8 GiB
     ],
 )
@@ -51,6 +52,7 @@ def test_as_many_runs_as_cores_and_memory_allow(overrides: tuple[str, ...], at_o
         ("cluster.memory_gib_per_run=11", 1, "cluster.memory_gib_per_run asks for 11 GiB a run beside 2.5 for Ray"),
         ("cluster.memory_gib_per_run=2", 7, "and 12.5 GiB are free"),
         ("cluster.cpus_per_run=9", 1, "cluster.cpus_per_run asks for 9 cores a run, and this machine has 8"),
+        ("cluster.workers=8", 1, r"asks for 8.1 cores a run \(8 workers, and 0.1 for what waits for them\), and this"),
         ("rollout.cpus_per_engine=3", 3, "and rollout.cpus_per_engine ask for 9 cores, and this machine has 8"),
         ("rollout.cpus_per_engine=4", 2, "cluster.cpus_per_run asks for 1 cores a run beside 8 for rollout engines"),
         ("rollout.gpus_per_engine=1", 3, "and rollout.gpus_per_engine ask for 3 GPUs, and this machine has 2"),
