@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+
+import psutil
 
 from subnetray.config import Cluster
 from subnetray.driver import machine, watchdog
@@ -61,6 +64,11 @@ def stop() -> None:
     """End what :func:`start` started, or leave the cluster that it joined."""
     import ray
 
+    # Ray's autoscaler, which has nothing to do on one machine, lets it wait for a second.
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if any("autoscaler" in word and word.endswith("monitor.py") for word in process.cmdline()):
+                process.kill()
     ray.shutdown()
 
 
