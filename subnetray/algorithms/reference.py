@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from subnetray.algorithms.batches import IGNORED, OnExamples, Row, pad_id, padded
+from subnetray.algorithms.batches import OnExamples, Row, labelled, pad_id
 from subnetray.algorithms.setting import Example
 
 # Sequences of a pass by rows of the trainer's own, which are of two: without gradients a pass keeps next to nothing.
@@ -59,9 +59,8 @@ def reference_logps(trainer: Any, pairs: Sequence[tuple[Example, Example]]) -> l
 
 @torch.no_grad()
 def _logps(trainer: Any, examples: Sequence[Example]) -> Tensor:
-    batch = padded(examples, pad_id(trainer.processing_class))
+    batch = labelled(examples, pad_id(trainer.processing_class))
     batch = {name: tensor.to(trainer.accelerator.device) for name, tensor in batch.items()}
-    labels = batch["input_ids"].masked_fill(batch.pop("completion_mask") == 0, IGNORED)
     with trainer.accelerator.autocast():
-        logps: Tensor = trainer.ref_model(**batch, labels=labels, use_cache=False, fused_lm_head=True).log_probs.sum(1)
+        logps: Tensor = trainer.ref_model(**batch, use_cache=False, fused_lm_head=True).log_probs.sum(1)
     return logps

@@ -66,7 +66,7 @@ def stop() -> None:
 
     # Ray's autoscaler, which has nothing to do on one machine, lets it wait for a second.
     for process in psutil.Process().children():
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
             if any("autoscaler" in word and word.endswith("monitor.py") for word in process.cmdline()):
                 process.kill()
     ray.shutdown()

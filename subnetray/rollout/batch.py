@@ -9,7 +9,6 @@ that are equal to others.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,20 +63,17 @@ class Batch:
 
         The scheduler would pass them in one step, and has room for them until all have ended.
         """
-        scheduler, used = self._scheduler, (0, 0, 0)
-        # The first block of a cache is nobody's.
-        most = (
-            scheduler.max_num_running_reqs,
-            scheduler.max_num_scheduled_tokens,
-            scheduler.kv_cache_config.num_blocks - 1,
-        )
-        for index, prompt in enumerate(prompts):
-            length = len(prompt)
-            blocks = -(-min(length + max_new_tokens, scheduler.max_model_len) // self._block_size)
-            used = tuple(map(operator.add, used, (1, length, blocks)))
-            if length >= scheduler.max_model_len or any(map(operator.gt, used, most)):
-                return index
-        return len(prompts)
+        scheduler = self._scheduler
+        lengths = np.array([len(prompt) for prompt in prompts], np.int64)
+        blocks = -(-np.minimum(lengths + max_new_tokens, scheduler.max_model_len) // self._block_size)
+        fits = lengths < scheduler.max_model_len
+        for need, most in (
+            (np.ones_like(lengths), scheduler.max_num_running_reqs),
+            (lengths, scheduler.max_num_scheduled_tokens),
+            (blocks, scheduler.kv_cache_config.num_blocks - 1),  # the first block of a cache is nobody's
+        ):
+            fits &= need.cumsum() <= most
+        return len(prompts) if fits.all() else int(fits.argmin())
 
     @torch.inference_mode()
     def sample(

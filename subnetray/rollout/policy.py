@@ -151,7 +151,7 @@ class Draw:
 
     def _answers(self, calls: Sequence[_Call], references: Sequence[Any]) -> list[tuple[_Call, Answer, Samples]]:
         """What comes of calls that have been sent, each with the samples that it brought."""
-        found = []
+        found: list[tuple[_Call, Answer, Samples]] = []
         for updates in self._ways():
             if updates is not self._steps:
                 references = [call.send(updates) for call in calls]
@@ -161,10 +161,10 @@ class Draw:
                     forgotten.append(call)
                 else:
                     found.append((call, answer, answer.samples))
+            if not forgotten:
+                return found
             calls = forgotten
-            if not calls:
-                break
-        return found
+        raise SyncError("an engine that was sent the init and all that has changed since asks for more")
 
     def _account(self, waited: float, answers: Sequence[Answer]) -> None:
         """Share out the seconds that the run waited for engines."""

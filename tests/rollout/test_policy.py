@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from subnetray.rollout import Policy
+from subnetray.rollout import Policy, Sampling, SyncError
+from subnetray.rollout.engine import Answer
 from subnetray.rollout.transfer import Update, whole
 
 
@@ -25,3 +28,14 @@ def test_what_is_small_goes_with_the_call(
     sent: Any = sender.put(update)
     assert sent == "stored" if stored else sent is update
     assert sender.sync.bytes == size
+
+
+def test_an_engine_that_takes_nothing_up_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """... and no draw of fewer completions than were asked for."""
+    monkeypatch.setattr("subnetray.rollout.policy.ray.wait", lambda *_, **__: None)
+    monkeypatch.setattr("subnetray.rollout.policy.ray.get", lambda answer, **_: answer)
+    engine = SimpleNamespace(generate=SimpleNamespace(remote=lambda *_: Answer(None)))
+    policy = Policy([engine], "run", timeout_s=1)
+    policy.publish({"weight": torch.zeros(2, dtype=torch.bfloat16)}, "init")
+    with pytest.raises(SyncError, match="asks for more"):
+        policy.sample([[1]], Sampling(1.0, 2, seed=0))

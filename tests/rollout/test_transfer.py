@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
-import pickle
 from typing import Any
 
 import numpy as np
@@ -253,11 +253,11 @@ def test_what_is_sent_arrives(limit: int, sizes: list[int], density: float, dtyp
         assert piece is not None
         pieces[str(index)] = piece
     sent = Update("after", "before", {"0": "hash"}, pieces, shared=True)
-    buffers: list[pickle.PickleBuffer] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transfer, "_JOINED", limit)
-        arrived = pickle.loads(pickle.dumps(sent, 5, buffer_callback=buffers.append), buffers=buffers)
-    assert limit == 0 or not buffers
+        arrived = copy.copy(sent)  # taken apart and put together as by Ray
+        _, parts = sent.__reduce__()
+    assert sum(isinstance(part, bytes) for part in parts) == (limit > 0 or not pieces)
     assert (arrived.digest, arrived.base, arrived.hashes, arrived.shared) == ("after", "before", {"0": "hash"}, True)
     assert list(arrived.pieces) == list(pieces)
     for name, piece in pieces.items():
@@ -266,8 +266,8 @@ def test_what_is_sent_arrives(limit: int, sizes: list[int], density: float, dtyp
         assert found.values.dtype == piece.values.dtype
         assert found.values.flags.aligned
         assert np.array_equal(found.values, piece.values)
-        assert (found.positions is None) == (piece.positions is None)
-        assert piece.positions is None or np.array_equal(found.positions, piece.positions)
+        one, other = found.positions, piece.positions
+        assert one is other is None or (one is not None and other is not None and np.array_equal(one, other))
 
 
 def test_weights_have_one_digest_whoever_publishes_them_and_others_another() -> None:
