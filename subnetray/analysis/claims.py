@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +16,16 @@ import pandas as pd
 from subnetray.analysis import ceiling, conjecture, roles
 from subnetray.analysis.anova import two_way
 from subnetray.analysis.ceiling import OVERLAP_MARGIN
-from subnetray.analysis.effects import DENSITY, origins, paired_difference, runs_of, values_by_seed
+from subnetray.analysis.contrasts import (
+    data_contrasts,
+    densities,
+    least_squares_slope,
+    logit,
+    mean_data_nll,
+    runs_used,
+    tenfold_effect,
+)
+from subnetray.analysis.effects import DENSITY, paired_difference, runs_of, values_by_seed
 from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, t_interval
 from subnetray.analysis.pairs import SEED, group, seed_groups
 from subnetray.analysis.paper import CANCELLED, PAPER, STEP_SPARSITY, STEP_SPARSITY_RATE, STEP_SPARSITY_SOURCE
@@ -78,7 +86,7 @@ def _precision(grid: Grid, runs: pd.DataFrame) -> Claim:
         return untested(claim, "the grid does not have both bf16 and fp32")
     wide = kinds["fp32"]
     difference = t_interval(paired_difference(grid, runs, wide, narrow).values())
-    fp32_density = t_interval(_densities(grid, runs, wide).values())
+    fp32_density = t_interval(densities(grid, runs, wide).values())
     if math.isnan(difference.mean):
         return untested(claim, "no seed has finished in both")
     sparse, dense = above(difference, SPARSITY_MARGIN), above(fp32_density, 1 - DENSE)
@@ -87,7 +95,7 @@ def _precision(grid: Grid, runs: pd.DataFrame) -> Claim:
         every((sparse, dense)),
         in_points(difference),
         f"sparsity in fp32 is {100 * (1 - fp32_density.mean):.2f} %",
-        _used(grid, runs, (narrow, wide)),
+        runs_used(grid, runs, (narrow, wide)),
     )
 
 
@@ -137,7 +145,7 @@ def _limited(grid: Grid, runs: pd.DataFrame, role: str, statement: str, what: st
         every(within(estimate, EQUIVALENCE_MARGIN) for estimate in found.values()),
         in_points(found[largest]),
         f"largest at {factor}={largest}",
-        _used(grid, runs, ({}, *({factor: level} for level in found))),
+        runs_used(grid, runs, ({}, *({factor: level} for level in found))),
     )
 
 
@@ -159,11 +167,11 @@ def _steps(grid: Grid, runs: pd.DataFrame) -> Claim:
         selected = runs_of(grid, runs, cell)
         for seed, steps, n, density in selected[["seed", "steps", "n", DENSITY]].itertuples(index=False):
             points.setdefault(int(seed), []).append((math.log2(steps), logit(density, n)))
-    slopes = [_slope(each) for each in points.values() if len({x for x, _ in each}) > 1]
+    slopes = [least_squares_slope(each) for each in points.values() if len({x for x, _ in each}) > 1]
     if not slopes:
         return untested(claim, "no seed has finished with two numbers of steps")
     estimate = t_interval(slopes)
-    return decided(claim, above(estimate, 0), estimate, "", _used(grid, runs, cells))
+    return decided(claim, above(estimate, 0), estimate, "", runs_used(grid, runs, cells))
 
 
 def _in_distribution(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
@@ -189,7 +197,7 @@ def _in_distribution(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
         verdict="not tested",
     )
     factor = roles.factor_with(grid, roles.METHOD)
-    contrasts = {} if factor is None else _contrasts(grid, runs, factor)
+    contrasts = {} if factor is None else data_contrasts(grid, runs, factor)
     if not contrasts:
         reason = (
             "the grid trains no algorithm on data both in and off the policy's distribution, or no seed finished both"
@@ -202,10 +210,13 @@ def _in_distribution(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
         for seed in next(iter(contrasts.values())).differences
         if all(seed in each.differences for each in contrasts.values())
     }
-    used = _used(grid, runs, [cell for each in contrasts.values() for cell in (*each.inside, *each.outside)], averages)
+    used = runs_used(
+        grid, runs, [cell for each in contrasts.values() for cell in (*each.inside, *each.outside)], averages
+    )
     note = "; ".join(
-        f"{name}: {in_words(in_points(by_algorithm[name]))}, NLL of the data {_nll(grid, runs, each.inside):.2f} in and"
-        f" {_nll(grid, runs, each.outside):.2f} off distribution"
+        f"{name}: {in_words(in_points(by_algorithm[name]))}, NLL of the data"
+        f" {mean_data_nll(grid, runs, each.inside):.2f} in and {mean_data_nll(grid, runs, each.outside):.2f} off"
+        " distribution"
         for name, each in contrasts.items()
     )
     first = decided(
@@ -216,13 +227,13 @@ def _in_distribution(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
         used,
     )
     rate = roles.factor_with(grid, roles.LEARNING_RATE)
-    tenfold, rate_cells = _tenfold(grid, runs, rate) if rate is not None else ({}, [])
+    tenfold, rate_cells = tenfold_effect(grid, runs, rate) if rate is not None else ({}, [])
     differences = [averages[seed] - tenfold[seed] for seed in averages if seed in tenfold]
     if not differences:
         return [first, untested(cause, "the grid does not vary the learning rate at the baseline")]
     estimate = t_interval(differences)
     note = f"a tenfold learning rate: {in_words(in_points(t_interval(tenfold.values())))}"
-    used = tuple(dict.fromkeys((*used, *_used(grid, runs, rate_cells))))
+    used = tuple(dict.fromkeys((*used, *runs_used(grid, runs, rate_cells))))
     return [first, decided(cause, above(estimate, 0), in_points(estimate), note, used)]
 
 
@@ -239,7 +250,7 @@ def _never(grid: Grid, runs: pd.DataFrame) -> Claim:
         verdict="not tested",
         unit="% of the unchanged",
     )
-    ever, density = values_by_seed(grid, runs, {}, "density_ever"), _densities(grid, runs, {})
+    ever, density = values_by_seed(grid, runs, {}, "density_ever"), densities(grid, runs, {})
     # In fp32 nothing may be left unchanged.
     shares = {seed: (1 - ever[seed]) / (1 - density[seed]) for seed in ever if density[seed] < 1}
     if not shares:
@@ -249,7 +260,7 @@ def _never(grid: Grid, runs: pd.DataFrame) -> Claim:
         t_interval(values_by_seed(grid, runs, {}, name).values()) for name in ("cancelled_of_n", "cancelled_of_ever")
     )
     note = f"cancelled: {100 * cancelled.mean:.1f} % of all weights, {100 * of_ever.mean:.1f} % of those ever changed"
-    return decided(claim, above(estimate, 0.5), in_points(estimate), note, _used(grid, runs, ({},), shares))
+    return decided(claim, above(estimate, 0.5), in_points(estimate), note, runs_used(grid, runs, ({},), shares))
 
 
 def _one_step(grid: Grid, runs: pd.DataFrame) -> Claim:
@@ -280,7 +291,7 @@ def _one_step(grid: Grid, runs: pd.DataFrame) -> Claim:
     _, lowest, _ = min(low, key=lambda each: each[1].mean)
     note = "; ".join(f"{100 * estimate.mean:.1f} % at {learning_rate:g}" for learning_rate, estimate, _ in others)
     verdict = every(above(estimate, STEP_SPARSITY) for _, estimate, _ in low)
-    return decided(claim, verdict, in_points(lowest), note, _used(grid, runs, [cell for *_, cell in low]))
+    return decided(claim, verdict, in_points(lowest), note, runs_used(grid, runs, [cell for *_, cell in low]))
 
 
 def _overlap(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -> Claim:
@@ -362,89 +373,4 @@ def _variance(grid: Grid, runs: pd.DataFrame) -> Claim:
         for name, effect in ((rate, anova.rows), (method, anova.columns), ("interaction", anova.interaction))
     )
     span = f"; over the grid's levels, {', '.join(crossed[rate])} and {', '.join(crossed[method])}"
-    return decided(claim, above(estimate, 0), estimate, note + span, _used(grid, runs, cells, seeds))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# what they share
-
-
-def logit(density: float, n: float) -> float:
-    """log(d / (1 − d)), moved inwards by half a coordinate so that 0 and 1 stay finite."""
-    changed = density * n + 0.5
-    return math.log(changed / (n + 1 - changed))
-
-
-def _densities(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str]) -> dict[int, float]:
-    return values_by_seed(grid, runs, cell, DENSITY)
-
-
-@dataclass(frozen=True)
-class _Contrast:
-    """One algorithm on data in and off its policy's distribution: cells, and density off minus in by seed."""
-
-    inside: list[dict[str, str]]
-    outside: list[dict[str, str]]
-    differences: dict[int, float]
-
-
-def _contrasts(grid: Grid, runs: pd.DataFrame, factor: str) -> dict[str, _Contrast]:
-    """The contrast of each algorithm that has finished seeds on both."""
-    sides: dict[str, tuple[list[dict[str, str]], list[dict[str, str]]]] = {}
-    for level in grid.factors[factor].levels:
-        data = roles.training_data(grid, factor, level)
-        algorithm = roles.kind(grid, factor, level).split("/")[0]
-        if data in roles.IN_DISTRIBUTION | roles.OFF_DISTRIBUTION:
-            both = sides.setdefault(algorithm, ([], []))
-            both[data in roles.OFF_DISTRIBUTION].append({factor: level})
-    result = {}
-    for algorithm, (inside, outside) in sides.items():
-        if inside and outside:
-            off, on = (
-                [_densities(grid, runs, cell) for cell in cells if len(runs_of(grid, runs, cell))]
-                for cells in (outside, inside)
-            )
-            seeds = set.intersection(*map(set, (*off, *on))) if off and on else set()
-            differences = {seed: _mean(off, seed) - _mean(on, seed) for seed in sorted(seeds)}
-            if differences:
-                result[algorithm] = _Contrast(inside, outside, differences)
-    return result
-
-
-def _nll(grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, str]]) -> float:
-    """Mean NLL of the training data under the init, over the runs of some cells."""
-    return float(pd.concat([runs_of(grid, runs, cell)["data_nll"].astype(float) for cell in cells]).mean())
-
-
-def _tenfold(grid: Grid, runs: pd.DataFrame, factor: str) -> tuple[dict[int, float], list[dict[str, str]]]:
-    """What a factor of ten in the learning rate adds to density, by seed, between its lowest and highest level."""
-    at_baseline = [{factor: row.level} for row in origins(grid, runs) if row.factor == factor and row.cell.n]
-    if len(at_baseline) < 2:
-        return {}, []
-    rates = [float(runs_of(grid, runs, cell)["lr"].iloc[0]) for cell in at_baseline]
-    low, high = (at_baseline[rates.index(extreme(rates))] for extreme in (min, max))
-    decades = math.log10(max(rates) / min(rates))
-    by_seed = paired_difference(grid, runs, high, low)
-    return {seed: difference / decades for seed, difference in by_seed.items()}, [low, high]
-
-
-def _mean(columns: Sequence[Mapping[int, float]], seed: int) -> float:
-    return math.fsum(column[seed] for column in columns) / len(columns)
-
-
-def _slope(points: Sequence[tuple[float, float]]) -> float:
-    """Slope of the least squares line."""
-    x, y = (math.fsum(values) / len(points) for values in zip(*points, strict=True))
-    return math.fsum((a - x) * (b - y) for a, b in points) / math.fsum((a - x) ** 2 for a, _ in points)
-
-
-def _used(
-    grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, str]], seeds: Collection[int] | None = None
-) -> tuple[str, ...]:
-    selected = (runs_of(grid, runs, cell) for cell in cells)
-    return tuple(
-        str(run)
-        for each in selected
-        for run, seed in zip(each["run_id"], each["seed"], strict=True)
-        if seeds is None or seed in seeds
-    )
+    return decided(claim, above(estimate, 0), estimate, note + span, runs_used(grid, runs, cells, seeds))

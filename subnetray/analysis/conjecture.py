@@ -14,12 +14,13 @@ Weights are compared as they are exported.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from subnetray.analysis import roles
+from subnetray.analysis.contrasts import runs_used
 from subnetray.analysis.effects import accuracy_change, cells, paired_difference, runs_of, values_by_seed
 from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, pair_interval, t_interval
 from subnetray.analysis.pairs import SEED
@@ -176,7 +177,7 @@ def _accuracy(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, full:
         return untested(claim, "no seed has finished both restricted to its final mask and in full")
     largest = max(found.values(), key=lambda estimate: abs(estimate.mean))
     verdict = every(within(estimate, ACCURACY_MARGIN) for estimate in found.values())
-    used = _used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
+    used = runs_used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
     return decided(claim, verdict, in_points(largest), _by_context(found), used)
 
 
@@ -185,7 +186,7 @@ def _control(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, random
     if not found:
         return untested(claim, "no seed has finished restricted to its final mask and to a random one")
     smallest = min(found.values(), key=lambda estimate: estimate.mean)
-    used = _used(grid, runs, [each[context].cell for context in found for each in (oracle, random)])
+    used = runs_used(grid, runs, [each[context].cell for context in found for each in (oracle, random)])
     return decided(claim, every(above(e, 0) for e in found.values()), in_points(smallest), _by_context(found), used)
 
 
@@ -218,7 +219,7 @@ def _nearer(
         if context in random and not math.isnan(random[context].distance.mean):
             parts.append(f"random mask {random[context].distance.mean:.2f}")
         notes.append(f"{context or 'baseline'}: {', '.join(parts)}")
-    used = _used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
+    used = runs_used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
     return decided(claim, every(above(each, 0) for each in found.values()), smallest, "; ".join(notes), used)
 
 
@@ -248,7 +249,7 @@ def _values(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, full: _
         return untested(claim, "no seed has finished both restricted to its final mask and in full")
     smallest = min(found.values(), key=lambda estimate: estimate.mean)
     verdict = every(above(estimate, EQUAL_MARGIN) for estimate in found.values())
-    used = _used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
+    used = runs_used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
     return decided(claim, verdict, in_points(smallest), "; ".join(notes), used)
 
 
@@ -309,7 +310,3 @@ def _with_gain(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _by_context(found: Mapping[str, Estimate]) -> str:
     return "; ".join(f"{context or 'baseline'}: {in_words(in_points(each))}" for context, each in found.items())
-
-
-def _used(grid: Grid, runs: pd.DataFrame, used: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
-    return tuple(str(run) for cell in used for run in runs_of(grid, runs, cell)["run_id"])

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subnetray.analysis.claims import claims, logit
+from subnetray.analysis.claims import claims
+from subnetray.analysis.contrasts import logit
 from subnetray.analysis.intervals import NOTHING, Estimate, t_interval
 from subnetray.analysis.pairs import label_pairs
 from subnetray.analysis.verdicts import Claim, above, agreed, every, within

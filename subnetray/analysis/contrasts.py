@@ -1,0 +1,96 @@
+"""What claims are made of: densities by seed, differences between cells, and the runs that went into them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from subnetray.analysis import roles
+from subnetray.analysis.effects import DENSITY, origins, paired_difference, runs_of, values_by_seed
+from subnetray.config import Grid
+
+
+def logit(density: float, n: float) -> float:
+    """log(d / (1 − d)), moved inwards by half a coordinate so that 0 and 1 stay finite."""
+    changed = density * n + 0.5
+    return math.log(changed / (n + 1 - changed))
+
+
+def densities(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str]) -> dict[int, float]:
+    """Of a cell's runs, by seed."""
+    return values_by_seed(grid, runs, cell, DENSITY)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One algorithm on data in and off its policy's distribution: cells, and density off minus in by seed."""
+
+    inside: list[dict[str, str]]
+    outside: list[dict[str, str]]
+    differences: dict[int, float]
+
+
+def data_contrasts(grid: Grid, runs: pd.DataFrame, factor: str) -> dict[str, Contrast]:
+    """The contrast of each algorithm that has finished seeds on both."""
+    sides: dict[str, tuple[list[dict[str, str]], list[dict[str, str]]]] = {}
+    for level in grid.factors[factor].levels:
+        data = roles.training_data(grid, factor, level)
+        algorithm = roles.kind(grid, factor, level).split("/")[0]
+        if data in roles.IN_DISTRIBUTION | roles.OFF_DISTRIBUTION:
+            both = sides.setdefault(algorithm, ([], []))
+            both[data in roles.OFF_DISTRIBUTION].append({factor: level})
+    result = {}
+    for algorithm, (inside, outside) in sides.items():
+        if inside and outside:
+            off, on = (
+                [densities(grid, runs, cell) for cell in cells if len(runs_of(grid, runs, cell))]
+                for cells in (outside, inside)
+            )
+            seeds = set.intersection(*map(set, (*off, *on))) if off and on else set()
+            differences = {seed: _mean(off, seed) - _mean(on, seed) for seed in sorted(seeds)}
+            if differences:
+                result[algorithm] = Contrast(inside, outside, differences)
+    return result
+
+
+def mean_data_nll(grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, str]]) -> float:
+    """Mean NLL of the training data under the init, over the runs of some cells."""
+    return float(pd.concat([runs_of(grid, runs, cell)["data_nll"].astype(float) for cell in cells]).mean())
+
+
+def tenfold_effect(grid: Grid, runs: pd.DataFrame, factor: str) -> tuple[dict[int, float], list[dict[str, str]]]:
+    """What a factor of ten in the learning rate adds to density, by seed, between its lowest and highest level."""
+    at_baseline = [{factor: row.level} for row in origins(grid, runs) if row.factor == factor and row.cell.n]
+    if len(at_baseline) < 2:
+        return {}, []
+    rates = [float(runs_of(grid, runs, cell)["lr"].iloc[0]) for cell in at_baseline]
+    low, high = (at_baseline[rates.index(extreme(rates))] for extreme in (min, max))
+    decades = math.log10(max(rates) / min(rates))
+    by_seed = paired_difference(grid, runs, high, low)
+    return {seed: difference / decades for seed, difference in by_seed.items()}, [low, high]
+
+
+def _mean(columns: Sequence[Mapping[int, float]], seed: int) -> float:
+    return math.fsum(column[seed] for column in columns) / len(columns)
+
+
+def least_squares_slope(points: Sequence[tuple[float, float]]) -> float:
+    """Slope of the least squares line."""
+    x, y = (math.fsum(values) / len(points) for values in zip(*points, strict=True))
+    return math.fsum((a - x) * (b - y) for a, b in points) / math.fsum((a - x) ** 2 for a, _ in points)
+
+
+def runs_used(
+    grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, str]], seeds: Collection[int] | None = None
+) -> tuple[str, ...]:
+    """Ids of the runs of some cells, of all seeds or some."""
+    selected = (runs_of(grid, runs, cell) for cell in cells)
+    return tuple(
+        str(run)
+        for each in selected
+        for run, seed in zip(each["run_id"], each["seed"], strict=True)
+        if seeds is None or seed in seeds
+    )
