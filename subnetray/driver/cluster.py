@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-
-import psutil
 
 from subnetray.config import Cluster
 from subnetray.driver import machine, watchdog
@@ -30,6 +27,10 @@ _RAY_ENVIRONMENT = {
 }
 # Despite its name, what makes Ray bind its ports to the loopback interface, on Linux too.
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Processes that Ray starts beside a cluster's head, and that nobody asks anything on one machine: its autoscaler, its
+# dashboard (which ``include_dashboard`` keeps from serving pages, not from starting) and what carries workers' output
+# to the driver. It waits for them, and they for a core; ``ray.init`` has no setting for any.
+_UNASKED = ("start_monitor", "start_api_server", "start_log_monitor")
 
 
 def start(cluster: Cluster) -> None:
@@ -42,7 +43,11 @@ def start(cluster: Cluster) -> None:
     for key, value in (_RAY_ENVIRONMENT | (_LOOPBACK if local else {})).items():
         os.environ.setdefault(key, value)
     import ray
+    from ray._private.node import Node
 
+    if local:
+        for name in _UNASKED:
+            setattr(Node, name, lambda self, **_: None)
     try:
         ray.init(
             address=cluster.address or "local",
@@ -64,11 +69,6 @@ def stop() -> None:
     """End what :func:`start` started, or leave the cluster that it joined."""
     import ray
 
-    # Ray's autoscaler, which has nothing to do on one machine, lets it wait for a second.
-    for process in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-            if any("autoscaler" in word and word.endswith("monitor.py") for word in process.cmdline()):
-                process.kill()
     ray.shutdown()
 
 

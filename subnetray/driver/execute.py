@@ -70,13 +70,13 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
         inits = _locate(plan, cache, say)
         _check_inits(plan, todo, inits)
     # All of this goes on at once: inits are made, engines and the processes of runs import libraries, each on a core.
-    # Engines wait for their init's directory, runs for theirs and for their engines.
+    # Runs wait for their init's directory, and for their engines.
     missing = [model for model, init in inits.items() if isinstance(model, EmbeddedModel) and not init.is_dir()]
     with Making(missing, cache, say) as making, _ray(sweep.cluster, clock), Aside() as aside:
         aside.run(making.wait)
         with clock("engines"):
             say(f"starting the rollout engines ({sweep.run.rollout.name})")
-            pool = _engines(todo, inits)
+            pool = _engines(todo, inits, cache)
         aside.run(pool.wait)
         # Ray is imported only now: it reads its settings from the environment when it is.
         load("subnetray.driver.schedule")
@@ -129,12 +129,10 @@ def _log(name: str, say: Say) -> Say:
     return lambda text: say(f"{name}: {text}")
 
 
-def _engines(todo: Sequence[Run], inits: Inits) -> Pool:
-    """Engines for all runs, which import their library while inits are made."""
+def _engines(todo: Sequence[Run], inits: Inits, cache: Path) -> Pool:
+    """Engines for all runs, which start while inits are made."""
     load("subnetray.rollout")
     from subnetray import rollout
 
-    kinds = {inits[model]: repr(models.architecture(model)) for model in inits if isinstance(model, EmbeddedModel)}
-    # In the order in which inits are made: an engine is built from the first of those that it serves.
-    wanted = sorted(todo, key=lambda run: list(inits).index(run.config.model))
-    return rollout.start([(inits[run.config.model], run.config.rollout) for run in wanted], kinds)
+    blanks = {inits[model]: models.locate_blank(model, cache) for model in inits if isinstance(model, EmbeddedModel)}
+    return rollout.start([(inits[run.config.model], run.config.rollout) for run in todo], blanks)

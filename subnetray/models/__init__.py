@@ -50,6 +50,11 @@ def locate(config: Model, cache_dir: Path, log: Callable[[str], None]) -> Path:
     return prepare(config, cache_dir, log)
 
 
+def locate_blank(config: EmbeddedModel, cache_dir: Path) -> Path:
+    """Return a directory with all of an embedded model but its weights; it may be yet to be made, before these are."""
+    return embedded.locate_blank(config, cache_dir)
+
+
 def prepare(config: Model, cache_dir: Path, log: Callable[[str], None]) -> Path:
     """Return a directory with the init: ``config.json``, safetensors and tokenizer, as transformers and vLLM read it.
 
@@ -87,6 +92,7 @@ __all__ = [
     "check",
     "default_cache",
     "locate",
+    "locate_blank",
     "locate_weights",
     "model_key",
     "parameter_shapes",

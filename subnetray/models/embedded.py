@@ -39,6 +39,19 @@ def architecture(config: EmbeddedModel) -> dict[str, Any]:
     }
 
 
+def locate_blank(config: EmbeddedModel, cache_dir: Path) -> Path:
+    """Return the directory of the model without its weights: config and tokenizer; it may be yet to be made.
+
+    Models of one shape share it.
+    """
+    return cache_dir / "models" / f"blank-{_hash({'recipe': pretraining.RECIPE_VERSION, **architecture(config)})}"
+
+
+def prepare_blank(config: EmbeddedModel, cache_dir: Path) -> Path:
+    """Return that directory, made first if the cache lacks it."""
+    return make_once(locate_blank(config, cache_dir), lambda out: pretraining.outline(config, out))
+
+
 def key(config: EmbeddedModel) -> dict[str, Any]:
     """Return what decides the weights; the name is a label, and SFT settings count only if there is SFT."""
     content = {"kind": "embedded", "recipe": pretraining.RECIPE_VERSION, **dataclasses.asdict(config)}
@@ -56,8 +69,11 @@ def locate(config: EmbeddedModel, cache_dir: Path) -> Path:
 
 
 def _path(config: EmbeddedModel, cache_dir: Path) -> Path:
-    content = json.dumps(key(config), sort_keys=True)
-    return cache_dir / "models" / f"embedded-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    return cache_dir / "models" / f"embedded-{_hash(key(config))}"
+
+
+def _hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def prepare(config: EmbeddedModel, cache_dir: Path, log: Callable[[str], None]) -> Path:

@@ -91,8 +91,10 @@ def main(cache_dir: Path) -> int:
     try:
         load("transformers.models.qwen2.modeling_qwen2")
         start = time.process_time()
-        for values in json.load(sys.stdin):
-            config = EmbeddedModel(**values)
+        configs = [EmbeddedModel(**values) for values in json.load(sys.stdin)]
+        for config in configs:  # engines wait for these
+            embedded.prepare_blank(config, cache_dir)
+        for config in configs:
             embedded.prepare(config, cache_dir, lambda text, name=config.name: print(f"{name}: {text}", flush=True))  # type: ignore[misc]
         print(f"{_TOOK}{time.process_time() - start:.4f}", flush=True)
     except ConfigError as error:

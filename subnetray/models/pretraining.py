@@ -77,6 +77,14 @@ def shape(config: EmbeddedModel) -> Qwen2Config:
     )
 
 
+def outline(config: EmbeddedModel, out: Path) -> None:
+    """Write to ``out`` all files of such a model but its weights."""
+    from transformers import Qwen2ForCausalLM
+
+    _save(Qwen2ForCausalLM(shape(config)), out)
+    (out / "model.safetensors").unlink()
+
+
 def pretrain(config: EmbeddedModel, out: Path, log: Log) -> None:
     """Write to ``out`` a base model trained from scratch on the training problems of ``MIXTURE``."""
     from transformers import Qwen2ForCausalLM

@@ -58,9 +58,9 @@ class Engine(ABC):
     asked for next: what engines have in common, whichever library samples.
 
     Weights are named by their digest, so that an engine that is started again, or serves other runs in between, finds
-    out by itself what it needs. A subclass is made from the directory of a model (the architecture, the tokenizer and
-    the first weights), which may be yet to be made while it imports its library, and a rollout config; it sets
-    ``_dtype``, loads, samples and gives log-probabilities.
+    out by itself what it needs. A subclass is made from the directory of a model, which may be yet to be made while it
+    imports its library and may be without weights, and a rollout config; it sets ``_dtype``, loads, samples and gives
+    log-probabilities.
     """
 
     _dtype: torch.dtype
@@ -135,6 +135,11 @@ def await_model(model: Path) -> None:
     """Return once the directory of a model is there, which it is at once and whole; its maker ends whoever waits."""
     while not model.is_dir():
         time.sleep(_LOOK_S)
+
+
+def is_blank(model: Path) -> bool:
+    """Whether the directory of a model is without weights, which an engine is sent before it samples anyway."""
+    return not any(model.glob("*.safetensors"))
 
 
 def architecture(model: Path) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from subnetray.config import Rollout
-from subnetray.rollout.engine import Engine, await_model
+from subnetray.rollout.engine import Engine, await_model, is_blank
 from subnetray.rollout.sampling import Samples, Sampling
 
 
@@ -18,13 +18,17 @@ class HFEngine(Engine):
     """``rollout=hf``: ``generate`` with a cache of keys and values, as many sequences at once as its size allows."""
 
     def __init__(self, model: Path, config: Rollout) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
         super().__init__()
         await_model(model)
         self._dtype = getattr(torch, config.dtype)
-        self._model = AutoModelForCausalLM.from_pretrained(model, dtype=self._dtype, local_files_only=True).eval()
-        self._model.to("cuda" if config.gpus_per_engine > 0 else "cpu")
+        if is_blank(model):
+            shape = AutoConfig.from_pretrained(model, local_files_only=True)
+            self._model = AutoModelForCausalLM.from_config(shape, dtype=self._dtype)
+        else:
+            self._model = AutoModelForCausalLM.from_pretrained(model, dtype=self._dtype, local_files_only=True)
+        self._model.eval().to("cuda" if config.gpus_per_engine > 0 else "cpu")
         self._parameters = dict(self._model.named_parameters())
         eos = AutoTokenizer.from_pretrained(model, local_files_only=True).eos_token_id
         more = self._model.generation_config.eos_token_id

@@ -35,23 +35,25 @@ class Pool:
         _await(self.handles, timeout_s)
 
 
-def start(wanted: Iterable[tuple[Path, Rollout]], kinds: Mapping[Path, str] | None = None) -> Pool:
+def start(wanted: Iterable[tuple[Path, Rollout]], blanks: Mapping[Path, Path] | None = None) -> Pool:
     """Create engines for every init and the rollout config it is sampled with; returns before they are ready.
 
-    What differs only in the weights, or in how it samples, shares engines. ``kinds`` names what makes inits differ in
-    more than weights where they may be yet to be made; of others it is read. An engine is built from the first init
-    that it serves.
+    What differs only in the weights, or in how it samples, shares engines. ``blanks`` has, of inits that may be yet to
+    be made, the directory of all but their weights, which may be so too but comes before: inits of one blank differ in
+    nothing else. Others are compared.
     """
+    blanks = blanks or {}
     groups: dict[str, list[tuple[Path, Rollout]]] = {}
     for init, rollout in dict.fromkeys(wanted):
-        kind = (kinds or {}).get(init) or architecture(init)
+        kind = str(blanks[init]) if init in blanks else architecture(init)
         key = repr((kind, [getattr(rollout, name) for name in Rollout.ENGINE]))
         groups.setdefault(key, []).append((init, rollout))
     names: dict[tuple[Path, Rollout], tuple[str, ...]] = {}
     handles = []
     for key, members in groups.items():
         label = hashlib.sha256(key.encode()).hexdigest()[:8]
-        model, rollout = members[0]
+        init, rollout = members[0]
+        model = init if init.is_dir() else blanks[init]
         group = tuple(f"engine-{label}-{index}" for index in range(rollout.engines))
         handles += [_actor(rollout, name, model) for name in group]
         names |= dict.fromkeys(members, group)

@@ -13,7 +13,7 @@ import torch
 from subnetray.config import Rollout
 from subnetray.libraries import load
 from subnetray.rollout.batch import Batch
-from subnetray.rollout.engine import Engine, await_model
+from subnetray.rollout.engine import Engine, await_model, is_blank
 from subnetray.rollout.packed import Packed
 from subnetray.rollout.sampling import Samples, Sampling
 
@@ -46,6 +46,8 @@ class VLLMEngine(Engine):
             # A prompt that is cut in two takes back what its generator drew in between, which those of CPUs cannot.
             resources["enable_chunked_prefill"] = False
             _introduce(model)
+        if is_blank(model):
+            resources["load_format"] = "dummy"
         self._llm = LLM(
             model=str(model),
             dtype=config.dtype,

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import os
 import random
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,13 +47,14 @@ def vllm_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def engine(tiny: Path, vllm_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Started before its model is there."""
-    late = tmp_path_factory.mktemp("cache") / "late"
+    """Started before there is anything of its model, and from all of it but weights."""
+    cache = tmp_path_factory.mktemp("cache")
+    late, blank = cache / "late", cache / "blank"
     cluster.start(Cluster())
     try:
-        pool = rollout.start([(late, ROLLOUT), (tiny, ROLLOUT)], dict.fromkeys((late, tiny), "tiny"))
+        pool = rollout.start([(late, ROLLOUT), (tiny, ROLLOUT)], dict.fromkeys((late, tiny), blank))
         assert pool.names[late, ROLLOUT] == pool.names[tiny, ROLLOUT]
-        late.symlink_to(tiny)
+        blank.symlink_to(shutil.copytree(tiny, cache / "copy", ignore=shutil.ignore_patterns("*.safetensors")))
         pool.wait(300)
         yield pool.handles[0]
     finally:
@@ -62,6 +64,13 @@ def engine(tiny: Path, vllm_cache: Path, tmp_path_factory: pytest.TempPathFactor
 def test_no_other_process_imports_vllm_to_look_at_a_model(engine: Any, vllm_cache: Path) -> None:
     """... which would keep what it found."""
     assert not list(vllm_cache.rglob("*.json"))
+
+
+def test_ray_starts_nothing_that_nobody_asks(engine: Any) -> None:
+    words = [word for process in psutil.Process().children() for word in process.cmdline()]
+    files = {Path(word).name for word in words}
+    assert "raylet" in files
+    assert not files & {"monitor.py", "dashboard.py", "log_monitor.py"}
 
 
 class _Trained:

@@ -32,6 +32,11 @@ def test_models_are_made_and_said_to_be(tmp_path: Path) -> None:
         # The bytes are those that this process would make.
         again = models.prepare(config, tmp_path / "again", lambda _: None)
         assert (again / "model.safetensors").read_bytes() == (path / "model.safetensors").read_bytes()
+    # Engines are built from what is there before: models of one shape have it in common.
+    blank = models.locate_blank(CONFIG, tmp_path)
+    assert models.locate_blank(tuned, tmp_path) == blank
+    files = {file.name: file.read_bytes() for file in path.iterdir() if file.name != "model.safetensors"}
+    assert {file.name: file.read_bytes() for file in blank.iterdir()} == files
 
 
 def test_leaving_it_ends_it_and_leaves_nothing_half_made(tmp_path: Path) -> None:
@@ -40,10 +45,10 @@ def test_leaving_it_ends_it_and_leaves_nothing_half_made(tmp_path: Path) -> None
         assert making._process is not None
         assert os.getsid(making._process.pid) != os.getsid(0)
         deadline = time.monotonic() + 120
-        while not list(tmp_path.glob("models/.*")):
+        while not list(tmp_path.glob("models/.embedded-*")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-    assert list((tmp_path / "models").iterdir()) == []
+    assert list((tmp_path / "models").iterdir()) == [models.locate_blank(CONFIG, tmp_path)]
 
 
 def test_what_is_wrong_is_one_sentence(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,6 +51,16 @@ def engine(init: Path) -> HFEngine:
 @pytest.fixture(scope="module")
 def exact(init: Path) -> Qwen2ForCausalLM:
     return Qwen2ForCausalLM.from_pretrained(init).double().eval()
+
+
+def test_a_model_without_weights_is_built_to_be_sent_them(init: Path, engine: HFEngine, tmp_path: Path) -> None:
+    blank = shutil.copytree(init, tmp_path / "blank", ignore=shutil.ignore_patterns("*.safetensors"))
+    other = HFEngine(blank, Rollout(name="hf", dtype="float32"))
+    weights = named_weights(Qwen2ForCausalLM.from_pretrained(init))
+    sampling = Sampling(temperature=1.0, max_new_tokens=6, seed=4)
+    for each in (engine, other):
+        each._load(weights)
+    assert other._sample(PROMPTS, sampling, 0) == engine._sample(PROMPTS, sampling, 0)
 
 
 @torch.no_grad()
