@@ -20,8 +20,6 @@ _RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Bytes of an argument that are sent with a call: small updates of weights are.
-    "RAY_max_direct_call_object_size": str(1 << 20),
     # Processes without a job's environment, of which no run or engine makes use.
     "RAY_prestart_worker_first_driver": "0",
 }

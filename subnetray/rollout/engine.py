@@ -7,50 +7,24 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import psutil
 import torch
 
+from subnetray.rollout import wire
+from subnetray.rollout.channel import serve
 from subnetray.rollout.copies import Copies
 from subnetray.rollout.memory import Memory, question
-from subnetray.rollout.probe import Probe
 from subnetray.rollout.sampling import Samples, Sampling
 from subnetray.rollout.transfer import Update
+from subnetray.rollout.wire import Answer, Target
 from subnetray.subnetwork.bits import from_integers
 
 # Host copies of weights take this part of the machine's memory at most (beside the last three).
 _SHARE_OF_MEMORY = 32
 _LOOK_S = 0.05
-
-
-@dataclass(frozen=True)
-class Target:
-    """The weights that a call is to sample from; ``version`` is what their run calls them, ``shapes`` are by name.
-
-    ``initial``: whether they are those that the run starts from, as other runs may.
-    """
-
-    version: str
-    digest: str
-    shapes: Mapping[str, tuple[int, ...]]
-    probe: Probe | None
-    initial: bool
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Samples, what sampling took (seconds), and what taking up the weights did: seconds, and the probe's distance.
-
-    ``samples`` may be of the first prompts only: the engine is to be asked for the others again, and serves whoever
-    asked meanwhile before that. None: it holds nothing that the updates start from, and asks for more.
-    """
-
-    samples: Samples | None
-    sync_s: float = 0.0
-    logp_gap: float = 0.0
-    rollout_s: float = 0.0
 
 
 class Engine(ABC):
@@ -65,12 +39,15 @@ class Engine(ABC):
 
     _dtype: torch.dtype
 
-    def __init__(self) -> None:
+    def __init__(self, threads: bool) -> None:
+        """``threads``: whether it works in any thread of its process, one at a time."""
         # Weights arrive as read-only views of Ray's object store; libraries copy from them and never write.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         self._copies = Copies(limit=psutil.virtual_memory().total // _SHARE_OF_MEMORY)
         self._memory = Memory()
         self._loaded: str | None = None
+        self._threads, self._turn = threads, Lock()
+        self._address: str | None = None
 
     @classmethod
     def environment(cls, gpu: bool) -> dict[str, str]:
@@ -81,6 +58,20 @@ class Engine(ABC):
         """Return the process id: answered once the engine has started."""
         return os.getpid()
 
+    def address(self) -> str | None:
+        """Where it answers processes of its machine by :class:`Channel`, None if it does not."""
+
+        def answered(message: bytes) -> bytes:
+            try:
+                target, prompts, sampling, first, updates = wire.read_call(message)
+                return wire.answer(self.generate(target, prompts, sampling, first, *updates))
+            except Exception as error:  # theirs, who asked
+                return wire.answer(error)
+
+        if self._threads and self._address is None:
+            self._address = serve(answered)
+        return self._address
+
     def generate(
         self, target: Target, prompts: Sequence[list[int]], sampling: Sampling, first: int, *updates: Update
     ) -> Answer:
@@ -90,29 +81,33 @@ class Engine(ABC):
         among all of the draw. Raises :class:`SyncError` unless the engine then holds the weights that the run
         published. What initial weights have answered already is not sampled again.
         """
-        prompts = prompts[: self._at_a_time(prompts, sampling)]
-        asked = question(target.digest, prompts, sampling, first) if target.initial else None
-        if asked is not None and (known := self._memory.recall(asked)) is not None:
-            return Answer(known)
-        start = time.perf_counter()
-        gap = 0.0
-        if target.digest != self._loaded:
-            bits = self._copies.take(target.digest, updates)
-            if bits is None:
-                return Answer(None)
-            # A failure half-way leaves weights that no digest names.
-            self._loaded = None
-            self._load(
-                {name: from_integers(bits[name], self._dtype).reshape(shape) for name, shape in target.shapes.items()}
-            )
-            if target.probe is not None:
-                gap = target.probe.check(target.version, self._logprobs(target.probe.ids))
-            self._loaded = target.digest
-        synchronised = time.perf_counter() - start
-        samples = self._sample(prompts, sampling, first)
-        if asked is not None:
-            self._memory.keep(asked, samples)
-        return Answer(samples, synchronised, gap, time.perf_counter() - start - synchronised)
+        with self._turn:
+            prompts = prompts[: self._at_a_time(prompts, sampling)]
+            asked = question(target.digest, prompts, sampling, first) if target.initial else None
+            if asked is not None and (known := self._memory.recall(asked)) is not None:
+                return Answer(known)
+            start = time.perf_counter()
+            gap = 0.0
+            if target.digest != self._loaded:
+                bits = self._copies.take(target.digest, updates)
+                if bits is None:
+                    return Answer(None)
+                # A failure half-way leaves weights that no digest names.
+                self._loaded = None
+                self._load(
+                    {
+                        name: from_integers(bits[name], self._dtype).reshape(shape)
+                        for name, shape in target.shapes.items()
+                    }
+                )
+                if target.probe is not None:
+                    gap = target.probe.check(target.version, self._logprobs(target.probe.ids))
+                self._loaded = target.digest
+            synchronised = time.perf_counter() - start
+            samples = self._sample(prompts, sampling, first)
+            if asked is not None:
+                self._memory.keep(asked, samples)
+            return Answer(samples, synchronised, gap, time.perf_counter() - start - synchronised)
 
     @abstractmethod
     def _load(self, weights: Mapping[str, torch.Tensor]) -> None:

@@ -6,7 +6,7 @@ applies to and what must come out, whoever sends it, and an engine can tell whet
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,6 @@ Bits = npt.NDArray[Any]  # the coordinates of a tensor as integers of their widt
 
 # A gap of this many unchanged coordinates or more is written as this byte and what is left of it.
 _LONG = 255
-# Updates of so many bytes, at most, are sent as one array, for which they are copied.
-_JOINED = 1 << 20
 _TOGETHER = 32  # coordinates that are looked at at once for whether any has changed
 
 
@@ -66,38 +64,6 @@ class Update:
     @property
     def nbytes(self) -> int:
         return sum(piece.nbytes for piece in self.pieces.values())
-
-    def __reduce__(self) -> Any:
-        if self.nbytes > _JOINED:
-            return Update, (self.digest, self.base, self.hashes, self.pieces, self.shared)
-        # To send one more array takes Ray as long as 50 KB do, and a small model has dozens.
-        pieces = self.pieces.values()
-        # Values first: all of one width, they begin at multiples of it.
-        arrays = [*(piece.values for piece in pieces), *(piece.positions for piece in pieces)]
-        sizes = [None if array is None else (array.dtype, array.size) for array in arrays]
-        joined = b"".join(array.data for array in arrays if array is not None)
-        packed = [piece.packed for piece in pieces]
-        return _parted, (self.digest, self.base, self.hashes, self.shared, list(self.pieces), packed, sizes, joined)
-
-
-def _parted(
-    digest: str,
-    base: str | None,
-    hashes: Mapping[str, str],
-    shared: bool,
-    names: Sequence[str],
-    packed: Sequence[bool],
-    sizes: Sequence[tuple[np.dtype[Any], int] | None],
-    joined: bytes,
-) -> Update:
-    """What :meth:`Update.__reduce__` took apart."""
-    arrays: list[Any] = []
-    at = 0
-    for size in sizes:
-        arrays.append(None if size is None else np.frombuffer(joined, *size, at))
-        at += 0 if size is None else arrays[-1].nbytes
-    pieces = map(Piece, arrays[: len(names)], arrays[len(names) :], packed)
-    return Update(digest, base, hashes, dict(zip(names, pieces, strict=True)), shared)
 
 
 def whole(bits: Bits) -> Piece:

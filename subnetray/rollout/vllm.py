@@ -33,7 +33,7 @@ class VLLMEngine(Engine):
         load("vllm.entrypoints.llm")
         from vllm import LLM
 
-        super().__init__()
+        super().__init__(threads=config.gpus_per_engine == 0)
         await_model(model)
         if config.gpus_per_engine > 0:
             resources: dict[str, Any] = {"gpu_memory_utilization": config.gpu_memory_utilization}

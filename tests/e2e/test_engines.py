@@ -23,6 +23,7 @@ from subnetray.config import Cluster, Rollout
 from subnetray.driver import cluster
 from subnetray.rollout import Draw, Policy, Probe, Samples, Sampling, SyncError
 from subnetray.rollout.packed import Packed
+from subnetray.rollout.policy import _Call
 from subnetray.rollout.sampling import concatenate
 from subnetray.rollout.vllm import VLLMEngine
 from subnetray.subnetwork import named_weights
@@ -132,7 +133,7 @@ def test_fifty_sparse_steps_of_two_runs_in_turn_sample_what_dense_copies_do(tiny
         assert 0 < policy.sync.logp_gap < 0.05
 
 
-def test_a_long_draw_lets_others_in(tiny: Path, engine: Any) -> None:
+def test_a_long_draw_lets_others_in(tiny: Path, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """... after the batch that is being sampled, and is as it would have been without them."""
     runs = [(_Trained(tiny, seed), Policy([engine], f"run-{seed}", timeout_s=300)) for seed in (8, 9)]
     for trained, policy in runs:
@@ -144,9 +145,16 @@ def test_a_long_draw_lets_others_in(tiny: Path, engine: Any) -> None:
     sampling = Sampling(temperature=1.0, max_new_tokens=4, seed=5)
     draw = one.start(prompts, sampling)
     between = _samples(two, seed=1)
-    (first,) = ray.get(draw._references)
-    assert len(first.samples.completions) == 256  # the others are not asked for before result()
+    sizes: list[int] = []
+    after = _Call.after
+
+    def spied(call: _Call, count: int) -> _Call:
+        sizes.append(count)
+        return after(call, count)
+
+    monkeypatch.setattr(_Call, "after", spied)
     drawn = draw.result()
+    assert sizes == [256, 256, 88]  # what is left after a batch is not asked for before result()
     assert one.sample(prompts, sampling) == drawn
     assert _samples(two, seed=1) == between
     alone = one.sample(prompts[300:340], dataclasses.replace(sampling, seed=305))

@@ -10,20 +10,18 @@ import pytest
 import torch
 
 from subnetray.rollout import Policy, Sampling, SyncError
-from subnetray.rollout.engine import Answer
 from subnetray.rollout.transfer import Update, whole
+from subnetray.rollout.wire import Answer
 
 
 def _update(size: int) -> Update:
     return Update("digest", None, {}, {"weight": whole(np.zeros(size // 2, np.int16))})
 
 
-@pytest.mark.parametrize(("engines", "size", "stored"), [(1, 512 << 10, False), (1, 514 << 10, True), (2, 2, True)])
-def test_what_is_small_goes_with_the_call(
-    engines: int, size: int, stored: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("size", "stored"), [(512 << 10, False), (514 << 10, True)])
+def test_what_is_small_goes_with_the_call(size: int, stored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("subnetray.rollout.policy.ray.put", lambda _: "stored")
-    sender = Policy([object()] * engines, "run", timeout_s=1)
+    sender = Policy([object()], "run", timeout_s=1)
     update = _update(size)
     sent: Any = sender.put(update)
     assert sent == "stored" if stored else sent is update
@@ -32,9 +30,10 @@ def test_what_is_small_goes_with_the_call(
 
 def test_an_engine_that_takes_nothing_up_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """... and no draw of fewer completions than were asked for."""
-    monkeypatch.setattr("subnetray.rollout.policy.ray.wait", lambda *_, **__: None)
     monkeypatch.setattr("subnetray.rollout.policy.ray.get", lambda answer, **_: answer)
-    engine = SimpleNamespace(generate=SimpleNamespace(remote=lambda *_: Answer(None)))
+    engine = SimpleNamespace(
+        generate=SimpleNamespace(remote=lambda *_: Answer(None)), address=SimpleNamespace(remote=lambda: None)
+    )
     policy = Policy([engine], "run", timeout_s=1)
     policy.publish({"weight": torch.zeros(2, dtype=torch.bfloat16)}, "init")
     with pytest.raises(SyncError, match="asks for more"):

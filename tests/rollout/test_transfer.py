@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subnetray.rollout import transfer
 from subnetray.rollout.copies import Copies
 from subnetray.rollout.published import Published
 from subnetray.rollout.transfer import SyncError, Update, difference, write
@@ -233,41 +231,6 @@ def test_damage_on_the_way_is_an_error_that_names_the_tensor(what: str) -> None:
     # Nothing wrong is kept.
     assert copies.take(step.digest, []) is None
     assert _is(_synchronise(copies, published, step)[0], _trained(init, 1, seed=1)[0])
-
-
-@pytest.mark.parametrize("limit", [0, 1 << 20])
-@given(
-    sizes=st.lists(st.integers(1, 300), max_size=4),
-    density=st.sampled_from([0.01, 0.2, 0.9]),
-    dtype=st.sampled_from([np.int16, np.int32]),
-)
-def test_what_is_sent_arrives(limit: int, sizes: list[int], density: float, dtype: type) -> None:
-    """... as one array or as many."""
-    generator = np.random.default_rng(0)
-    pieces = {}
-    for index, size in enumerate(sizes):
-        old: Bits = generator.integers(-1000, 1000, size).astype(dtype)
-        changed = generator.random(size) < density
-        changed[0] = True
-        piece = difference(old, np.where(changed, old + 1, old).astype(dtype))
-        assert piece is not None
-        pieces[str(index)] = piece
-    sent = Update("after", "before", {"0": "hash"}, pieces, shared=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer, "_JOINED", limit)
-        arrived = copy.copy(sent)  # taken apart and put together as by Ray
-        _, parts = sent.__reduce__()
-    assert sum(isinstance(part, bytes) for part in parts) == (limit > 0 or not pieces)
-    assert (arrived.digest, arrived.base, arrived.hashes, arrived.shared) == ("after", "before", {"0": "hash"}, True)
-    assert list(arrived.pieces) == list(pieces)
-    for name, piece in pieces.items():
-        found = arrived.pieces[name]
-        assert found.packed == piece.packed
-        assert found.values.dtype == piece.values.dtype
-        assert found.values.flags.aligned
-        assert np.array_equal(found.values, piece.values)
-        one, other = found.positions, piece.positions
-        assert one is other is None or (one is not None and other is not None and np.array_equal(one, other))
 
 
 def test_weights_have_one_digest_whoever_publishes_them_and_others_another() -> None:

@@ -1,0 +1,86 @@
+"""What runs and engines say to each other, and all of it as bytes: numbers and names, nothing that could run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from subnetray.rollout.probe import Probe
+from subnetray.rollout.sampling import Samples, Sampling
+from subnetray.rollout.transfer import SyncError, Update
+
+
+@dataclass(frozen=True)
+class Target:
+    """The weights that a call is to sample from; ``version`` is what their run calls them, ``shapes`` are by name.
+
+    ``initial``: whether they are those that the run starts from, as other runs may.
+    """
+
+    version: str
+    digest: str
+    shapes: Mapping[str, tuple[int, ...]]
+    probe: Probe | None
+    initial: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Samples, what sampling took (seconds), and what taking up the weights did: seconds, and the probe's distance.
+
+    ``samples`` may be of the first prompts only: the engine is to be asked for the others again, and serves whoever
+    asked meanwhile before that. None: it holds nothing that the updates start from, and asks for more.
+    """
+
+    samples: Samples | None
+    sync_s: float = 0.0
+    logp_gap: float = 0.0
+    rollout_s: float = 0.0
+
+
+Call = tuple[Target, list[list[int]], Sampling, int, list[Update]]  # the arguments of ``Engine.generate``
+
+
+def call(
+    target: Target, prompts: Sequence[list[int]], sampling: Sampling, first: int, updates: Sequence[Update]
+) -> bytes:
+    """The arguments of ``Engine.generate``."""
+    return _encoder.encode((target, prompts, sampling, first, updates))
+
+
+def read_call(message: bytes) -> Call:
+    """What :func:`call` made the message of; arrays are read-only."""
+    return _calls.decode(message)
+
+
+def answer(given: Answer | Exception) -> bytes:
+    """An engine's answer, or why there is none."""
+    return _encoder.encode((type(given).__name__, str(given)) if isinstance(given, Exception) else given)
+
+
+def read_answer(message: bytes) -> Answer:
+    """What :func:`answer` made the message of; raises :class:`SyncError` if it was one, else RuntimeError."""
+    found = _answers.decode(message)
+    if isinstance(found, Answer):
+        return found
+    kind, text = found
+    raise SyncError(text) if kind == SyncError.__name__ else RuntimeError(f"{kind} in a rollout engine: {text}")
+
+
+def _parts(array: npt.NDArray[Any]) -> tuple[str, memoryview]:
+    return array.dtype.str, array.data
+
+
+def _array(_: type, parts: tuple[str, bytes]) -> npt.NDArray[Any]:
+    kind, content = parts
+    return np.frombuffer(content, kind)
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_parts)
+_calls = msgspec.msgpack.Decoder(Call, dec_hook=_array)
+_answers = msgspec.msgpack.Decoder(Answer | tuple[str, str], dec_hook=_array)
