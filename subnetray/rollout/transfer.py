@@ -12,17 +12,25 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from subnetray.subnetwork.compiled import compiled
 from subnetray.subnetwork.hashing import block_hash
-from subnetray.subnetwork.mask import pack, unpack
+from subnetray.subnetwork.kernels import Room, differences
+from subnetray.subnetwork.mask import unpack
 from subnetray.subnetwork.scatter import put
 
 Bits = npt.NDArray[Any]  # the coordinates of a tensor as integers of their width, flat (see ``subnetwork.bits``)
 
 # A gap of this many unchanged coordinates or more is written as this byte and what is left of it.
 _LONG = 255
-_TOGETHER = 32  # coordinates that are looked at at once for whether any has changed
+# Coordinates that are compared at a time: what is found stays in the cache. A multiple of 64.
+_BLOCK = 1 << 18
+# What the bits may be of: whether they are numbers is of no interest here.
+_FLOATS = {2: torch.bfloat16, 4: torch.float32}
 
 
 class SyncError(RuntimeError):
@@ -73,16 +81,16 @@ def whole(bits: Bits) -> Piece:
 
 def difference(old: Bits, new: Bits) -> Piece | None:
     """The smallest piece that turns ``old`` into ``new``; None if they are equal."""
-    values, code = np.empty_like(new), np.empty(-(-new.size // 8), np.uint8)
-    count, size = _changes(old, new, values, code)
-    if not count:
+    values, words = _changes(old, new)
+    if not values.size:
         return None
-    if count * new.itemsize + min(size, code.size) >= new.nbytes:
+    bits = words.view(np.uint8)[: -(-new.size // 8)]
+    # A coordinate takes a byte at least: of more there need not be looked.
+    code = _code(words, values.size) if values.size <= bits.size else bits
+    positions, packed = (bits, True) if code.size >= bits.size else (code, False)
+    if values.nbytes + positions.nbytes >= new.nbytes:
         return whole(new.copy())
-    # Copies, which do not hold the memory that there might have been need for.
-    if size <= code.size:
-        return Piece(values[:count].copy(), code[:size].copy())
-    return Piece(values[:count].copy(), pack(old != new), packed=True)
+    return Piece(values, positions, packed)
 
 
 def write(piece: Piece, bits: Bits) -> None:
@@ -103,38 +111,50 @@ def hash_of(bits: Bits) -> str:
     return block_hash(bits).hex()
 
 
-@compiled
-def _changes(old: Bits, new: Bits, values: Bits, code: npt.NDArray[np.uint8]) -> tuple[int, int]:
-    """Write what ``new`` has where it differs, and the code of its gaps as far as there is room for it.
+def _changes(old: Bits, new: Bits) -> tuple[Bits, npt.NDArray[np.uint64]]:
+    """What ``new`` has where it differs, and a bit a coordinate, packed as in masks, of whether it does."""
+    dtype, words = _FLOATS[new.itemsize], np.zeros(-(-new.size // 64), np.uint64)
+    room = Room.of(min(new.size, _BLOCK), dtype)
+    values = []
+    for first in range(0, new.size, _BLOCK):
+        bits, _, _, found, _, _ = differences(old[first : first + _BLOCK], new[first : first + _BLOCK], dtype, room)
+        words.view(np.uint8)[first // 8 :][: bits.size] = bits
+        values.append(found.copy())  # the next block is found in the same room
+    return np.concatenate(values), words
 
-    Returns how many coordinates differ, and how many bytes the code has or would have.
-    """
-    count, size, last = 0, 0, -1
-    for first in range(0, new.size, _TOGETHER):
-        stop = min(first + _TOGETHER, new.size)
-        if _equal(old[first:stop], new[first:stop]):
-            continue
-        for i in range(first, stop):
-            if old[i] != new[i]:
-                values[count] = new[i]
-                count += 1
-                gap, last = i - last - 1, i
-                for _ in range(gap // _LONG):
-                    if size < code.size:
-                        code[size] = _LONG
-                    size += 1
-                if size < code.size:
-                    code[size] = gap % _LONG
+
+def _code(words: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.uint8]:
+    """The code of the gaps before ``count`` bits that are set."""
+    code = np.empty(count + words.size * 64 // _LONG, np.uint8)
+    return code[: _write_code(words, code)].copy()
+
+
+@compiled
+def _write_code(words: npt.NDArray[np.uint64], code: npt.NDArray[np.uint8]) -> int:
+    size, last = 0, -1
+    for w in range(words.size):
+        left = words[w]
+        while left:
+            place = 64 * w + _lowest(left)
+            left &= left - np.uint64(1)
+            gap, last = place - last - 1, place
+            while gap >= _LONG:
+                code[size] = _LONG
                 size += 1
-    return count, size
+                gap -= _LONG
+            code[size] = gap
+            size += 1
+    return size
 
 
-@compiled
-def _equal(old: Bits, new: Bits) -> bool:
-    different = old.dtype.type(0)
-    for i in range(old.size):
-        different |= old[i] ^ new[i]
-    return different == 0
+@intrinsic  # type: ignore[untyped-decorator]
+def _lowest(_: Any, word: Any) -> Any:
+    """Which bit is the lowest of those that are set."""
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(word), generate
 
 
 def _indices(code: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:

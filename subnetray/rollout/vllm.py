@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from subnetray.config import Rollout
-from subnetray.libraries import load
+from subnetray.libraries import load, loading
 from subnetray.rollout.batch import Batch
 from subnetray.rollout.engine import Engine, await_model, is_blank
 from subnetray.rollout.packed import Packed
@@ -31,8 +31,10 @@ class VLLMEngine(Engine):
 
     def __init__(self, model: Path, config: Rollout) -> None:
         load("vllm.entrypoints.llm")
-        from vllm import LLM
+        from vllm.entrypoints import llm
 
+        # What it would say is not heard (_ENVIRONMENT), and to say it vLLM imports its server.
+        llm.log_non_default_args = lambda _: None
         super().__init__(threads=config.gpus_per_engine == 0)
         await_model(model)
         if config.gpus_per_engine > 0:
@@ -45,20 +47,22 @@ class VLLMEngine(Engine):
             resources = {"kv_cache_memory_bytes": config.kv_cache_mib << 20, "enforce_eager": True}
             # A prompt that is cut in two takes back what its generator drew in between, which those of CPUs cannot.
             resources["enable_chunked_prefill"] = False
-            _introduce(model)
         if is_blank(model):
             resources["load_format"] = "dummy"
-        self._llm = LLM(
-            model=str(model),
-            dtype=config.dtype,
-            max_model_len=config.max_model_len,
-            # A cached prefix belongs to the weights that computed it, and weights change with every call.
-            enable_prefix_caching=False,
-            # The importance-sampling correction needs the probabilities that tokens were really drawn with.
-            logprobs_mode="processed_logprobs",
-            disable_log_stats=True,
-            **resources,
-        )
+        with loading():  # what its parts import
+            if config.gpus_per_engine == 0:
+                _introduce(model)
+            self._llm = llm.LLM(
+                model=str(model),
+                dtype=config.dtype,
+                max_model_len=config.max_model_len,
+                # A cached prefix belongs to the weights that computed it, and weights change with every call.
+                enable_prefix_caching=False,
+                # The importance-sampling correction needs the probabilities that tokens were really drawn with.
+                logprobs_mode="processed_logprobs",
+                disable_log_stats=True,
+                **resources,
+            )
         self._dtype = self._llm.llm_engine.model_config.dtype
         self._packed: Packed | None = None
         self._batch: Batch | None = None
