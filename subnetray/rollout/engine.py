@@ -82,32 +82,39 @@ class Engine(ABC):
         published. What initial weights have answered already is not sampled again.
         """
         with self._turn:
-            prompts = prompts[: self._at_a_time(prompts, sampling)]
-            asked = question(target.digest, prompts, sampling, first) if target.initial else None
-            if asked is not None and (known := self._memory.recall(asked)) is not None:
-                return Answer(known)
-            start = time.perf_counter()
-            gap = 0.0
-            if target.digest != self._loaded:
-                bits = self._copies.take(target.digest, updates)
-                if bits is None:
-                    return Answer(None)
-                # A failure half-way leaves weights that no digest names.
-                self._loaded = None
-                self._load(
-                    {
-                        name: from_integers(bits[name], self._dtype).reshape(shape)
-                        for name, shape in target.shapes.items()
-                    }
-                )
-                if target.probe is not None:
-                    gap = target.probe.check(target.version, self._logprobs(target.probe.ids))
-                self._loaded = target.digest
-            synchronised = time.perf_counter() - start
-            samples = self._sample(prompts, sampling, first)
-            if asked is not None:
-                self._memory.keep(asked, samples)
-            return Answer(samples, synchronised, gap, time.perf_counter() - start - synchronised)
+            return self._generate(target, prompts, sampling, first, updates)
+
+    def _generate(
+        self,
+        target: Target,
+        prompts: Sequence[list[int]],
+        sampling: Sampling,
+        first: int,
+        updates: Sequence[Update],
+    ) -> Answer:
+        prompts = prompts[: self._at_a_time(prompts, sampling)]
+        asked = question(target.digest, prompts, sampling, first) if target.initial else None
+        if asked is not None and (known := self._memory.recall(asked)) is not None:
+            return Answer(known)
+        start = time.perf_counter()
+        gap = 0.0
+        if target.digest != self._loaded:
+            bits = self._copies.take(target.digest, updates)
+            if bits is None:
+                return Answer(None)
+            # A failure half-way leaves weights that no digest names.
+            self._loaded = None
+            self._load(
+                {name: from_integers(bits[name], self._dtype).reshape(shape) for name, shape in target.shapes.items()}
+            )
+            if target.probe is not None:
+                gap = target.probe.check(target.version, self._logprobs(target.probe.ids))
+            self._loaded = target.digest
+        synchronised = time.perf_counter() - start
+        samples = self._sample(prompts, sampling, first)
+        if asked is not None:
+            self._memory.keep(asked, samples)
+        return Answer(samples, synchronised, gap, time.perf_counter() - start - synchronised)
 
     @abstractmethod
     def _load(self, weights: Mapping[str, torch.Tensor]) -> None:

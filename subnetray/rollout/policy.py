@@ -236,13 +236,13 @@ class _Call:
 
     def send(self, updates: Sequence[Any], timeout_s: float) -> Any:
         """What to wait for with :func:`_answer`."""
-        channel = self.line.channel() if all(isinstance(update, Update) for update in updates) else None
+        channel = self.line.channel(timeout_s) if all(isinstance(update, Update) for update in updates) else None
         arguments = (self.target, self.prompts, self.sampling, self.first)
         if channel is not None:
             try:
                 return channel.send(wire.call(*arguments, updates), timeout_s)
-            except OSError:
-                pass  # Ray finds out what has become of the engine
+            except OSError:  # Ray finds out what has become of the engine, or has replaced it already
+                self.line.forget()
         return self.line.engine.generate.remote(*arguments, *updates)
 
 
@@ -254,17 +254,22 @@ class _Line:
         self._asked = False
         self._channel: Channel | None = None
 
-    def channel(self) -> Channel | None:
+    def channel(self, timeout_s: float) -> Channel | None:
+        """None, too, for an engine that is dead or hangs: of those a call by Ray's way finds out."""
         if not self._asked:
             self._asked = True
-            with contextlib.suppress(ray.exceptions.RayActorError, ConnectionError):
-                address = ray.get(self.engine.address.remote(), timeout=START_S)
+            with contextlib.suppress(ray.exceptions.RayActorError, TimeoutError, ConnectionError):
+                address = ray.get(self.engine.address.remote(), timeout=timeout_s)
                 self._channel = None if address is None else Channel(address)
         return self._channel
 
+    def forget(self) -> None:
+        """Ask for the way again when it is needed."""
+        self._asked, self._channel = False, None
+
     def renew(self) -> None:
         """Wait for the process that takes the place of the engine's; raises TimeoutError, or RayActorError."""
-        self._asked, self._channel = False, None
+        self.forget()
         ray.get(self.engine.ready.remote(), timeout=START_S)
 
 

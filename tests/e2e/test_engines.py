@@ -161,18 +161,33 @@ def test_a_long_draw_lets_others_in(tiny: Path, engine: Any, monkeypatch: pytest
     assert alone.completions == drawn.completions[300:340]
 
 
-def test_an_engine_that_hangs_is_replaced_and_the_run_goes_on_with_the_same_samples(tiny: Path, engine: Any) -> None:
+@pytest.mark.parametrize("known", [True, False], ids=["called before", "not called before"])
+def test_an_engine_that_hangs_is_replaced_and_runs_go_on_with_the_same_samples(
+    known: bool, tiny: Path, engine: Any
+) -> None:
     trained = _Trained(tiny, seed=3)
-    policy = Policy([engine], "hung", timeout_s=20)
-    policy.publish(trained.weights(), "init", trained.probe())
-    _samples(policy, seed=1)
-    policy.publish(trained.step(), "step-1", trained.probe())
-    expected = _samples(policy, seed=1)
+    policy, other = (Policy([engine], name, timeout_s=10) for name in ("hung", "other"))
+    for each in (policy, other):
+        each.publish(trained.weights(), "init", trained.probe())
+    weights = trained.step()
+    for each in (policy, other):
+        each.publish(weights, "step-1", trained.probe())
+    expected = _samples(other, seed=1)
+    before = other._lines[0].channel(timeout_s=0)
+    assert before is not None  # not by Ray's way
+    if known:
+        assert _samples(policy, seed=1) == expected
     hung = psutil.Process(ray.get(engine.ready.remote()))
     hung.suspend()
     assert _samples(policy, seed=1) == expected
     assert ray.get(engine.ready.remote()) != hung.pid
     assert not hung.is_running()
+    # Another run finds the new one: Ray's way first, and then as before.
+    for _ in range(2):
+        assert _samples(other, seed=1) == expected
+    after = other._lines[0].channel(timeout_s=0)
+    assert after is not None
+    assert after is not before
 
 
 class _Careless(VLLMEngine):
