@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,3 +55,19 @@ def test_garbage_is_not_looked_for_after_a_module_within_has_loaded_another(tmp_
     load(NAME)
     assert not sys.modules[NAME].looked
     assert gc.isenabled()
+
+
+def test_a_library_does_without_what_it_need_not_find(tmp_path: Path) -> None:
+    """... and everybody finds it afterwards, or if it was there before."""
+    (tmp_path / f"{NAME}.py").write_text(
+        "import importlib.util\nfound = importlib.util.find_spec('this') is not None\n"
+        "try:\n    import this\nexcept ImportError:\n    this = None\n"
+    )
+    sys.modules.pop("this", None)
+    load(NAME, without=["this", "that_is_nowhere"])
+    library = sys.modules.pop(NAME)
+    assert (library.found, library.this) == (False, None)
+    assert not {"this", "that_is_nowhere"} & sys.modules.keys()
+    importlib.import_module("this")
+    load(NAME, without=["this"])
+    assert sys.modules[NAME].this is sys.modules["this"]

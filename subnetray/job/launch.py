@@ -67,7 +67,7 @@ def reason(error: BaseException) -> str:
 
 def _loop(values: dict[str, Any]) -> None:
     start = time.perf_counter()
-    load("subnetray.job.run")
+    load("subnetray.job.run", without=["wandb"])  # to which the driver logs, and TRL would
     from subnetray.job.run import run
 
     run(values, import_s=time.perf_counter() - start)

@@ -49,7 +49,7 @@ class VLLMEngine(Engine):
             resources["enable_chunked_prefill"] = False
         if is_blank(model):
             resources["load_format"] = "dummy"
-        with loading():  # what its parts import
+        with loading(without=["pandas"]):  # what its parts import; pandas is for kernels of other processors
             if config.gpus_per_engine == 0:
                 _introduce(model)
             self._llm = llm.LLM(
