@@ -49,7 +49,8 @@ class VLLMEngine(Engine):
             resources["enable_chunked_prefill"] = False
         if is_blank(model):
             resources["load_format"] = "dummy"
-        with loading(without=["pandas"]):  # what its parts import; pandas is for kernels of other processors
+        # What its parts import; vLLM's kernels for GPUs of AMD read tables with pandas.
+        with loading(without=[] if config.gpus_per_engine > 0 else ["pandas"]):
             if config.gpus_per_engine == 0:
                 _introduce(model)
             self._llm = llm.LLM(
