@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.tune import Callback
@@ -21,8 +22,9 @@ from subnetray.job.launch import failure
 
 _TICK_S = 2.0
 _WRITE_EVERY_S = 20.0
-# The run that takes the place of one that has ended starts first: beside this thread that takes Tune 25 ms longer.
-_AFTER_S = 0.1
+# A run that has ended is looked at so much later, unless it was the last one that ran: the one that takes its place
+# starts first, which beside this thread would take Tune 25 ms longer.
+_LATER_S = 0.1
 
 
 class Events(Callback):
@@ -97,29 +99,35 @@ class Observer:
 
     def _loop(self) -> None:
         written = time.monotonic()
+        ended: list[Run] = []
+        due = math.inf  # when these are looked at
         while True:
             try:
-                event = self.events.queue.get(timeout=_TICK_S)
+                event = self.events.queue.get(timeout=max(0.0, min(_TICK_S, due - time.monotonic())))
             except queue.Empty:
-                self._tick()
+                if not ended:
+                    self._tick()
             else:
                 if event is None:
+                    self._finish(ended)
                     return
-                self._handle(*event)
+                kind, run_id = event
+                if kind == "start":
+                    self._running[run_id] = self._runs[run_id]
+                else:
+                    self._running.pop(run_id, None)
+                    ended.append(self._runs[run_id])
+                    due = min(due, time.monotonic() + _LATER_S)
+            if not self._running or time.monotonic() >= due:
+                self._finish(ended)
+                ended, due = [], math.inf
             if time.monotonic() - written > _WRITE_EVERY_S:
                 self.write()
                 written = time.monotonic()
 
-    def _handle(self, kind: str, run_id: str) -> None:
-        run = self._runs[run_id]
-        if kind == "start":
-            self._running[run_id] = run
-            return
-        self._running.pop(run_id, None)
-        if self._running:
-            time.sleep(_AFTER_S)
-        result = self._gather(run)
-        self._progress.finished(run, self._labels[run_id], result, len(self._running))
+    def _finish(self, ended: Sequence[Run]) -> None:
+        for run in ended:
+            self._progress.finished(run, self._labels[run.run_id], self._gather(run), len(self._running))
 
     def _tick(self) -> None:
         waiting = []

@@ -18,7 +18,7 @@ from subnetray.rollout.channel import serve
 from subnetray.rollout.copies import Copies
 from subnetray.rollout.memory import Memory, question
 from subnetray.rollout.sampling import Samples, Sampling
-from subnetray.rollout.transfer import Update
+from subnetray.rollout.transfer import SyncError, Update
 from subnetray.rollout.wire import Answer, Target
 from subnetray.subnetwork.bits import from_integers
 
@@ -65,7 +65,7 @@ class Engine(ABC):
             try:
                 target, prompts, sampling, first, updates = wire.read_call(message)
                 return wire.answer(self.generate(target, prompts, sampling, first, *updates))
-            except Exception as error:  # theirs, who asked
+            except SyncError as error:  # theirs, who asked; of all else they find out by Ray's way
                 return wire.answer(error)
 
         if self._threads and self._address is None:

@@ -210,7 +210,8 @@ class Draw:
     def _ask_again(self, call: _Call, updates: Sequence[Any]) -> Answer:
         try:
             call.line.renew()
-            return _answer(call.send(updates, self._policy.timeout_s), self._policy.timeout_s)
+            # By Ray's way, which tells what an engine fails of.
+            return _answer(call.by_ray(updates), self._policy.timeout_s)
         except TimeoutError as error:
             raise EngineError(
                 f"no answer from a rollout engine within {self._policy.timeout_s:g} s (rollout.timeout_s), nor from the"
@@ -237,13 +238,16 @@ class _Call:
     def send(self, updates: Sequence[Any], timeout_s: float) -> Any:
         """What to wait for with :func:`_answer`."""
         channel = self.line.channel(timeout_s) if all(isinstance(update, Update) for update in updates) else None
-        arguments = (self.target, self.prompts, self.sampling, self.first)
         if channel is not None:
+            message = wire.call(self.target, self.prompts, self.sampling, self.first, updates)
             try:
-                return channel.send(wire.call(*arguments, updates), timeout_s)
-            except OSError:  # Ray finds out what has become of the engine, or has replaced it already
+                return channel.send(message, timeout_s)
+            except (ConnectionError, TimeoutError):  # Ray finds out what has become of the engine, or has replaced it
                 self.line.forget()
-        return self.line.engine.generate.remote(*arguments, *updates)
+        return self.by_ray(updates)
+
+    def by_ray(self, updates: Sequence[Any]) -> Any:
+        return self.line.engine.generate.remote(self.target, self.prompts, self.sampling, self.first, *updates)
 
 
 class _Line:

@@ -58,18 +58,17 @@ def read_call(message: bytes) -> Call:
     return _calls.decode(message)
 
 
-def answer(given: Answer | Exception) -> bytes:
+def answer(given: Answer | SyncError) -> bytes:
     """An engine's answer, or why there is none."""
-    return _encoder.encode((type(given).__name__, str(given)) if isinstance(given, Exception) else given)
+    return _encoder.encode(str(given) if isinstance(given, SyncError) else given)
 
 
 def read_answer(message: bytes) -> Answer:
-    """What :func:`answer` made the message of; raises :class:`SyncError` if it was one, else RuntimeError."""
+    """What :func:`answer` made the message of; raises :class:`SyncError` if it was one."""
     found = _answers.decode(message)
-    if isinstance(found, Answer):
-        return found
-    kind, text = found
-    raise SyncError(text) if kind == SyncError.__name__ else RuntimeError(f"{kind} in a rollout engine: {text}")
+    if isinstance(found, str):
+        raise SyncError(found)
+    return found
 
 
 def _parts(array: npt.NDArray[Any]) -> tuple[str, memoryview]:
@@ -83,4 +82,4 @@ def _array(_: type, parts: tuple[str, bytes]) -> npt.NDArray[Any]:
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_parts)
 _calls = msgspec.msgpack.Decoder(Call, dec_hook=_array)
-_answers = msgspec.msgpack.Decoder(Answer | tuple[str, str], dec_hook=_array)
+_answers = msgspec.msgpack.Decoder(Answer | str, dec_hook=_array)

@@ -8,7 +8,7 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from subnetray import rollout
 from subnetray.config import Cluster, Rollout
 from subnetray.driver import cluster
 from subnetray.rollout import Draw, Policy, Probe, Samples, Sampling, SyncError
+from subnetray.rollout.engine import Engine
 from subnetray.rollout.packed import Packed
 from subnetray.rollout.policy import _Call
 from subnetray.rollout.sampling import concatenate
@@ -188,6 +189,36 @@ def test_an_engine_that_hangs_is_replaced_and_runs_go_on_with_the_same_samples(
     after = other._lines[0].channel(timeout_s=0)
     assert after is not None
     assert after is not before
+
+
+class _Failing(Engine):
+    """Takes up weights, and can do nothing with them."""
+
+    _dtype = torch.bfloat16
+
+    def __init__(self) -> None:
+        super().__init__(threads=True)
+
+    def _load(self, weights: Mapping[str, torch.Tensor]) -> None:
+        pass
+
+    def _logprobs(self, ids: list[int]) -> list[float]:
+        return []
+
+    def _at_a_time(self, prompts: Sequence[list[int]], sampling: Sampling) -> int:
+        return len(prompts)
+
+    def _sample(self, prompts: Sequence[list[int]], sampling: Sampling, first: int) -> Samples:
+        raise ArithmeticError("no completion fits")
+
+
+def test_what_an_engine_fails_of_is_said(engine: Any) -> None:
+    """... and does not pass for its death, whichever way it was called."""
+    policy = Policy([ray.remote(_Failing).options(num_cpus=0).remote()], "failing", timeout_s=60)
+    policy.publish({"weight": torch.zeros(4, dtype=torch.bfloat16)}, "init")
+    for _ in range(2):
+        with pytest.raises(ArithmeticError, match="no completion fits"):
+            _samples(policy, seed=1)
 
 
 class _Careless(VLLMEngine):

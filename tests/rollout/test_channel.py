@@ -68,7 +68,7 @@ def _serving(pipe: Any) -> None:
         return message
 
     pipe.send(serve(answer))
-    time.sleep(60)
+    pipe.poll(60)  # until the test is over
 
 
 def test_a_process_that_ends() -> None:
