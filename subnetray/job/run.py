@@ -24,6 +24,7 @@ from subnetray import algorithms, rollout, tasks
 from subnetray.algorithms.loading import gathered, load
 from subnetray.algorithms.restricted import restrict
 from subnetray.algorithms.setting import DataLog, RunError, Setting
+from subnetray.bf16 import products
 from subnetray.clock import Clock
 from subnetray.files import write_atomic
 from subnetray.job.early import Early, fisher
@@ -39,7 +40,11 @@ def run(values: dict[str, Any], import_s: float = 0.0) -> None:
     Rank 0 writes ``config.yaml``, ``metrics.jsonl``, ``mask.safetensors``, ``delta.safetensors``, the mask that it was
     restricted to and the scores of early steps where there are any and, last, ``result.json`` to the run's directory.
     """
-    spec = RunSpec.from_dict(values)
+    with products():
+        _run(RunSpec.from_dict(values), import_s)
+
+
+def _run(spec: RunSpec, import_s: float) -> None:
     config = spec.config
     rank, workers = int(os.environ.get("RANK", "0")), max(1, spec.workers)
     clock = Clock()

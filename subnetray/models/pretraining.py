@@ -213,12 +213,14 @@ def _isolated(seed: int) -> Iterator[None]:
     import torch
     from transformers.utils import logging
 
+    from subnetray.bf16 import products
+
     threads = torch.get_num_threads()
     bars = logging.is_progress_bar_enabled()
     torch.set_num_threads(1)
     logging.disable_progress_bar()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), products():
             torch.manual_seed(seed)
             yield
     finally:

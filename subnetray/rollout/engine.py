@@ -13,6 +13,7 @@ from threading import Lock
 import psutil
 import torch
 
+from subnetray.bf16 import products
 from subnetray.rollout import wire
 from subnetray.rollout.channel import serve
 from subnetray.rollout.copies import Copies
@@ -81,7 +82,7 @@ class Engine(ABC):
         among all of the draw. Raises :class:`SyncError` unless the engine then holds the weights that the run
         published. What initial weights have answered already is not sampled again.
         """
-        with self._turn:
+        with self._turn, products():
             return self._generate(target, prompts, sampling, first, updates)
 
     def _generate(
