@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 
-from subnetray.driver.pairs import Pairs
+from subnetray.driver.pairs import Finished, Pairs
 from subnetray.subnetwork import Delta, Mask, pair_counts, tensor_strata, ulp_strata
 from subnetray.subnetwork.bits import exponents
 
@@ -68,10 +68,10 @@ def sweep(runs: int, directory: Path) -> tuple[int, float]:
         Mask.between(init, final).save(directory / f"{run}-mask", {})
         Delta.between(init, final).save(directory / f"{run}-delta")
     for count in (2, runs):  # compiled before the clock starts
-        pairs = Pairs()
+        pairs = Pairs([str(run) for run in range(count)])
         start = time.process_time()
         for run in range(count):
-            pairs.add(str(run), directory / f"{run}-mask", directory / f"{run}-delta", directory)
+            pairs.add(Finished(str(run), directory / f"{run}-mask", directory / f"{run}-delta", directory, (str(run),)))
         seconds = time.process_time() - start
     return pairs.rows[0]["n"], seconds
 

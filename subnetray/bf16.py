@@ -1,7 +1,7 @@
 """bf16 matrix products at the speed of fp32, on CPUs that have no instructions for bf16.
 
-On x86 with AVX2 alone PyTorch multiplies bf16 matrices in a reference loop: at 2 to 4 GFLOP/s a core, where fp32 runs at
-50 (torch 2.13, AMD EPYC). Here their values are multiplied in fp32 and the result is rounded to bf16, which is what
+On x86 with AVX2 alone PyTorch multiplies bf16 matrices in a reference loop: at 2 to 4 GFLOP/s a core, where fp32 runs
+at 50 (torch 2.13, AMD EPYC). Here their values are multiplied in fp32 and the result is rounded to bf16, which is what
 bf16 instructions do: products of two bf16 numbers are exact in fp32, and sums are kept in fp32. Only their order may
 differ. Training of a real model on such a CPU spends more than nine tenths of its time in these products.
 """
@@ -104,7 +104,7 @@ class _InFloat32(TorchFunctionMode):
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:  # its parameters' names are PyTorch's
-    return _Linear.apply(input, weight, bias)
+    return _Linear.apply(input, weight, bias)  # type: ignore[no-untyped-call]
 
 
 def _flat(values: Iterable[Any]) -> Iterable[Tensor]:

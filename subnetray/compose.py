@@ -38,7 +38,9 @@ RUN_KEYS = (*_SECTIONS, "precision", "seed")
 # The files in conf/ that a command line starts from, and their keys: a sweep of runs, or a comparison of pairs.
 _SWEEP, _PAIRS = "config", "checkpoints"
 _ROOT_KEYS = {
-    _SWEEP: frozenset((*RUN_KEYS, "grid", "recipe", "cluster", "tracking", "out", "cache", "dry_run", "resume")),
+    _SWEEP: frozenset(
+        (*RUN_KEYS, "grid", "recipe", "cluster", "tracking", "out", "cache", "store", "dry_run", "resume")
+    ),
     _PAIRS: frozenset(each.name for each in dataclasses.fields(PairsConfig)),
 }
 
@@ -122,6 +124,7 @@ class Composer:
                 tracking=_typed(node.tracking),
                 out=_optional_text(node, "out"),
                 cache=_optional_text(node, "cache"),
+                store=_optional_text(node, "store"),
                 dry_run=_boolean(node, "dry_run"),
                 resume=str(node.resume),
             )

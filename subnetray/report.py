@@ -1,4 +1,4 @@
-"""``python -m subnetray.report sweep=DIR``: write the report of a sweep, finished or still running, from its files.
+"""``python -m subnetray.report sweep=DIR``: write the report of a sweep, finished or still running, from its runs.
 
 Exit codes: 0 the report is written; 2 bad input.
 """
@@ -25,9 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         directory = _directory(options.overrides)
         _check_packages()
-        from subnetray.reporting.report import write_report
+        from subnetray.driver.derive import derive
+        from subnetray.models import default_cache
 
-        print(f"the report is {write_report(directory)}")
+        print(f"the report is {derive(directory.absolute(), default_cache(), print)}")
         return 0
     except ConfigError as error:
         print(f"subnetray: {error}", file=sys.stderr)

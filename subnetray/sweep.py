@@ -17,7 +17,7 @@ from subnetray.compose import Composer
 from subnetray.config import ConfigError, PairsConfig, SweepConfig
 from subnetray.driver import estimate, machine
 from subnetray.driver.aside import StartError
-from subnetray.driver.execute import execute, pending
+from subnetray.driver.execute import check, execute, missing
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.progress import clock
 from subnetray.grid import Plan, plan
@@ -66,25 +66,31 @@ def _compare(config: PairsConfig) -> int:
 
 
 def _show(sweep: SweepConfig, planned: Plan) -> None:
-    """Print the runs, which are done already, and how long the rest will take."""
-    ledger = Ledger(sweep.directory, planned)
-    ledger.check(sweep.resume)
-    todo = pending(ledger, sweep.resume)
+    """Print the runs, which are done already, and how long the rest will take: after all checks of the command."""
+    ledger = Ledger(sweep.directory, planned, sweep.store_directory)
+    check(sweep, planned, ledger)
+    left = missing(ledger, sweep.resume)
+    todo = left.todo
     waiting = {run.run_id for run in todo}
+    places = {run.run_id: place for run, place in left.elsewhere}
     for run in planned.runs:
         state = "to do" if run.run_id in waiting else "done"
-        print(f"{run.run_id}  {state:5}  {describe(planned.grid, run.cell)} seed={run.seed}")
+        where = f", in {places[run.run_id]}" if run.run_id in places else ""
+        why = f", as {left.damaged[run.run_id]}" if run.run_id in left.damaged else ""
+        print(f"{run.run_id}  {state:5}  {describe(planned.grid, run.cell)} seed={run.seed}{where}{why}")
     others = [run for run in planned.sources if run.run_id in waiting]
     for run in others:
         print(f"{run.run_id}  to do  a source that is no cell of the grid, seed={run.seed}")
     total = len(planned.runs) + len(others)
     print(f"{total} runs, {total - len(todo)} done, {len(todo)} to do in {ledger.directory}")
+    if sweep.resume == "never" and (removed := ledger.named()):
+        print(f"resume=never would remove {len(removed)} files that sweeps wrote there, as {removed[0]}")
     if todo:
         at_once = sweep.cluster.max_concurrent or (
             max(1, int(machine.cores() // sweep.cluster.cpus_per_run)) if sweep.cluster.address is None else 1
         )
         done = [run for run in planned.runs if run.run_id not in waiting]
-        seconds = estimate.seconds(todo, done, ledger.result, at_once)
+        seconds = estimate.seconds(todo, done, ledger.seconds, at_once)
         print(
             f"estimate: {clock(seconds)} (h:m:s), {at_once} at a time, after about 15 s of start-up"
             if seconds is not None

@@ -19,7 +19,7 @@ from typing import Any
 from subnetray.compose import Composer, parse
 from subnetray.config import ConfigError
 from subnetray.driver.aside import StartError
-from subnetray.driver.execute import execute
+from subnetray.driver.execute import check, execute
 from subnetray.driver.ledger import Ledger
 from subnetray.grid import plan
 
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sweep = dataclasses.replace(sweep, out=f"outputs/train/{run.run_id}")
         directory = sweep.directory
         if sweep.dry_run:
+            check(sweep, planned, Ledger(directory, planned, sweep.store_directory))
             print(f"{run.run_id} in {directory}")
             return 0
         failed = execute(sweep, planned, overrides, _say)

@@ -94,12 +94,13 @@ class SweepConfig:
     cache: str | None
     dry_run: bool
     resume: str
+    store: str | None = None
 
     RESUME: ClassVar[tuple[str, ...]] = ("auto", "never", "must")
 
     def __post_init__(self) -> None:
         one_of("resume", self.resume, self.RESUME)
-        for key in ("out", "cache"):
+        for key in ("out", "cache", "store"):
             require(getattr(self, key) != "", key, "a directory", getattr(self, key))
         if self.out is not None:
             require("://" not in self.out, "out", "a directory on a file system that all nodes share", self.out)
@@ -109,3 +110,8 @@ class SweepConfig:
         """Where the results go, absolute; of a sweep that has a grid or names a directory."""
         name = "" if self.grid is None else self.grid.name
         return Path(self.out or f"outputs/{name}").expanduser().absolute()
+
+    @property
+    def store_directory(self) -> Path | None:
+        """Where finished runs of many sweeps are kept, absolute."""
+        return None if self.store is None else Path(self.store).expanduser().absolute()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from subnetray.config import EmbeddedModel, RunConfig
 from subnetray.grid.plan import Run
@@ -33,14 +32,10 @@ def cost(config: RunConfig) -> float:
 
 
 def seconds(
-    pending: Sequence[Run], done: Sequence[Run], result: Callable[[Run], dict[str, Any] | None], at_once: int
+    pending: Sequence[Run], done: Sequence[Run], took: Callable[[Run], float | None], at_once: int
 ) -> float | None:
     """Wall-clock that the ``pending`` runs take, ``at_once`` at a time; None where nothing is known of such a model."""
-    ratios = [
-        known["seconds"]["total"] / cost(run.config)
-        for run in done
-        if (known := result(run)) is not None and known["status"] == "done"
-    ]
+    ratios = [known / cost(run.config) for run in done if (known := took(run)) is not None]
     if not ratios and not all(isinstance(run.config.model, EmbeddedModel) for run in pending):
         return None
     scale = statistics.median(ratios) if ratios else 1.0

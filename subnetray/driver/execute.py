@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from subnetray.grid.plan import Plan, Run
 from subnetray.libraries import load
 from subnetray.mask_file import inspect
 from subnetray.models.making import Making
+from subnetray.store import derived
 
 if TYPE_CHECKING:
     from subnetray.rollout.pool import Pool
@@ -28,22 +30,40 @@ Say = Callable[[str], None]
 Inits = dict[models.Model, Path]  # their directories
 
 
-def pending(ledger: Ledger, resume: str) -> list[Run]:
-    """The runs without a result, or with a failed one, and sources that these need and that are done nowhere.
+@dataclass(frozen=True)
+class Missing:
+    """The runs of a plan that are not done here: those to execute, and those that are done elsewhere, with the place.
+
+    ``damaged``: why files of runs that had finished cannot be relied on, by id.
+    """
+
+    todo: list[Run]
+    elsewhere: list[tuple[Run, Path]]
+    damaged: dict[str, str]
+
+
+def missing(ledger: Ledger, resume: str) -> Missing:
+    """What is left to do: runs without a result, with a failed or a damaged one, and sources that these need.
 
     First those that take longest, what waits for them included, so that none is left to wait for.
     """
     unique = {run.run_id: run for run in ledger.plan.runs}
-    missing = [run for run in unique.values() if resume == "never" or not ledger.done(run)]
-    needed = {run.source for run in missing}
-    missing += [
-        run for run in ledger.plan.sources if run.run_id in needed and not ledger.has_source(run.run_id, resume)
-    ]
-    costs = {run.run_id: estimate.cost(run.config) for run in missing}
+    anew = resume == "never"
+    left = [run for run in unique.values() if anew or not ledger.done(run)]
+    damaged = (
+        {} if anew else {run.run_id: str(s.reason) for run in left if (s := ledger.state(run)).status == "damaged"}
+    )
+    elsewhere = [] if anew else [(run, place) for run in left if (place := ledger.elsewhere(run)) is not None]
+    found = {run.run_id for run, _ in elsewhere}
+    left = [run for run in left if run.run_id not in found]
+    needed = {run.source for run in left}
+    left += [run for run in ledger.plan.sources if run.run_id in needed and not ledger.has_source(run.run_id, resume)]
+    costs = {run.run_id: estimate.cost(run.config) for run in left}
     after: dict[str | None, float] = {}
-    for run in missing:
+    for run in left:
         after[run.source] = max(after.get(run.source, 0.0), costs[run.run_id])
-    return sorted(missing, key=lambda run: -(costs[run.run_id] + after.get(run.run_id, 0.0)))
+    left.sort(key=lambda run: -(costs[run.run_id] + after.get(run.run_id, 0.0)))
+    return Missing(left, elsewhere, damaged)
 
 
 def check(sweep: SweepConfig, plan: Plan, ledger: Ledger) -> None:
@@ -57,44 +77,85 @@ def check(sweep: SweepConfig, plan: Plan, ledger: Ledger) -> None:
 
 def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) -> int:
     """Run what is missing and write all results; the number of runs that failed. Raises ConfigError before any work."""
-    ledger = Ledger(sweep.directory, plan)
+    ledger = Ledger(sweep.directory, plan, sweep.store_directory)
     check(sweep, plan, ledger)
-    ledger.open(overrides, sweep.resume)
-    todo = pending(ledger, sweep.resume)
-    if not todo:
-        say(f"all {len(plan.runs)} runs are done: nothing to do; the report is {ledger.directory / 'report.md'}")
-        return 0
     clock = Clock()
     cache = Path(sweep.cache).expanduser() if sweep.cache else models.default_cache()
     with clock("prepare"):
         inits = _locate(plan, cache, say)
-        _check_inits(plan, todo, inits)
+        _check_inits(plan, inits)
+    ledger.open(overrides, sweep.resume)
+    left = missing(ledger, sweep.resume)
+    for run_id, reason in left.damaged.items():
+        say(f"run {run_id} is damaged ({reason}): it runs again")
+    if left.elsewhere:
+        say(f"{len(left.elsewhere)} runs are done already and are taken over, as from {left.elsewhere[0][1].parent}")
+    for run, place in left.elsewhere:
+        ledger.take(run, place)
+    ledger.note_seen()
+    if not left.todo and derived.is_fresh(ledger.directory, ledger.inputs()):
+        say(f"all {len(plan.runs)} runs are done: nothing to do; the report is {ledger.directory / derived.REPORT}")
+        return 0
+    derived.begin(ledger.directory)
+    if not left.todo:
+        return _gather(sweep, ledger, inits, cache, say)
     # All of this goes on at once: inits are made, engines and the processes of runs import libraries, each on a core.
     # Runs wait for their init's directory, and for their engines.
-    missing = [model for model, init in inits.items() if isinstance(model, EmbeddedModel) and not init.is_dir()]
-    with Making(missing, cache, say) as making, _ray(sweep.cluster, clock), Aside() as aside:
+    with Making(_absent(inits), cache, say) as making, _ray(sweep.cluster, clock), Aside() as aside:
         aside.run(making.wait)
         with clock("engines"):
             say(f"starting the rollout engines ({sweep.run.rollout.name})")
-            pool = _engines(todo, inits, cache)
+            pool = _engines(left.todo, inits, cache)
         aside.run(pool.wait)
         # Ray is imported only now: it reads its settings from the environment when it is.
         load("subnetray.driver.schedule")
-        from subnetray.driver.conclude import conclude
+        from subnetray.driver.finish import Execution, finish
+        from subnetray.driver.gather import Gatherer
         from subnetray.driver.pairs import Pairs
         from subnetray.driver.schedule import run_all
 
-        tracker, pairs = tracking.Tracker(sweep.tracking, plan, ledger.directory), Pairs()
-        run_all(sweep, ledger, todo, inits, pool, tracker, pairs, say, clock)
-        return conclude(sweep, ledger, todo, making.cpu_s, tracker, pairs, say, clock)
+        tracker = tracking.Tracker(sweep.tracking, plan, ledger.directory)
+        pairs = Pairs([run.run_id for run in plan.runs], ledger.directory / derived.OVERLAP)
+        gatherer = Gatherer(ledger, inits, pairs, tracker)
+        run_all(sweep, ledger, left.todo, inits, pool, gatherer, say, clock)
+        gatherer.write()
+        return finish(sweep, ledger, Execution(left.todo, clock, making.cpu_s), tracker, pairs, say)
+
+
+def _gather(sweep: SweepConfig, ledger: Ledger, inits: Inits, cache: Path, say: Say) -> int:
+    """Make tables and the report of runs that are all done; the number of runs that failed, which is 0."""
+    from subnetray.driver.finish import Execution, finish
+    from subnetray.driver.gather import Gatherer, identity
+    from subnetray.driver.pairs import Pairs
+
+    say(f"all {len(ledger.plan.runs)} runs are done: their tables and the report are made again")
+    pairs = Pairs([run.run_id for run in ledger.plan.runs], ledger.directory / derived.OVERLAP)
+    known = pairs.knows({run.run_id: identity(ledger.result(run) or {}) for run in ledger.plan.runs})
+    with Making([] if known else _absent(inits), cache, say) as making:
+        making.wait()
+        tracker = tracking.Tracker(sweep.tracking, ledger.plan, ledger.directory)
+        gatherer = Gatherer(ledger, inits, pairs, tracker)
+        gatherer.found()
+        gatherer.write()
+        return finish(sweep, ledger, Execution([], Clock(), making.cpu_s), tracker, pairs, say)
+
+
+def _absent(inits: Inits) -> list[EmbeddedModel]:
+    """The models that are yet to be trained."""
+    return [model for model, init in inits.items() if isinstance(model, EmbeddedModel) and not init.is_dir()]
 
 
 @contextlib.contextmanager
 def _ray(config: Cluster, clock: Clock) -> Iterator[None]:
-    # While Ray starts this process has nothing to do but to import what needs no Ray.
-    threading.Thread(target=load, args=("subnetray.driver.conclude",)).start()
-    with clock("ray"):
-        cluster.start(config)
+    # While Ray starts this process has nothing to do but to import what needs no Ray. It goes on when both are done:
+    # where two threads import modules of this package, circular imports between them fail.
+    importing = threading.Thread(target=load, args=("subnetray.driver.gather", "subnetray.reporting.report"))
+    importing.start()
+    try:
+        with clock("ray"):
+            cluster.start(config)
+    finally:
+        importing.join()
     try:
         yield
     finally:
@@ -115,9 +176,9 @@ def _locate(plan: Plan, cache: Path, say: Say) -> Inits:
     return inits
 
 
-def _check_inits(plan: Plan, todo: Sequence[Run], inits: Inits) -> None:
+def _check_inits(plan: Plan, inits: Inits) -> None:
     """Raise ConfigError for a run whose engine could not hold its model, or whose mask is not one of its model's."""
-    for model, rollout_config in {(run.config.model, run.config.rollout) for run in todo}:
+    for model, rollout_config in {(run.config.model, run.config.rollout) for run in (*plan.runs, *plan.sources)}:
         shape = models.architecture(model) or json.loads((inits[model] / "config.json").read_bytes())
         check_engine(shape, rollout_config)
     files = {(mask, run.config.model) for run in plan.runs if (mask := run.config.subnetwork.file) is not None}

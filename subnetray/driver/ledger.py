@@ -1,14 +1,13 @@
-"""A sweep's directory: what is in it, whose it is, and the table of its runs."""
+"""A sweep's directory: what is in it, whose it is, and what of it is whole."""
 
 from __future__ import annotations
 
 import dataclasses
 import fcntl
 import json
-import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from subnetray.config import ConfigError, Measurement
+from subnetray.config import ConfigError
 from subnetray.files import atomic_path, remove_unfinished, write_atomic
 from subnetray.grid.plan import Plan, Run
-from subnetray.grid.sources import finished
+from subnetray.grid.sources import beside
 from subnetray.mask_file import inspect
+from subnetray.store import columns, derived, results
+from subnetray.store.results import State
 
-_VERSION = 1
+VERSION = 2
+_VERSIONS = (1, VERSION)  # of sweep.yaml, that a sweep goes on with
+_SEEN = ".verified.json"
+_WHERE = ("out", "cache", "store", "dry_run", "resume")
+# Beyond this a run that is taken over is linked, not copied: a file of another sweep is then one with this one's.
+_COPIED_BYTES = 64 << 20
 
 
 class Ledger:
-    """Results of a plan's runs under ``directory``; a result exists whole or not at all."""
+    """Results of a plan's runs under ``directory``; a result exists whole or not at all.
 
-    def __init__(self, directory: Path, plan: Plan) -> None:
-        self.directory, self.plan = directory, plan
-        self._results: dict[str, dict[str, Any]] = {}
+    ``store``: a directory that keeps every finished run by its id, for many sweeps.
+    """
+
+    def __init__(self, directory: Path, plan: Plan, store: Path | None = None) -> None:
+        self.directory, self.plan, self.store = directory, plan, store
+        self._states: dict[str, State] = {}
         self._sources: dict[str, Path] = {}
+        self._seen: dict[str, Any] = _json(directory / _SEEN)
         self._lock: int | None = None
 
     @property
@@ -43,71 +53,155 @@ class Ledger:
         return self.directory / "runs" / run.run_id
 
     def check(self, resume: str) -> None:
-        """Raise ConfigError unless the directory is new or this sweep's, as ``resume`` asks; writes nothing."""
+        """Raise ConfigError unless the directory is new or a sweep's, as ``resume`` asks; writes nothing."""
+        try:
+            self._check(resume)
+        except OSError as error:
+            raise ConfigError(f"out: {self.directory} cannot be read ({error.strerror}): choose another") from error
+
+    def _check(self, resume: str) -> None:
         if self.directory.exists() and not self.directory.is_dir():
             raise ConfigError(f"out must be a directory, and {self.directory} is a file")
-        owner = self._owner()
-        if owner is None:
-            if self.directory.is_dir() and any(item.name != ".lock" for item in self.directory.iterdir()):
-                raise ConfigError(
-                    f"out must be a new directory or that of a sweep, and {self.directory} holds other files"
-                )
-            if resume == "must":
-                raise ConfigError(f"resume=must, but {self.directory} holds no sweep to resume")
+        if self._owner() is not None:
             return
-        if owner.get("runs") != self._run_ids() and resume != "never":
-            name = owner.get("grid", {}).get("name", "another")
-            raise ConfigError(
-                f"out: {self.directory} holds a sweep ({name}) of other runs: choose another directory with out=,"
-                " or start anew with resume=never"
-            )
+        if self.directory.is_dir() and any(item.name not in (".lock", _SEEN) for item in self.directory.iterdir()):
+            raise ConfigError(f"out must be a new directory or that of a sweep, and {self.directory} holds other files")
+        if resume == "must":
+            raise ConfigError(f"resume=must, but {self.directory} holds no sweep to resume")
 
     def open(self, overrides: Sequence[str], resume: str) -> None:
-        """Take the directory for this process and write ``sweep.yaml``. Raises ConfigError as :meth:`check` does."""
+        """Take the directory for this process and write ``sweep.yaml``. Raises ConfigError as :meth:`check` does.
+
+        ``resume=never`` removes what sweeps wrote here, and nothing else.
+        """
         self.check(resume)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.directory / ".lock", os.O_CREAT | os.O_RDWR)
+        if not self.lock():
+            raise ConfigError(f"out: another sweep is running in {self.directory}")
+        if resume == "never":
+            self._clear()
+        self.tidy()
+        self._describe(overrides)
+
+    def lock(self) -> bool:
+        """Whether this process may write here: false while a sweep runs. The kernel drops the lock with the process."""
+        if self._lock is None:
+            self._lock = os.open(self.directory / ".lock", os.O_CREAT | os.O_RDWR)
         try:
-            # The kernel drops the lock with the process, however it ends.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(f"out: another sweep is running in {self.directory}") from None
-        if resume == "never":
-            for item in self.directory.iterdir():
-                if item.is_dir():
-                    shutil.rmtree(item)
-                elif item.name != ".lock":
-                    item.unlink()
-        for directory in (self.directory, *self.directory.glob("runs/*")):
+            return False
+        return True
+
+    def tidy(self) -> None:
+        """Remove what a killed driver was writing, and the scratch files of Ray that it left."""
+        for directory in (self.directory, self.directory / "figures", self.directory / "tables"):
             remove_unfinished(directory)
+        for directory in self.directory.glob("runs/*"):
+            remove_unfinished(directory)
+            shutil.rmtree(directory / ".train", ignore_errors=True)
+        shutil.rmtree(self.directory / ".tune", ignore_errors=True)
+
+    def named(self) -> list[Path]:
+        """What ``resume=never`` removes: files of runs that a sweep noted here, and what it derived from them."""
+        owner = self._owner() or {}
+        ids = {*_run_ids(owner.get("runs")), *owner.get("kept", ())}
+        runs = [path for run_id in sorted(ids) for path in results.of_run(self.directory / "runs" / run_id)]
+        return [*runs, *derived.written(self.directory)]
+
+    def _clear(self) -> None:
+        for path in self.named():
+            path.unlink()
+            # Directories go when they are empty.
+            for parent in path.parents:
+                if parent == self.directory or any(parent.iterdir()):
+                    break
+                parent.rmdir()
+        self._states.clear()
+
+    def _describe(self, overrides: Sequence[str]) -> None:
+        """Write ``sweep.yaml``: the grid, its runs, and the commands that were executed here, each once.
+
+        What says where the sweep is and how it goes on is no part of it: a copy elsewhere has the same bytes.
+        """
+        overrides = [text for text in overrides if text.partition("=")[0].lstrip("+") not in _WHERE]
+        owner = self._owner() or {}
+        mine = {run.run_id: run for run in (*self.plan.runs, *self.plan.sources)}
+        kept = sorted({*_run_ids(owner.get("runs")), *owner.get("kept", ())} - mine.keys())
+        kept = [run_id for run_id in kept if (self.directory / "runs" / run_id).is_dir()]
+        history = [list(each) for each in owner.get("history", ())]
+        if owner and not history and owner.get("overrides"):
+            history = [list(owner["overrides"])]
+        if not history or history[-1] != list(overrides):
+            history.append(list(overrides))
         content = {
-            "version": _VERSION,
+            "version": VERSION,
             "grid": dataclasses.asdict(self.plan.grid),
             "overrides": list(overrides),
-            "runs": self._run_ids(),
+            "history": history,
+            "kept": kept,
+            "runs": [_entry(run) for run in self.plan.runs],
         }
-        write_atomic(self.sweep_file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        text = yaml.dump(
+            content, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120
+        )
+        if not self.sweep_file.is_file() or self.sweep_file.read_bytes() != text.encode():
+            write_atomic(self.sweep_file, text)
+
+    def state(self, run: Run) -> State:
+        """What is there of a run; a run that is done is looked at once."""
+        known = self._states.get(run.run_id)
+        if known is None or known.status != "done":
+            known = results.inspect(self.run_directory(run), self._seen.get(run.run_id))
+            self._states[run.run_id] = known
+        return known
+
+    def note_seen(self) -> None:
+        """Keep what the files of finished runs look like, so that they are not read again while they do."""
+        seen = {run_id: state.stats for run_id, state in self._states.items() if state.status == "done"}
+        if seen != self._seen:
+            self._seen = seen
+            write_atomic(self.directory / _SEEN, json.dumps(seen))
 
     def result(self, run: Run) -> dict[str, Any] | None:
-        """What a run's ``result.json`` says; None while there is none. A finished run is read once."""
-        if (known := self._results.get(run.run_id)) is not None:
-            return known
-        result = _read(self.run_directory(run) / "result.json")
-        if result is not None and result["status"] == "done":
-            self._results[run.run_id] = result
-        return result
+        """What a run's ``result.json`` says; None while there is none that can be relied on."""
+        return self.state(run).result
 
     def done(self, run: Run) -> bool:
         """Whether the run has finished and need not run again."""
-        result = self.result(run)
-        return result is not None and result["status"] == "done"
+        return self.state(run).status == "done"
+
+    def seconds(self, run: Run) -> float | None:
+        """Wall-clock that a finished run took, None if it is not known any more."""
+        found = _json(self.run_directory(run) / results.TIME).get("seconds", {}).get("total")
+        return found if isinstance(found, float) else None
+
+    def elsewhere(self, run: Run) -> Path | None:
+        """Where a run that is missing here is done: in ``store``, or in a sweep beside this one."""
+        places = [] if self.store is None else [self.store / run.run_id]
+        for place in (*places, *beside(self.directory, run.run_id)):
+            if place != self.run_directory(run) and results.inspect(place).status == "done":
+                return place
+        return None
+
+    def take(self, run: Run, place: Path) -> None:
+        """Take over a run that is done at ``place``."""
+        _copy(place, self.run_directory(run))
+        self._states.pop(run.run_id, None)
+
+    def publish(self, run: Run) -> None:
+        """Keep a finished run in ``store``, if there is one."""
+        if self.store is not None and results.inspect(self.store / run.run_id).status != "done":
+            _copy(self.run_directory(run), self.store / run.run_id)
 
     def source_directory(self, run_id: str) -> Path:
         """Where the files of a source lie: in a sweep beside this one where it is done there, and no cell here."""
         if run_id not in self._sources:
             own = self.directory / "runs" / run_id
             cell = any(run.run_id == run_id for run in self.plan.runs)
-            self._sources[run_id] = own if cell else finished(self.directory, run_id) or own
+            others = () if cell else beside(self.directory, run_id)
+            done = (place for place in others if results.inspect(place).status == "done")
+            self._sources[run_id] = next(done, own)
         return self._sources[run_id]
 
     def has_source(self, run_id: str, resume: str) -> bool:
@@ -120,20 +214,36 @@ class Ledger:
     def source_problem(self, run_id: str) -> str | None:
         """Why no mask can be made of a source that has ended, or None."""
         directory = self.source_directory(run_id)
-        result = _read(directory / "result.json")
-        if result is None:
+        state = results.inspect(directory)
+        if state.status == "missing":
             return "ended without a result"
-        if result["status"] != "done":
-            return f"failed: {result['error']}"
+        if state.status == "damaged":
+            return f"is damaged: {state.reason}"
+        if state.result is not None and state.status == "failed":
+            return f"failed: {state.result['error']}"
         try:
-            inspect(directory / "mask.safetensors")
+            inspect(directory / results.MASK)
         except ConfigError as error:
             return f"has no mask to use: {error}"
         return None
 
+    def columns(self) -> list[columns.Column]:
+        """Columns of ``runs.parquet``."""
+        tolerances = self.plan.runs[0].config.measurement.tolerances if self.plan.runs else ()
+        return columns.of_runs(self.plan.grid.factors, tolerances)
+
+    def row(self, run: Run, result: Mapping[str, Any]) -> dict[str, Any]:
+        """The row of a run in ``runs.parquet``."""
+        return columns.row(self.columns(), _entry(run), run.config.to_dict(), result)
+
     def rows(self) -> list[dict[str, Any]]:
         """One row a run that has a result, in the order of the plan: the columns of ``runs.parquet``."""
-        return [row(run, result) for run in self.plan.runs if (result := self.result(run)) is not None]
+        return [self.row(run, result) for run in self.plan.runs if (result := self.result(run)) is not None]
+
+    def times(self) -> list[dict[str, Any]]:
+        """One row a finished run: what it took, in seconds, by phase."""
+        found = {run.run_id: _json(self.run_directory(run) / results.TIME) for run in self.plan.runs if self.done(run)}
+        return [{"run_id": run_id, **each.get("seconds", {})} for run_id, each in found.items()]
 
     def write_table(self, name: str, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> None:
         """Write ``name`` (a Parquet file) atomically."""
@@ -141,8 +251,17 @@ class Ledger:
             pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary)
 
     def write_runs(self) -> None:
-        """Write ``runs.parquet``."""
-        self.write_table("runs.parquet", self.rows(), runs_schema(self.plan))
+        """Write ``runs.parquet`` and ``times.parquet``."""
+        self.write_table(derived.RUNS, self.rows(), columns.schema(self.columns()))
+        times = self.times()
+        phases = dict.fromkeys(key for row in times for key in row if key != "run_id")
+        schema = pa.schema([("run_id", pa.string()), *((phase, pa.float64()) for phase in phases)])
+        self.write_table(derived.TIMES, times, schema)
+
+    def inputs(self) -> list[Any]:
+        """What tables and reports are made from: the grid, and every result as it was read."""
+        runs = [(_entry(run), results.digest(self.result(run))) for run in self.plan.runs]
+        return [dataclasses.asdict(self.plan.grid), runs]
 
     def write_time(
         self,
@@ -164,152 +283,70 @@ class Ledger:
             "cores_per_run": cores_per_run,
             "runs": list(runs),
         }
-        write_atomic(self.directory / "time.json", json.dumps(content, indent=1))
+        write_atomic(self.directory / derived.TIME, json.dumps(content, indent=1))
 
     def _owner(self) -> dict[str, Any] | None:
-        if not self.sweep_file.is_file():
-            return None
+        """The content of ``sweep.yaml``; None where there is none. Files of that name that others write are refused."""
+        # A sweep's own: what is missing or damaged is written again, and the runs are there under their ids.
+        ours = (self.directory / ".lock").is_file() and (self.directory / "runs").is_dir()
         try:
-            content = yaml.safe_load(self.sweep_file.read_text())
-        except yaml.YAMLError:
+            content = yaml.load(self.sweep_file.read_bytes(), Loader=_LOADER)
+        except FileNotFoundError:
+            return {} if ours else None
+        except (yaml.YAMLError, UnicodeError):
             content = None
-        if not isinstance(content, dict):
-            raise ConfigError(f"out: {self.sweep_file} is not readable: choose another directory, or remove it")
+        if ours and (content is None or isinstance(content, str)):
+            return {}
+        if not (
+            isinstance(content, dict)
+            and content.get("version") in _VERSIONS
+            and isinstance(content.get("grid"), dict)
+            and isinstance(content.get("runs"), list)
+        ):
+            raise ConfigError(
+                f"out must be a new directory or that of a sweep, and {self.sweep_file} is no description of a sweep"
+                " that this version of subnetray wrote: choose another directory"
+            )
         return content
 
-    def _run_ids(self) -> list[str]:
-        return sorted({run.run_id for run in self.plan.runs})
+
+def _entry(run: Run) -> dict[str, Any]:
+    entry = {"run_id": run.run_id, "seed": run.seed, "cell": dict(run.cell)}
+    return entry if run.source is None else {**entry, "source": run.source}
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _run_ids(entries: Any) -> Iterable[str]:
+    """Ids of the runs that a ``sweep.yaml`` names; version 1 had nothing but these."""
+    for entry in entries or ():
+        run_id = entry.get("run_id") if isinstance(entry, dict) else entry
+        if isinstance(run_id, str) and run_id.isalnum():
+            yield run_id
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Make ``target`` a copy of the run in ``source``, its result last."""
+    target.mkdir(parents=True, exist_ok=True)
+    results.clear(target)
+    files = [path for path in results.of_run(source) if path.name != results.RESULT]
+    for path in (*files, source / results.RESULT):
+        with atomic_path(target / path.name) as temporary:
+            if path.stat().st_size > _COPIED_BYTES:
+                temporary.unlink()
+                try:
+                    os.link(path, temporary)
+                    continue
+                except OSError:  # another file system
+                    temporary.touch()
+            shutil.copyfile(path, temporary)
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
-        result: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        return {"run_id": path.parent.name, "status": "failed", "error": "its result.json is not readable"}
-    return result
-
-
-_EVALUATION = [
-    f"accuracy_{kind}_{when}{suffix}"
-    for kind in ("greedy", "sampled")
-    for when in ("before", "after")
-    for suffix in ("", "_se")
-]
-# Of sampled completions.
-_ANSWERS = ("entropy", "completion_length", "truncated_share")
-
-
-# Columns by where result.json has them.
-_VIEWS = {
-    "density_fp16": ("density", "float16"),
-    "density_fp32": ("density", "float32"),
-    **{f"energy_{percent}": ("energy", percent) for percent in ("50", "90", "99")},
-    "participation": ("participation",),
-    "reachable": ("reachable",),
-}
-_DYNAMICS = {
-    "density_step": ("density_step",),
-    "density_ever": ("density_ever",),
-    **{name: ("counts", name) for name in ("cancelled_of_n", "cancelled_of_ever")},
-    **{f"{name}_at_snapshots": ("at_snapshots", name) for name in ("cancelled_of_n", "cancelled_of_ever")},
-    **{name: (name,) for name in ("coherence", "coherence_held", "growth", "growth_held")},
-}
-
-
-def runs_schema(plan: Plan) -> pa.Schema:
-    """Columns of ``runs.parquet``: identity, factors, config, result."""
-    text, real, whole = pa.string(), pa.float64(), pa.int64()
-    tolerances = plan.runs[0].config.measurement.tolerances
-    columns = [
-        ("run_id", text),
-        *((factor, text) for factor in plan.grid.factors),
-        ("seed", whole),
-        *((name, text) for name in ("status", "error", "model", "task", "algorithm", "precision")),
-        ("lr", real),
-        *((name, text) for name in ("export_dtype", "init_hash", "final_hash")),
-        *((name, real) for name in ("reward_before", "reward_after", *_EVALUATION)),
-        *((f"{name}_{when}", real) for name in _ANSWERS for when in ("before", "after")),
-        ("kl_to_init", real),
-        ("eval_n", whole),
-        ("density_bitwise", real),
-        *((f"density_{tau:g}", real) for tau in tolerances),
-        *((f"density_{ulps}_ulps", real) for ulps in Measurement.ULPS),
-        *((name, real) for name in (*_VIEWS, *_DYNAMICS)),
-        ("n", whole),
-        ("steps", whole),
-        ("sum_lr", real),
-        *((name, text) for name in ("arm", "source")),
-        *((name, real) for name in ("budget", "distance_to_source")),
-        *((f"{what}_{tau:g}", real) for what in ("equal", "bound") for tau in Measurement.NEAR),
-        ("data_nll", real),
-        ("data_tokens", whole),
-        ("seconds", real),
-    ]
-    return pa.schema(columns)
-
-
-def row(run: Run, result: dict[str, Any]) -> dict[str, Any]:
-    """The row of one run; a failed one has only identity, config and reason."""
-    config = run.config
-    values: dict[str, Any] = {
-        "run_id": run.run_id,
-        **run.cell,
-        "seed": run.seed,
-        "status": result["status"],
-        "error": result["error"],
-        "model": config.model.name,
-        "task": config.task.name,
-        "algorithm": config.algorithm.name,
-        "precision": config.precision,
-        "lr": config.algorithm.lr,
-    }
-    if result["status"] != "done":
-        return values
-    for when, scores in result["evaluation"].items():
-        for kind, score in scores.items():
-            if kind == "sampled":
-                values[f"reward_{when}"] = score["reward"]
-                values |= {f"{name}_{when}": score.get(name) for name in _ANSWERS}  # sweeps of 0.1.0 may lack them
-            values[f"accuracy_{kind}_{when}"] = score["accuracy"]
-            values[f"accuracy_{kind}_{when}_se"] = score["accuracy_se"]
-            values["eval_n"] = score["n"]
-    nll = result["data"]["nll"]
-    return values | {
-        "export_dtype": result["export_dtype"],
-        "init_hash": result["init_hash"],
-        "final_hash": result["final_hash"],
-        "density_bitwise": result["density"]["bitwise"],
-        **{f"density_{tau}": density for tau, density in result["density"]["abs"].items()},
-        **{f"density_{ulps}_ulps": density for ulps, density in result["density"]["ulps"].items()},
-        **{name: _at(result["views"], path) for name, path in _VIEWS.items()},
-        **{name: _at(result["dynamics"], path) for name, path in _DYNAMICS.items()},
-        "n": result["n"],
-        "steps": result["steps"],
-        "sum_lr": result["sum_lr"],
-        "kl_to_init": result.get("kl_to_init"),
-        **_restriction(result.get("subnetwork")),
-        "data_nll": None if nll is None or math.isnan(nll) else nll,
-        "data_tokens": result["data"]["tokens"],
-        "seconds": result["seconds"]["total"],
-    }
-
-
-def _restriction(found: dict[str, Any] | None) -> dict[str, Any]:
-    """What a row says of a restricted run."""
-    if found is None:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
         return {}
-    values = {"arm": found.get("arm"), "source": found.get("source"), "budget": found["k"] / found["n"]}
-    if (distance := found.get("distance")) is None:
-        return values
-    values["distance_to_source"] = distance["relative"]
-    for what in ("equal", "bound"):
-        values |= {f"{what}_{tau}": share for tau, share in (distance[what] or {}).items()}
-    return values
+    return content if isinstance(content, dict) else {}
 
 
-def _at(values: Any, path: Sequence[str]) -> Any:
-    for key in path:
-        values = values[key]
-    return values
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

@@ -11,12 +11,9 @@ from typing import Any
 
 from ray.tune import Callback
 
-from subnetray.driver.ledger import Ledger, row
-from subnetray.driver.pairs import SCHEMA, Pairs
+from subnetray.driver.gather import Gatherer
 from subnetray.driver.progress import Progress, steps_done
-from subnetray.driver.tracking import Tracker
-from subnetray.grid.design import describe
-from subnetray.grid.plan import Run
+from subnetray.grid.plan import Plan, Run
 from subnetray.job import RunSpec
 from subnetray.job.launch import failure
 
@@ -60,27 +57,17 @@ class Events(Callback):
 class Observer:
     """Turns what Tune says into rows, overlaps, W&B runs and lines of progress, in a thread of its own."""
 
-    def __init__(
-        self, ledger: Ledger, specs: Mapping[str, RunSpec], pairs: Pairs, tracker: Tracker, progress: Progress
-    ) -> None:
-        self._ledger, self._specs, self._pairs, self._tracker = ledger, specs, pairs, tracker
-        self._progress = progress
-        plan = ledger.plan
-        self._cells = {run.run_id for run in plan.runs}
+    def __init__(self, plan: Plan, specs: Mapping[str, RunSpec], gatherer: Gatherer, progress: Progress) -> None:
+        self._specs, self._gatherer, self._progress = specs, gatherer, progress
+        self._labels = gatherer.labels
         self._runs = {run.run_id: run for run in (*plan.sources, *plan.runs)}
-        self._labels = {run.run_id: describe(plan.grid, run.cell) for run in plan.runs}
-        for run in plan.runs:
-            if run.source is not None:
-                self._labels.setdefault(run.source, f"the source of {self._labels[run.run_id]}")
         self._running: dict[str, Run] = {}
         self.events = Events(specs)
         self._thread = threading.Thread(target=self._watch, name="observer")
         self._error: BaseException | None = None
 
     def __enter__(self) -> Observer:
-        for run in self._ledger.plan.runs:
-            if self._ledger.done(run):
-                self._gather(run)
+        self._gatherer.found()
         self._thread.start()
         return self
 
@@ -122,34 +109,20 @@ class Observer:
                 self._finish(ended)
                 ended, due = [], math.inf
             if time.monotonic() - written > _WRITE_EVERY_S:
-                self.write()
+                self._gatherer.write()
                 written = time.monotonic()
 
     def _finish(self, ended: Sequence[Run]) -> None:
         for run in ended:
-            self._progress.finished(run, self._labels[run.run_id], self._gather(run), len(self._running))
+            self._progress.finished(run, self._labels[run.run_id], self._gatherer.add(run), len(self._running))
 
     def _tick(self) -> None:
         waiting = []
         for run_id, run in self._running.items():
-            metrics = self._specs[run_id].metrics
-            self._tracker.follow(run, self._labels[run_id], metrics)
-            done, steps = steps_done(metrics), run.config.algorithm.steps
+            self._gatherer.follow(run)
+            done, steps = steps_done(self._specs[run_id].metrics), run.config.algorithm.steps
             waiting.append(f"{self._labels[run_id]} seed={run.seed} (step {done} of {steps})")
         self._progress.tick(waiting, len(self._running))
-
-    def _gather(self, run: Run) -> dict[str, Any]:
-        result = self._ledger.result(run) or {"status": "failed", "error": "it ended without a result"}
-        spec = self._specs[run.run_id]
-        if result["status"] == "done" and run.run_id in self._cells:
-            self._pairs.add(run.run_id, spec.mask, spec.delta, spec.init)
-        self._tracker.finish(run, self._labels[run.run_id], spec.metrics, row(run, result))
-        return result
-
-    def write(self) -> None:
-        """Write ``runs.parquet`` and ``overlap.parquet`` as far as results are there."""
-        self._ledger.write_runs()
-        self._ledger.write_table("overlap.parquet", self._pairs.rows, SCHEMA)
 
 
 def _run_id(trial: Any) -> str:

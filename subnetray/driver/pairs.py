@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 
 from subnetray.config import Measurement
+from subnetray.files import atomic_path
+from subnetray.store import columns
 from subnetray.subnetwork.delta import Delta
 from subnetray.subnetwork.displacement import (
     Vector,
@@ -30,27 +33,25 @@ from subnetray.subnetwork.sketch import Sample, sample
 from subnetray.subnetwork.strata import Arranged, Strata, ulp_strata
 from subnetray.subnetwork.weights import Weights
 
+SCHEMA = columns.schema(columns.OVERLAP)
 _WHOLE = ("n", "k1", "k2", "k12")
 _REAL = (
     *("o1", "o2", "overlap_coefficient", "jaccard", "dice", "kappa", "kappa_max", "phi", "enrichment"),
     *(f"{null}_{value}" for null in ("uniform", "tensor", "ulp") for value in ("expected", "excess", "odds_ratio")),
     *("margins_expected", "margins_excess"),
 )
-SCHEMA = pa.schema(
-    [("run_a", pa.string()), ("run_b", pa.string()), ("same_init", pa.bool_())]
-    + [(name, pa.int64()) for name in _WHOLE]
-    + [(name, pa.float64()) for name in _REAL]
-    # Of runs of one init, where both changed: at ``agreement_n`` coordinates, fewer than k12 where Δ is sampled.
-    + [("sign_agreement", pa.float64()), ("cosine", pa.float64()), ("agreement_n", pa.int64())]
-    # Of runs of one init: ‖final_a − final_b‖ as a share of ‖Δ‖ of either, and the share of equal weights by tolerance.
-    + [(name, pa.float64()) for name in ("distance_a", "distance_b", *(f"equal_{tau:g}" for tau in Measurement.NEAR))]
-)
+# In the table's metadata: of which files its rows are.
+_KEY = b"subnetray"
+# Raise it whenever the same two runs would get another row.
+_VERSION = 1
 
 # What is kept of earlier runs takes up to this many bytes in all, or this share of the memory that is free, if that is
 # more; beyond it their files are read again.
 _CACHE_BYTES, _CACHE_SHARE = 1 << 30, 1 / 8
 # Runs that a new one is counted with at a time: bounds what is read again.
 _TOGETHER = 64
+# Strata that are summed at a time, whatever the number of runs: sums are the same in every order of runs.
+_STRATA = 1 << 15
 # Coordinates at which Δ is kept: all of a small model's; of a larger one a sample, whose cosines err by some 1e-3.
 _SAMPLE = 1 << 22
 
@@ -58,78 +59,126 @@ _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
-class _Run:
+class Finished:
+    """A finished run: the files of its mask and delta, the directory of the init that it started from, and an
+    ``identity``, the hashes of all three.
+    """
+
     run_id: str
     mask: Path
     delta: Path
     init: Path
-    shapes: Mapping[str, tuple[int, ...]]
+    identity: tuple[str, ...]
 
 
 class Pairs:
-    """Compares each run that is added with all that were before.
+    """Compares each run that is added with all that were before: the rows of ``overlap.parquet``.
 
-    What a pair needs of a run is made once a run: its mask arranged by strata, the margins of its mask, its Δ.
+    Rows do not depend on the order in which runs are added: of a pair the run that is first in ``order`` is run_a, and
+    each sum is taken by itself. What a pair needs of a run is made once a run: its mask arranged by strata, the margins
+    of its mask, its Δ. ``table``: an earlier ``overlap.parquet``, whose rows are used for runs with the same files.
     """
 
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self._runs: list[_Run] = []
+    def __init__(self, order: Sequence[str], table: Path | None = None) -> None:
+        self._order = {run_id: place for place, run_id in enumerate(dict.fromkeys(order))}
+        self._rows: dict[tuple[str, str], dict[str, Any]] = {}
+        self._runs: dict[str, Finished] = {}
+        self._known, self._identities = _earlier(table)
+        self._shapes: dict[str, Mapping[str, tuple[int, ...]]] = {}
         self._kept: dict[Hashable, Any] = {}
         self._free = max(_CACHE_BYTES, int(_CACHE_SHARE * psutil.virtual_memory().available))
         self._strata: dict[tuple[Path, Path], Strata] = {}
         self._samples: dict[Hashable, Sample] = {}
         self._inits: dict[Hashable, Weights] = {}
 
-    def add(self, run_id: str, mask: Path, delta: Path, init: Path) -> None:
-        """Add a finished run: the files of its mask and delta, and the directory of the init that it started from."""
-        bits = Mask.load(mask)
-        new = _Run(run_id, mask, delta, init, bits.shapes)
-        null, vector = self._margins(new, bits), self._displacement(new)
-        # Runs on the same two inits share strata; each group is counted in one pass.
-        groups: dict[Path, list[_Run]] = {}
-        for other in self._runs:
-            if other.shapes == new.shapes:
-                groups.setdefault(other.init, []).append(other)
-        for other_init, others in groups.items():
-            # Strata of two inits are the same in either order of the two.
-            inits = min(init, other_init), max(init, other_init)
-            column = self._arranged(new, inits, bits)
-            for start in range(0, len(others), _TOGETHER):
-                part = others[start : start + _TOGETHER]
-                counts = pair_counts([self._arranged(other, inits) for other in part], [column])
-                by_margins = expected_overlap([self._margins(other) for other in part], null)
-                for index, other in enumerate(part):
-                    row = {"run_a": other.run_id, "run_b": run_id, "same_init": other_init == init}
-                    row |= _columns(counts, index, float(by_margins[index]))
-                    if other_init == init:
-                        row |= self._compared(self._displacement(other), vector, new)
-                    self.rows.append(row)
-        self._runs.append(new)
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a pair, in the order of the grid."""
+        return [self._rows[key] for key in sorted(self._rows, key=lambda key: [self._order[run_id] for run_id in key])]
 
-    def _arranged(self, run: _Run, inits: tuple[Path, Path], mask: Mask | None = None) -> Arranged:
+    def write(self, path: Path) -> None:
+        """Write the table atomically."""
+        identities = {run_id: self._runs[run_id].identity for run_id in sorted(self._runs)}
+        noted = json.dumps({"version": _VERSION, "runs": identities}, separators=(",", ":")).encode()
+        schema = SCHEMA.with_metadata({_KEY: noted})
+        with atomic_path(path) as temporary:
+            pq.write_table(pa.Table.from_pylist(self.rows, schema=schema), temporary)
+
+    def knows(self, identities: Mapping[str, tuple[str, ...]]) -> bool:
+        """Whether the earlier table has been made of all of these runs, so that no init is needed for them."""
+        return all(self._identities.get(run_id) == identity for run_id, identity in identities.items())
+
+    def add(self, new: Finished) -> None:
+        """Add a finished run, once."""
+        others = [other for other in self._runs.values() if not self._recall(other, new)]
+        self._runs[new.run_id] = new
+        if not others:
+            return
+        # Runs on the same two inits share strata; each group is counted in one pass.
+        groups: dict[tuple[Path, bool], list[Finished]] = {}
+        for other in others:
+            if self._shape(other) == self._shape(new):
+                groups.setdefault((other.init, self._first(other, new)), []).append(other)
+        for (other_init, first), group in groups.items():
+            # Strata of two inits are the same in either order of the two.
+            inits = min(new.init, other_init), max(new.init, other_init)
+            for start in range(0, len(group), _TOGETHER):
+                part = group[start : start + _TOGETHER]
+                counts = pair_counts(
+                    [self._arranged(other, inits) for other in part],
+                    [self._arranged(new, inits)],
+                    strata_at_once=_STRATA,
+                )
+                for index, other in enumerate(part):
+                    a, b = (other, new) if first else (new, other)
+                    by_margins = float(expected_overlap([self._margins(a)], self._margins(b))[0])
+                    row = {"run_a": a.run_id, "run_b": b.run_id, "same_init": other_init == new.init}
+                    row |= _columns(counts, index, by_margins, swapped=not first)
+                    if other_init == new.init:
+                        row |= self._compared(self._displacement(a), self._displacement(b), new)
+                    self._rows[a.run_id, b.run_id] = row
+
+    def _first(self, one: Finished, two: Finished) -> bool:
+        return self._order[one.run_id] < self._order[two.run_id]
+
+    def _recall(self, one: Finished, two: Finished) -> bool:
+        """Take the row of a pair from the earlier table; whether that has been made of these two runs."""
+        if not self.knows({run.run_id: run.identity for run in (one, two)}):
+            return False
+        key = (one.run_id, two.run_id) if self._first(one, two) else (two.run_id, one.run_id)
+        if key in self._known:
+            self._rows[key] = self._known[key]
+            return True
+        return (key[1], key[0]) not in self._known  # not comparable, or in another order than the grid's now
+
+    def _shape(self, run: Finished) -> Mapping[str, tuple[int, ...]]:
+        if run.run_id not in self._shapes:
+            self._shapes[run.run_id] = self._mask(run).shapes
+        return self._shapes[run.run_id]
+
+    def _mask(self, run: Finished) -> Mask:
+        return self._keep(("mask", run.mask), lambda: Mask.load(run.mask), lambda value: value.n // 8)
+
+    def _arranged(self, run: Finished, inits: tuple[Path, Path]) -> Arranged:
         def make() -> Arranged:
-            bits = mask or Mask.load(run.mask)
             if inits not in self._strata:
-                first, second = (load_weights(init, dict.fromkeys(run.shapes, torch.bfloat16)) for init in inits)
+                first, second = (load_weights(init, dict.fromkeys(self._shape(run), torch.bfloat16)) for init in inits)
                 self._strata[inits] = ulp_strata(first, None if inits[0] == inits[1] else second)
-            return self._strata[inits].arrange(bits)
+            return self._strata[inits].arrange(self._mask(run))
 
         return self._keep((run.mask, inits), make, lambda value: value.words.nbytes)
 
-    def _margins(self, run: _Run, mask: Mask | None = None) -> Margins:
-        return self._keep(
-            ("margins", run.mask), lambda: margins(mask or Mask.load(run.mask)), lambda value: value.nbytes
-        )
+    def _margins(self, run: Finished) -> Margins:
+        return self._keep(("margins", run.mask), lambda: margins(self._mask(run)), lambda value: value.nbytes)
 
-    def _displacement(self, run: _Run) -> Vector:
+    def _displacement(self, run: Finished) -> Vector:
         def make() -> Vector:
             delta = Delta.load(run.delta)
-            layout = tuple(run.shapes.items())
+            layout = tuple(self._shape(run).items())
             if layout not in self._samples:
-                self._samples[layout] = sample(run.shapes, _SAMPLE, seed=0, by_tensor=False)
+                self._samples[layout] = sample(self._shape(run), _SAMPLE, seed=0, by_tensor=False)
             drawn = self._samples[layout]
-            dtypes = {name: delta.dtypes[name] for name in run.shapes}
+            dtypes = {name: delta.dtypes[name] for name in self._shape(run)}
             init = (run.init, tuple(dtypes.items()))
             if init not in self._inits:
                 self._inits[init] = drawn.weights(load_weights(run.init, dtypes))
@@ -137,9 +186,9 @@ class Pairs:
 
         return self._keep(("displacement", run.delta), make, lambda value: value.nbytes)
 
-    def _compared(self, one: Vector, two: Vector, run: _Run) -> dict[str, Any]:
+    def _compared(self, one: Vector, two: Vector, run: Finished) -> dict[str, Any]:
         found = displacement_agreement(one, two)
-        size = self._samples[tuple(run.shapes.items())].n
+        size = self._samples[tuple(self._shape(run).items())].n
         apart = displacement_distance(one, two, size, Measurement.NEAR)
         return {
             "sign_agreement": found.sign,
@@ -171,9 +220,28 @@ def load_weights(directory: Path, dtypes: Mapping[str, torch.dtype]) -> Weights:
     return {name: stored[name].to(dtype) for name, dtype in dtypes.items()}
 
 
-def _columns(counts: PairCounts, row: int, by_margins: float) -> dict[str, Any]:
-    """The counts of one pair (of the only column) and what the nulls expect, by the names of the table's columns."""
-    table = OverlapCounts(counts.n, int(counts.k1[row]), int(counts.k2[0]), int(counts.k12[row, 0]))
+def _earlier(path: Path | None) -> tuple[dict[tuple[str, str], dict[str, Any]], dict[str, tuple[str, ...]]]:
+    """The rows of an earlier table by pair, and the identities of its runs; nothing of one that is not whole."""
+    try:
+        table = pq.read_table(path)
+        noted = json.loads(table.schema.metadata[_KEY])
+        if noted["version"] != _VERSION or table.schema.names != SCHEMA.names:
+            return {}, {}
+        rows = {(row["run_a"], row["run_b"]): row for row in table.to_pylist()}
+        return rows, {run_id: tuple(identity) for run_id, identity in noted["runs"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException):
+        return {}, {}
+
+
+def _columns(counts: PairCounts, row: int, by_margins: float, swapped: bool) -> dict[str, Any]:
+    """The counts of one pair (of the only column) and what the nulls expect, by the names of the table's columns.
+
+    ``swapped``: whether the run of the column is run_a.
+    """
+    k1, k2 = int(counts.k1[row]), int(counts.k2[0])
+    if swapped:
+        k1, k2 = k2, k1
+    table = OverlapCounts(counts.n, k1, k2, int(counts.k12[row, 0]))
     values = dataclasses.asdict(table) | dataclasses.asdict(statistics(table))
     for name, null in (("uniform", counts.uniform), ("tensor", counts.tensor), ("ulp", counts.stratified)):
         values[f"{name}_expected"] = float(null.expected[row, 0])

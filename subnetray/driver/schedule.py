@@ -15,13 +15,12 @@ from ray import tune
 from subnetray.clock import Clock
 from subnetray.config import OnPolicy, SweepConfig
 from subnetray.driver import cluster, estimate, machine
+from subnetray.driver.gather import Gatherer
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.observer import Observer
 from subnetray.driver.order import Order
-from subnetray.driver.pairs import Pairs
 from subnetray.driver.progress import Progress
 from subnetray.driver.searcher import InOrder
-from subnetray.driver.tracking import Tracker
 from subnetray.driver.trial import trial
 from subnetray.grid.plan import Run
 from subnetray.job.spec import RunSpec
@@ -35,12 +34,11 @@ def run_all(
     todo: Sequence[Run],
     inits: Mapping[Model, Path],
     pool: Pool,
-    tracker: Tracker,
-    pairs: Pairs,
+    gatherer: Gatherer,
     say: Callable[[str], None],
     clock: Clock,
 ) -> None:
-    """Run ``todo``; all results are written, logged by ``tracker``, and compared in ``pairs``.
+    """Run ``todo``; all results are written, and go to ``gatherer`` with those that were there.
 
     ``inits`` are the directories of the runs' models, which the engines of ``pool`` serve.
     """
@@ -62,7 +60,7 @@ def run_all(
     )
     progress = Progress(total, total - len(todo), costs, say)
     storage = ledger.directory / ".tune"
-    with clock("runs"), Observer(ledger, specs, pairs, tracker, progress) as observer:
+    with clock("runs"), Observer(plan, specs, gatherer, progress) as observer:
         order = Order(
             {run.run_id: run.source for run in todo},
             ledger.source_problem,
@@ -87,7 +85,6 @@ def run_all(
             ),
         )
         tuner.fit()
-    observer.write()
     shutil.rmtree(storage, ignore_errors=True)
 
 

@@ -7,25 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from subnetray.config import ConfigError, Factor, Grid
-
-# The columns of runs.parquet besides the factors (density columns aside): a factor's column must not be one of them.
-RESERVED = frozenset(
-    (
-        *("run_id", "seed", "status", "error", "model", "task", "algorithm", "precision", "export_dtype", "lr"),
-        *("init_hash", "final_hash", "reward_before", "reward_after", "eval_n", "n", "steps", "sum_lr"),
-        *(
-            f"accuracy_{decoding}_{when}{suffix}"
-            for decoding in ("greedy", "sampled")
-            for when in ("before", "after")
-            for suffix in ("", "_se")
-        ),
-        *("data_nll", "data_tokens", "seconds"),
-        *("energy_50", "energy_90", "energy_99", "participation", "reachable"),
-        *(f"cancelled_of_{of}{when}" for of in ("n", "ever") for when in ("", "_at_snapshots")),
-        *("coherence", "coherence_held", "growth", "growth_held"),
-        *("arm", "source", "budget", "distance_to_source"),
-    )
-)
+from subnetray.store.columns import is_reserved
 
 
 def expand(grid: Grid) -> list[dict[str, str]]:
@@ -94,7 +76,7 @@ def _check_factor(name: str, factor: Factor) -> None:
     key = f"grid.factors.{name}"
     if not name.isidentifier():
         raise ConfigError(f"{key}: a factor's name must be letters, digits and _, as it names a column of runs.parquet")
-    if name in RESERVED or name.startswith("density_"):
+    if is_reserved(name):
         raise ConfigError(f"{key}: a factor must not be called {name}, which is another column of runs.parquet")
     if not factor.levels:
         raise ConfigError(f"{key}.levels must name at least one level")

@@ -12,7 +12,7 @@ from subnetray.config import OnPolicy, RunConfig
 from subnetray.mask_file import inspect
 
 # Raise it whenever the same config would give other bytes than before: finished runs are then no longer reused.
-RUN_VERSION = 7
+RUN_VERSION = 8
 
 # What of the rollouts reaches the weights. Engines, their resources and time limits only decide how long it takes.
 _ROLLOUT = ("dtype", "temperature", "max_new_tokens", "max_model_len")

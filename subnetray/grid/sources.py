@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from subnetray.compose import RUN_KEYS, Composer, parse
 from subnetray.config import Algorithm, ConfigError, Grid, RunConfig, Subnetwork
 from subnetray.grid.checks import check_run
 from subnetray.grid.settings import Keys, is_choice, key_of, level_overrides, merge_levels, recipe_values, text_of
+from subnetray.store import results
 
 _KEY = "subnetwork.source"
 # What a source of another algorithm has of the run that it is the source of, where it does not say otherwise.
@@ -62,25 +62,19 @@ def source_config(config: RunConfig, composed: RunConfig) -> RunConfig:
     )
 
 
-def finished(directory: Path, run_id: str) -> Path | None:
-    """Where the files of a finished run lie, in a sweep beside that in ``directory`` or among runs by themselves."""
+def beside(directory: Path, run_id: str) -> Iterator[Path]:
+    """Where files of a run may lie: in the sweeps beside that in ``directory``, and among runs by themselves."""
     for place in _places(directory):
-        for run in sorted(place.glob(f"*/runs/{run_id}")):
-            try:
-                if json.loads((run / "result.json").read_bytes())["status"] == "done":
-                    return run
-            except (OSError, ValueError, KeyError):
-                continue
-    return None
+        yield from sorted(place.glob(f"*/runs/{run_id}"))
 
 
 def mask_of(directory: Path, run_id: str) -> Path:
-    """The mask of a finished run, found as :func:`finished` does. Raises ConfigError that says where it looked."""
-    found = finished(directory, run_id)
+    """The mask of a finished run in a sweep :func:`beside`. Raises ConfigError that says where it looked."""
+    found = next((place for place in beside(directory, run_id) if results.inspect(place).status == "done"), None)
     if found is None:
         places = " and ".join(f"{place}/*/runs" for place in _places(directory))
         raise ConfigError(f"subnetwork.mask: there is no finished run {run_id} in {places}: name its mask file instead")
-    return found / "mask.safetensors"
+    return found / results.MASK
 
 
 def _places(directory: Path) -> Iterator[Path]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from typing import Any
 
+import yaml
+
 from subnetray.files import write_atomic
 from subnetray.job.spec import RunSpec
 from subnetray.libraries import load
+from subnetray.store import results
 
 
 def launch(spec: RunSpec, max_failures: int) -> None:
@@ -52,9 +54,11 @@ def launch(spec: RunSpec, max_failures: int) -> None:
 
 
 def failure(spec: RunSpec, reason: str) -> None:
-    """Record that the run failed, and why."""
-    result = {"run_id": spec.run_id, "status": "failed", "error": reason}
-    write_atomic(spec.result, json.dumps(result, indent=1))
+    """Record that the run failed, and why; nothing else of it stays but its config."""
+    spec.directory.mkdir(parents=True, exist_ok=True)
+    results.clear(spec.directory)
+    write_atomic(spec.directory / results.CONFIG, yaml.safe_dump(spec.config.to_dict(), sort_keys=False))
+    results.write(spec.directory, {"run_id": spec.run_id, "status": "failed", "error": reason})
 
 
 def reason(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from subnetray.algorithms.setting import RunError
+from subnetray.store.results import TIMES
 from subnetray.subnetwork.dynamics import SNAPSHOTS, Dynamics, Step
 from subnetray.subnetwork.weights import Weights, named_weights
 
@@ -51,6 +52,8 @@ _NAMES = {
 class Recorder(TrainerCallback):
     """Appends to ``path`` after every optimizer step, and ends a run whose loss, gradient or weights are not finite.
 
+    What took how long goes to ``time.jsonl`` beside it: seconds since training began, and tokens a second.
+
     The dynamics of ``model`` are measured every ``every`` steps and after the last one, from ``init``, its weights in
     the dtype of export. The snapshots among them are as many as the paper's checkpoints, evenly spaced, where
     there are that many. ``write``: whether this worker is the one that measures and writes.
@@ -62,7 +65,9 @@ class Recorder(TrainerCallback):
         self._dynamics = Dynamics(init, held) if write else None
         self._measured: Step | None = None
         self._snapshots = 0
-        self._tokens, self._since = 0.0, time.perf_counter()
+        self._times = path.with_name(TIMES)
+        self._tokens = 0.0
+        self._began = self._since = time.perf_counter()
         self.steps = 0
         self.sum_lr = 0.0
 
@@ -73,10 +78,11 @@ class Recorder(TrainerCallback):
         return self._dynamics
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self._since = time.perf_counter()
+        self._began = self._since = time.perf_counter()
         if self._write:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_bytes(b"")
+            for path in (self._path, self._times):
+                path.write_bytes(b"")
 
     def on_step_end(self, _: TrainingArguments, state: TrainerState, __: TrainerControl, **___: Any) -> None:
         self._measured = None
@@ -108,13 +114,15 @@ class Recorder(TrainerCallback):
                 raise RunError(f"{name} is {values[name]} at step {state.global_step}")
         self.steps = state.global_step
         self.sum_lr += values["lr"]
+        times = {"seconds": round(time.perf_counter() - self._began, 4)}
         if "tokens" in values:
-            values["tokens_per_s"] = self._throughput(values["tokens"])
+            times["tokens_per_s"] = self._throughput(values["tokens"])
         if self._measured is not None:
             values |= self._measured.to_dict()
         if self._write:
-            with self._path.open("a") as file:
-                file.write(json.dumps({"step": state.global_step, **values}) + "\n")
+            for path, found in ((self._path, values), (self._times, times)):
+                with path.open("a") as file:
+                    file.write(json.dumps({"step": state.global_step, **found}) + "\n")
 
     def _throughput(self, tokens: float) -> float:
         """Of the tokens that came in since this was asked last, over all workers, a second of all that was done."""

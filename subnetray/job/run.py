@@ -32,13 +32,15 @@ from subnetray.job.evaluation import Score, evaluate
 from subnetray.job.measurement import DTYPES, exported, measure
 from subnetray.job.recorder import Recorder
 from subnetray.job.spec import RunSpec
+from subnetray.store import results
 
 
 def run(values: dict[str, Any], import_s: float = 0.0) -> None:
     """Execute one worker's part of the run that ``values`` (a :class:`RunSpec` as a dictionary) describes.
 
-    Rank 0 writes ``config.yaml``, ``metrics.jsonl``, ``mask.safetensors``, ``delta.safetensors``, the mask that it was
-    restricted to and the scores of early steps where there are any and, last, ``result.json`` to the run's directory.
+    Rank 0 removes what an earlier execution left in the run's directory, then writes ``config.yaml``,
+    ``metrics.jsonl``, ``mask.safetensors``, ``delta.safetensors``, the mask that it was restricted to and the scores of
+    early steps where there are any, times, and, last, ``result.json``.
     """
     with products():
         _run(RunSpec.from_dict(values), import_s)
@@ -48,6 +50,8 @@ def _run(spec: RunSpec, import_s: float) -> None:
     config = spec.config
     rank, workers = int(os.environ.get("RANK", "0")), max(1, spec.workers)
     clock = Clock()
+    if rank == 0:
+        results.clear(spec.directory)
     with clock("start"):
         rollout.await_model(spec.init)
         engines = rollout.connect(spec.engines)
@@ -112,13 +116,19 @@ def _run(spec: RunSpec, import_s: float) -> None:
         measured = measure(spec, setting, init, recorder, sampled, early)
     with clock("write"):
         metadata = {"run_id": spec.run_id}
-        write_atomic(spec.directory / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+        write_atomic(spec.directory / results.CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False))
         measured.mask.save(spec.mask, metadata)
         measured.delta.save(spec.delta, metadata)
         if restricted is not None:
             restricted.restriction.mask.save(spec.restriction, metadata)
     seconds = {"import": import_s} | clock.seconds
     seconds["total"] = time.perf_counter() - began
+    took = {
+        "seconds": {phase: round(value, 4) for phase, value in seconds.items()},
+        # What is sent, and how, depends on what else the engines served meanwhile.
+        "sync": dataclasses.asdict(policy.sync),
+    }
+    write_atomic(spec.directory / results.TIME, json.dumps(took, indent=1))
     result = {
         "run_id": spec.run_id,
         "status": "done",
@@ -126,12 +136,10 @@ def _run(spec: RunSpec, import_s: float) -> None:
         "steps": recorder.steps,
         "sum_lr": recorder.sum_lr,
         "evaluation": {"before": _scores(before), "after": _scores(after)},
-        "sync": dataclasses.asdict(policy.sync),
-        "seconds": {phase: round(value, 4) for phase, value in seconds.items()},
         **({} if restricted is None else {"subnetwork": restricted.summary() | {"distance": measured.distance}}),
         **measured.values,
     }
-    write_atomic(spec.result, json.dumps(result, indent=1))
+    results.write(spec.directory, result)
 
 
 @contextlib.contextmanager

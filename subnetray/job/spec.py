@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from subnetray.config import RunConfig
+from subnetray.store import results
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,25 @@ class RunSpec:
     @property
     def metrics(self) -> Path:
         """One JSON object a step, written as the run goes."""
-        return self.directory / "metrics.jsonl"
+        return self.directory / results.METRICS
+
+    @property
+    def times(self) -> Path:
+        """One JSON object a step: what differs from one execution of the run to the next."""
+        return self.directory / results.TIMES
 
     @property
     def result(self) -> Path:
         """Written last: a run is finished if and only if this file says so."""
-        return self.directory / "result.json"
+        return self.directory / results.RESULT
 
     @property
     def mask(self) -> Path:
-        return self.directory / "mask.safetensors"
+        return self.directory / results.MASK
 
     @property
     def delta(self) -> Path:
-        return self.directory / "delta.safetensors"
+        return self.directory / results.DELTA
 
     def scores(self, step: int) -> Path:
         """The scores of all coordinates after a step of ``measurement.early``."""
@@ -53,7 +59,7 @@ class RunSpec:
     @property
     def restriction(self) -> Path:
         """The mask that a restricted run trained in."""
-        return self.directory / "restriction.safetensors"
+        return self.directory / results.RESTRICTION
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only."""

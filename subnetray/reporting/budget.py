@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from subnetray.reporting import format as fmt
@@ -31,10 +30,9 @@ _PROCESS = ("import", "start")
 
 def budget(sweep: Sweep) -> list[Block]:
     """Seconds by phase of the runs that the sweep executed last, and of the sweep around them; nothing without them."""
-    path = sweep.directory / "time.json"
-    if not path.is_file():
+    time = sweep.time()
+    if not time:
         return []
-    time = json.loads(path.read_text())
     runs = [each for run_id in time["runs"] if (each := sweep.seconds(run_id))]
     if not runs:
         return []

@@ -22,12 +22,13 @@ from subnetray.files import write_atomic
 from subnetray.grid.design import baseline, describe
 from subnetray.reporting import along, figures, overlaps, sections, subnetworks
 from subnetray.reporting.budget import budget
-from subnetray.reporting.document import Block, Figure
+from subnetray.reporting.document import Block, Figure, Table
 from subnetray.reporting.heatmap import heat_map
 from subnetray.reporting.html import to_html
 from subnetray.reporting.latex import to_latex
 from subnetray.reporting.markdown import to_markdown
 from subnetray.reporting.source import Sweep, read
+from subnetray.store import derived
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,11 @@ class Analysis:
     claims: list[Claim]
 
 
-def write_report(directory: Path) -> Path:
-    """Write the report of the sweep in ``directory``, running or finished; returns the path of ``report.md``.
+def write_report(directory: Path) -> list[Path]:
+    """Write the report of the sweep in ``directory``, running or finished, from its tables; returns what was written.
 
-    Raises ConfigError, one sentence, for a directory that is no sweep.
+    What differs from one execution to the next, where the time went, has a file of its own, ``time.md``, and is not
+    among them. Raises ConfigError, one sentence, for a directory that is no sweep.
     """
     analysis = analyse(read(directory))
     blocks = [
@@ -75,20 +77,24 @@ def write_report(directory: Path) -> Path:
         *_overlap_figure(analysis),
         *overlaps.nulls(analysis.sweep, analysis.pairs),
         *sections.failures(analysis.sweep),
-        *budget(analysis.sweep),
         *sections.reading(),
     ]
-    _write_tables(analysis)
-    write_atomic(
-        directory / "claims.json",
-        json.dumps([claim.to_dict() for claim in analysis.claims], indent=1, ensure_ascii=False, allow_nan=False)
-        + "\n",
+    claims_text = json.dumps(
+        [claim.to_dict() for claim in analysis.claims], indent=1, ensure_ascii=False, allow_nan=False
     )
     page = to_html(blocks, f"Sweep {analysis.sweep.grid.name}", lambda path: (directory / path).read_bytes())
-    write_atomic(directory / "report.html", page)
-    path = directory / "report.md"
-    write_atomic(path, to_markdown(blocks))
-    return path
+    texts = {
+        **{f"tables/{name}.tex": to_latex(table) for name, table in _tables(analysis).items()},
+        derived.CLAIMS: claims_text + "\n",
+        derived.PAGE: page,
+        derived.REPORT: to_markdown(blocks),
+    }
+    for name, text in texts.items():
+        write_atomic(directory / name, text)
+    if times := budget(analysis.sweep):
+        write_atomic(directory / derived.BUDGET, to_markdown(times))
+    figures_made = [directory / block.path for block in blocks if isinstance(block, Figure)]
+    return [*figures_made, *(directory / name for name in texts)]
 
 
 def analyse(sweep: Sweep) -> Analysis:
@@ -147,23 +153,23 @@ def _clipped(sweep: Sweep) -> float:
     return sum(over) / len(over) if over else math.nan
 
 
-def _write_tables(analysis: Analysis) -> None:
-    directory = analysis.sweep.directory / "tables"
+def _tables(analysis: Analysis) -> dict[str, Table]:
+    """The tables that are written as LaTeX, by name."""
+    tables = {}
     if analysis.origins:
-        write_atomic(
-            directory / "origins.tex", to_latex(sections.origins_table(analysis.sweep.grid, analysis.origins)[0])
-        )
+        tables["origins"] = sections.origins_table(analysis.sweep.grid, analysis.origins)[0]
     if (dynamics := along.dynamics_table(analysis.sweep, analysis.origins)) is not None:
-        write_atomic(directory / "dynamics.tex", to_latex(dynamics))
+        tables["dynamics"] = dynamics
     if analysis.axes:
-        write_atomic(directory / "ceiling.tex", to_latex(overlaps.ceiling_table(analysis.axes)))
+        tables["ceiling"] = overlaps.ceiling_table(analysis.axes)
     if analysis.arms:
-        write_atomic(directory / "arms.tex", to_latex(subnetworks.arms_table(analysis.arms)))
+        tables["arms"] = subnetworks.arms_table(analysis.arms)
     if analysis.early:
-        write_atomic(directory / "early.tex", to_latex(subnetworks.early_table(analysis.early)))
+        tables["early"] = subnetworks.early_table(analysis.early)
     groups = [*analysis.by_seed, *analysis.by_factor, *analysis.by_both, *analysis.several]
     if groups:
-        write_atomic(directory / "overlap.tex", to_latex(overlaps.overlap_table(groups)))
+        tables["overlap"] = overlaps.overlap_table(groups)
+    return tables
 
 
 def _learning_rate_figure(analysis: Analysis) -> list[Block]:

@@ -38,8 +38,8 @@ def head(sweep: Sweep) -> list[Block]:
             "Models and their coordinates: " + fmt.listing(f"`{name}` ({int(n):,})" for name, n in sizes.items()) + ".",
             f"Algorithms: {_names(finished, 'algorithm')}. Tasks: {_names(finished, 'task')}."
             f" Weights are compared in {_names(finished, 'export_dtype')}.",
-            f"{_span(finished['steps'])} optimizer steps and {_span(finished['seconds'])} seconds a run,"
-            f" {finished['seconds'].sum() / 60:,.0f} minutes in all; {_span(finished['eval_n'])} held-out prompts.",
+            f"{_span(finished['steps'])} optimizer steps a run; {_span(finished['eval_n'])} held-out prompts."
+            " What runs took: `times.parquet` and `time.md`.",
         ]
     return [Heading(1, f"Sweep {grid.name}"), *([Paragraph(grid.about)] if grid.about else []), Bullets(tuple(facts))]
 

@@ -9,21 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
 from subnetray.analysis.effects import DENSITY
 from subnetray.config import ConfigError, Factor, Grid
-from subnetray.grid.design import RESERVED, expand
+from subnetray.grid.design import expand
+from subnetray.store import derived, results
+from subnetray.store.columns import OVERLAP, of_runs
 
-_VERSION = 1
-_COUNTS = ("run_a", "run_b", "same_init", "n", "k1", "k2", "k12")
-_OVERLAPS = (
-    *("o1", "o2", "jaccard", "kappa"),
-    *(f"{null}_{what}" for null in ("uniform", "tensor", "ulp") for what in ("expected", "excess", "odds_ratio")),
-    *("margins_expected", "margins_excess", "sign_agreement", "cosine", "agreement_n"),
-    *("distance_a", "distance_b", "equal_1e-05", "equal_0.0001"),
-)
+_VERSIONS = (1, 2)  # of sweep.yaml
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,10 @@ class Sweep:
     def metrics(self, run_id: str) -> list[dict[str, Any]]:
         """What a run wrote step by step; empty if its file is gone."""
         path = self.directory / "runs" / run_id / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        try:
+            return [json.loads(line) for line in path.read_text().splitlines()]
+        except (OSError, ValueError):
+            return []
 
     def tensors(self, run_id: str) -> list[dict[str, Any]]:
         """What a run says of each of its tensors; empty if its result does not."""
@@ -50,33 +49,65 @@ class Sweep:
         return self._listed(run_id, "early")
 
     def seconds(self, run_id: str) -> dict[str, float]:
-        """Wall-clock of a run by phase; empty if its result does not say."""
-        return self._result(run_id).get("seconds", {})
+        """Wall-clock of a run by phase; empty if that is not known any more."""
+        return _object(self.directory / "runs" / run_id / results.TIME).get("seconds", {})
+
+    def time(self) -> dict[str, Any]:
+        """What the last execution of the sweep took; empty if that is not known."""
+        return _object(self.directory / derived.TIME)
 
     def _listed(self, run_id: str, key: str) -> list[dict[str, Any]]:
         return self._result(run_id).get(key, [])
 
     def _result(self, run_id: str) -> dict[str, Any]:
-        path = self.directory / "runs" / run_id / "result.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return _object(self.directory / "runs" / run_id / results.RESULT)
+
+
+def entries(content: dict[str, Any], directory: Path) -> list[dict[str, Any]]:
+    """The runs that ``sweep.yaml`` lists: run_id, seed and cell of each. Raises ConfigError for a damaged list."""
+    listed = content.get("runs")
+    whole = isinstance(listed, list) and all(
+        isinstance(each, dict)
+        and isinstance(each.get("run_id"), str)
+        and each["run_id"].isalnum()
+        and isinstance(each.get("seed"), int)
+        and isinstance(each.get("cell"), dict)
+        for each in listed
+    )
+    if not whole:
+        raise ConfigError(f"sweep: {directory / 'sweep.yaml'} lists no runs: the command that ran the sweep mends it")
+    return list(listed or ())
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """A JSON object; empty if there is none that can be read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def read(directory: Path) -> Sweep:
     """Read a sweep's tables. Raises ConfigError, one sentence, for a directory that is no sweep."""
-    content = _sweep_file(directory)
-    grid = _grid(content, directory)
-    columns = [*("run_id", *grid.factors, "seed"), *sorted(RESERVED - {"run_id", "seed"}), DENSITY]
-    runs = _table(directory / "runs.parquet", columns)
+    content = sweep_file(directory)
+    grid = grid_of(content, directory)
+    # As in composing: what the command line sets holds in every cell, and the grid's own overrides come after it.
+    grid = dataclasses.replace(grid, overrides=[*content.get("overrides", ()), *grid.overrides])
+    columns = [column.name for column in of_runs(grid.factors, ())]
+    runs = _table(directory / derived.RUNS, columns)
     if missing := [name for name in ("run_id", "seed", "status", DENSITY, *grid.factors) if name not in runs]:
         raise ConfigError(f"sweep: {directory / 'runs.parquet'} lacks the column {missing[0]}: run the sweep again")
     planned = content.get("runs") or [each for each in expand(grid) for _ in grid.seeds]
-    overlap = _table(directory / "overlap.parquet", [*_COUNTS, *_OVERLAPS])
+    known = [column.name for column in OVERLAP]
+    overlap = _table(directory / derived.OVERLAP, known)
     # A table of an earlier version has fewer columns: what it does not say is unknown.
-    overlap = overlap.reindex(columns=[*overlap, *(name for name in _OVERLAPS if name not in overlap)])
+    overlap = overlap.reindex(columns=[*overlap, *(name for name in known if name not in overlap)])
     return Sweep(directory, grid, len(planned), runs, overlap)
 
 
-def _sweep_file(directory: Path) -> dict[str, Any]:
+def sweep_file(directory: Path) -> dict[str, Any]:
+    """The content of ``sweep.yaml``. Raises ConfigError for a directory that is no sweep."""
     path = directory / "sweep.yaml"
     if not path.is_file():
         raise ConfigError(
@@ -88,21 +119,27 @@ def _sweep_file(directory: Path) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("grid"), dict):
         raise ConfigError(f"sweep: {path} is not readable as the description of a sweep")
-    if content.get("version") != _VERSION:
-        raise ConfigError(f"sweep: {path} is of version {content.get('version')}, and this subnetray reads {_VERSION}")
+    if content.get("version") not in _VERSIONS:
+        known = " and ".join(map(str, _VERSIONS))
+        raise ConfigError(f"sweep: {path} is of version {content.get('version')!r}, and this subnetray reads {known}")
     return content
 
 
-def _grid(content: dict[str, Any], directory: Path) -> Grid:
+def grid_of(content: dict[str, Any], directory: Path) -> Grid:
+    """The grid that ``sweep.yaml`` describes."""
     values = dict(content["grid"])
     try:
         factors = {str(name): Factor(**factor) for name, factor in (values.pop("factors", None) or {}).items()}
         grid = Grid(**values, factors=factors)
     except TypeError as error:
         raise ConfigError(f"sweep: {directory / 'sweep.yaml'} describes no grid: {error}") from error
-    # As in composing: what the command line sets holds in every cell, and the grid's own overrides come after it.
-    return dataclasses.replace(grid, overrides=[*content.get("overrides", ()), *grid.overrides])
+    return grid
 
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:
-    return pq.read_table(path).to_pandas() if path.is_file() else pd.DataFrame(columns=columns)
+    if not path.is_file():
+        return pd.DataFrame(columns=columns)
+    try:
+        return pq.read_table(path).to_pandas()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ConfigError(f"sweep: {path} is damaged: the command that ran the sweep makes it again") from error

@@ -57,18 +57,20 @@ class PairCounts:
     stratified: Null
 
 
-def pair_counts(rows: Sequence[Arranged], columns: Sequence[Arranged]) -> PairCounts:
+def pair_counts(rows: Sequence[Arranged], columns: Sequence[Arranged], strata_at_once: int | None = None) -> PairCounts:
     """Count all pairs of ``rows`` × ``columns`` block by block, so that each mask is read from memory once.
 
-    Where both are the same sequence each pair is counted once. Raises ``MismatchError`` unless all masks are arranged
-    by the same strata.
+    Where both are the same sequence each pair is counted once. ``strata_at_once``: how many strata are summed at a time
+    (None: as many as fit), which decides the last digits. Raises ``MismatchError`` unless all masks are arranged by the
+    same strata.
     """
     strata = _common_strata(rows, columns)
+    limit = strata_at_once or _TABLES // (len(rows) * len(columns))
     k1_b, k2_b = np.stack([mask.k for mask in rows]), np.stack([mask.k for mask in columns])
     shape = (len(rows), len(columns))
     k12 = np.zeros(shape, np.int64)
     by_tensor, by_stratum = _Sums(shape), _Sums(shape)
-    for first, last in _groups(strata, _TABLES // (len(rows) * len(columns))):
+    for first, last in _groups(strata, limit):
         inside = slice(first, last)
         both = _count(rows, columns, strata.word[first : last + 1])
         tables = strata.n[inside], k1_b[:, None, inside], k2_b[None, :, inside], both

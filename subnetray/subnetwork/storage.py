@@ -21,7 +21,6 @@ import pyarrow as pa
 import torch
 import xxhash
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from subnetray.files import atomic_path
@@ -53,7 +52,8 @@ def save(
 ) -> None:
     """Write 1-D ``tensors`` atomically; ``metadata`` is the caller's own and may use any key but ``subnetray``.
 
-    Those (uint8) named in ``compress`` are stored compressed by zstd if they are smaller by a tenth or more.
+    Those (uint8) named in ``compress`` are stored compressed by zstd if they are smaller by a tenth or more. The same
+    content gives the same bytes; safetensors' own writer puts the keys of ``metadata`` in an order of chance.
 
     Raises ``OSError`` naming ``path`` when it cannot be written, and leaves no file behind.
     """
@@ -66,11 +66,24 @@ def save(
             tensors = tensors | {name: torch.frombuffer(bytearray(frame), dtype=torch.uint8)}
     checksums = {name: _checksum(tensor) for name, tensor in tensors.items()}
     own = _description(kind, checksums, {"compressed": compressed, **description})
+    # Wider dtypes first, so that all are aligned.
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(sorted({**metadata, _KEY: own}.items()))}
+    end = 0
+    for name in order:
+        begin, end = end, end + tensors[name].nbytes
+        header[name] = {
+            "dtype": _NAMES[tensors[name].dtype],
+            "shape": list(tensors[name].shape),
+            "data_offsets": [begin, end],
+        }
     try:
-        with atomic_path(path) as temporary:
-            save_file(tensors, str(temporary), metadata={**metadata, _KEY: own})
-    except SafetensorError as error:
-        raise OSError(f"cannot write {path}: {error}") from error
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            file.write(_framed(header))
+            for name in order:
+                file.write(_bytes(tensors[name]))
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
 
 
 @dataclass
@@ -139,8 +152,7 @@ class Writer:
                 "shape": [(region.end - region.begin) // region.dtype.itemsize],
                 "data_offsets": [region.begin, region.end],
             }
-        text = json.dumps(header, separators=(",", ":")).encode()
-        return bytes(8) + text + b" " * (-len(text) % 8)
+        return _framed(header)
 
 
 @contextmanager
@@ -215,6 +227,17 @@ def _description(kind: str, checksums: Mapping[str, str], description: Mapping[s
     return json.dumps(whole, separators=(",", ":"))
 
 
+def _framed(header: Mapping[str, Any]) -> bytes:
+    """A file's header behind its length, as safetensors has it."""
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
 def _checksum(tensor: Tensor) -> str:
+    return xxhash.xxh3_64_hexdigest(_bytes(tensor))
+
+
+def _bytes(tensor: Tensor) -> Any:
     # An empty tensor may have a stride of 0, which cannot be viewed as bytes.
-    return xxhash.xxh3_64_hexdigest(tensor.view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return tensor.view(torch.uint8).numpy().data if tensor.numel() else b""

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from subnetray.config import Factor, Grid
-from subnetray.grid.design import RESERVED, baseline, expand
+from subnetray.grid.design import baseline, expand
+from subnetray.store.columns import RESERVED
 
 Cell = Mapping[str, str]
 Run = Mapping[Any, Any]  # a row of the table of runs
@@ -69,7 +70,7 @@ def make_runs(
             **dict.fromkeys(RESERVED, 0.0),
             **{"run_id": run_id(cell, seed), **cell, "seed": seed, "status": "done", "error": None},
             **{"model": "toy", "task": "sums", "algorithm": "grpo", "precision": "fp32_master"},
-            **{"export_dtype": "bfloat16", "lr": rate, "init_hash": "a", "n": 1000, "steps": 10, "seconds": 2.0},
+            **{"export_dtype": "bfloat16", "lr": rate, "init_hash": "a", "n": 1000, "steps": 10},
             **{"accuracy_greedy_before": 0.5, "accuracy_greedy_after": accuracy(cell, seed)},
             **{"accuracy_sampled_before": 0.4, "accuracy_sampled_after": 0.4, "eval_n": 64, "data_nll": 0.25},
             **{"density_bitwise": density(cell, seed), "density_1e-05": density(cell, seed) / 2},

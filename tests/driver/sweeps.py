@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
 from subnetray.compose import Composer
 from subnetray.grid import Plan, Run, plan
+from subnetray.store import results
 from subnetray.subnetwork import Mask
 
 OVERRIDES = ("+grid=smoke", "grid.seeds=[0,1]")
@@ -40,7 +42,6 @@ def make_result(run: Run, **changes: Any) -> dict[str, Any]:
             "after": {"greedy": {**score, "accuracy": 0.75}, "sampled": {**score, "reward": 0.625}},
         },
         "data": {"nll": 0.25, "examples": 10, "tokens": 40},
-        "seconds": {"total": 2.0},
         "n": 100,
         "density": {
             "bitwise": 0.25,
@@ -74,10 +75,17 @@ def make_restricted_plan() -> Plan:
 
 
 def write_result(directory: Path, run: Run, **changes: Any) -> None:
-    """Put a result where the driver looks for it."""
-    path = directory / "runs" / run.run_id / "result.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(make_result(run, **changes)))
+    """Put a result where the driver looks for it, with files that a run would have left, of no content."""
+    path = directory / "runs" / run.run_id
+    path.mkdir(parents=True, exist_ok=True)
+    result = make_result(run, **changes)
+    (path / results.CONFIG).write_text(yaml.safe_dump(run.config.to_dict()))
+    if result["status"] == "done":
+        for name in (results.METRICS, results.MASK, results.DELTA):
+            if not (path / name).exists():
+                (path / name).write_text(name)
+        (path / results.TIME).write_text(json.dumps({"seconds": {"train": 1.5, "total": 2.0}}))
+    results.write(path, result)
 
 
 def write_init(directory: Path, seed: int = 0) -> dict[str, Tensor]:

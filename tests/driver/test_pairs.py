@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from subnetray.driver.pairs import SCHEMA, Pairs
+from subnetray.driver.pairs import SCHEMA, Finished, Pairs
 from subnetray.subnetwork import Delta, Mask, OverlapCounts, agreement, expected_overlap, margins, statistics
 from subnetray.subnetwork.bits import exponents
 from tests.driver.sweeps import random_masks, write_init
@@ -20,7 +21,7 @@ from tests.driver.sweeps import random_masks, write_init
 
 def _add(
     pairs: Pairs, directory: Path, run_id: str, mask: Mask, init: Path, dtype: torch.dtype = torch.bfloat16
-) -> None:
+) -> Finished:
     """A finished run of this mask: its files, and its pairs."""
     generator = torch.Generator().manual_seed(int(run_id, 36))
     weights = {name: tensor.to(dtype) for name, tensor in load_file(init / "model.safetensors").items()}
@@ -33,20 +34,20 @@ def _add(
     assert Mask.between(weights, final) == mask
     mask.save(directory / f"{run_id}-mask", {})
     Delta.between(weights, final).save(directory / f"{run_id}-delta")
-    pairs.add(run_id, directory / f"{run_id}-mask", directory / f"{run_id}-delta", init)
+    run = Finished(run_id, directory / f"{run_id}-mask", directory / f"{run_id}-delta", init, (run_id, str(mask.k)))
+    pairs.add(run)
+    return run
 
 
 def test_every_pair_once_with_counts_and_nulls(tmp_path: Path) -> None:
     init = write_init(tmp_path / "init")
     masks = random_masks(init, [0.2, 0.5, 0.9])
-    pairs = Pairs()
+    pairs = Pairs(["0", "1", "2"])
     for index, mask in enumerate(masks):
         _add(pairs, tmp_path, str(index), mask, tmp_path / "init")
-    assert [(row["run_a"], row["run_b"]) for row in pairs.rows] == [
-        (str(a), str(b)) for b in range(3) for a in range(b)
-    ]
+    assert [(row["run_a"], row["run_b"]) for row in pairs.rows] == [*(("0", "1"), ("0", "2"), ("1", "2"))]
     pa.Table.from_pylist(pairs.rows, schema=SCHEMA)
-    for row, (b, a) in zip(pairs.rows, [(1, 0), (2, 0), (2, 1)], strict=True):
+    for row, (a, b) in zip(pairs.rows, [(0, 1), (0, 2), (1, 2)], strict=True):
         one, two = masks[a], masks[b]
         expected = concordant = discordant = 0.0
         for name, tensor in init.items():
@@ -92,7 +93,7 @@ def test_every_pair_once_with_counts_and_nulls(tmp_path: Path) -> None:
 def test_runs_of_two_inits_are_stratified_by_both(tmp_path: Path) -> None:
     first, second = write_init(tmp_path / "a", seed=0), write_init(tmp_path / "b", seed=1)
     masks = random_masks(first, [0.5, 0.5])
-    pairs = Pairs()
+    pairs = Pairs(["a", "b"])
     for name, mask in zip("ab", masks, strict=True):
         _add(pairs, tmp_path, name, mask, tmp_path / name)
     (row,) = pairs.rows
@@ -116,7 +117,7 @@ def test_masks_are_read_again_when_memory_is_short(tmp_path: Path, monkeypatch: 
     for cache in (1 << 30, 0):
         monkeypatch.setattr("subnetray.driver.pairs._CACHE_BYTES", cache)
         monkeypatch.setattr("subnetray.driver.pairs._CACHE_SHARE", 0)
-        pairs = Pairs()
+        pairs = Pairs(["0", "1", "2"])
         for index, mask in enumerate(random_masks(init, [0.3, 0.6, 0.6])):
             _add(pairs, tmp_path, str(index), mask, tmp_path / "init")
         tables.append(pairs.rows)
@@ -128,10 +129,73 @@ def test_masks_are_read_again_when_memory_is_short(tmp_path: Path, monkeypatch: 
 def test_of_larger_models_updates_are_compared_at_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("subnetray.driver.pairs._SAMPLE", 600)
     init = write_init(tmp_path / "init")
-    pairs = Pairs()
+    pairs = Pairs(["0", "1", "2"])
     for index, mask in enumerate(random_masks(init, [0.6, 0.6])):
         _add(pairs, tmp_path, str(index), mask, tmp_path / "init", (torch.bfloat16, torch.float32)[index])
     (row,) = pairs.rows
     assert 0.3 * 600 < row["agreement_n"] < 0.45 * 600 < row["k12"]
     assert row["sign_agreement"] == pytest.approx(0.58, abs=0.15)  # 0.7² + 0.3²
     assert row["cosine"] == pytest.approx(0.15, abs=0.25)
+
+
+def test_the_table_has_the_same_bytes_whichever_run_ended_first_and_however_often_it_was_begun(tmp_path: Path) -> None:
+    init = write_init(tmp_path / "init")
+    masks = dict(zip("abcde", random_masks(init, [0.1, 0.3, 0.35, 0.6, 0.9]), strict=True))
+    written = []
+    for order in ("abcde", "edcba", "cadbe"):
+        pairs = Pairs("abcde")
+        for name in order:
+            _add(pairs, tmp_path, name, masks[name], tmp_path / "init")
+        pairs.write(tmp_path / order)
+        written.append((tmp_path / order).read_bytes())
+    begun = Pairs("abcde")
+    for name in "db":
+        _add(begun, tmp_path, name, masks[name], tmp_path / "init")
+    begun.write(tmp_path / "begun")
+    resumed = Pairs("abcde", tmp_path / "begun")
+    for name in "bdeca":
+        _add(resumed, tmp_path, name, masks[name], tmp_path / "init")
+    resumed.write(tmp_path / "begun")
+    assert {*written, (tmp_path / "begun").read_bytes()} == {written[0]}
+
+
+def test_rows_of_an_earlier_table_are_used_without_reading_a_run_again_and_those_of_other_files_are_not(
+    tmp_path: Path,
+) -> None:
+    init = write_init(tmp_path / "init")
+    first, second, other = random_masks(init, [0.3, 0.6, 0.9])
+    pairs = Pairs("ab")
+    runs = [_add(pairs, tmp_path, *each, tmp_path / "init") for each in (("a", first), ("b", second))]
+    pairs.write(tmp_path / "table")
+    for name in ("a", "b"):
+        (tmp_path / f"{name}-mask").unlink()
+    again = Pairs("ab", tmp_path / "table")
+    assert again.knows({run.run_id: run.identity for run in runs})
+    for run in runs:
+        again.add(run)
+    assert again.rows == pairs.rows
+    changed = Pairs("ab", tmp_path / "table")
+    for name, mask in (("a", first), ("b", other)):
+        _add(changed, tmp_path, name, mask, tmp_path / "init")
+    assert changed.rows[0]["k2"] == other.k
+
+
+@pytest.mark.parametrize("harm", ["missing", "empty", "truncated", "another table"])
+def test_an_earlier_table_that_is_not_whole_is_made_again(tmp_path: Path, harm: str) -> None:
+    init = write_init(tmp_path / "init")
+    masks = random_masks(init, [0.3, 0.6])
+    pairs = Pairs("ab")
+    for name, mask in zip("ab", masks, strict=True):
+        _add(pairs, tmp_path, name, mask, tmp_path / "init")
+    table = tmp_path / "table"
+    pairs.write(table)
+    if harm == "missing":
+        table.unlink()
+    elif harm == "another table":
+        pq.write_table(pa.table({"run_a": ["a"]}), table)
+    else:
+        table.write_bytes(table.read_bytes()[: 0 if harm == "empty" else 100])
+    again = Pairs("ab", table)
+    for name, mask in zip("ab", masks, strict=True):
+        _add(again, tmp_path, name, mask, tmp_path / "init")
+    assert again.rows == pairs.rows

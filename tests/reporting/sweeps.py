@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from subnetray.config import Grid
+from subnetray.reporting.report import write_report
 
 
 def write_sweep(directory: Path, grid: Grid, runs: pd.DataFrame | None, overlap: pd.DataFrame | None = None) -> Path:
@@ -43,6 +44,12 @@ def write_sweep(directory: Path, grid: Grid, runs: pd.DataFrame | None, overlap:
             ]
             (path.parent / "result.json").write_text(json.dumps({"tensors": tensors}))
     return directory
+
+
+def report_text(directory: Path) -> str:
+    """The report of a sweep, just written, as Markdown."""
+    write_report(directory)
+    return (directory / "report.md").read_text()
 
 
 def table_rows(markdown: str, *starts: str) -> list[list[str]]:

@@ -27,7 +27,7 @@ OF_WHICH = "of which, beside all these: making inits, processor time"
 def write(directory: Path, cores: int | None, held: float = 1, inits: float = 0.0) -> Sweep:
     for name, seconds in RUNS.items():
         (directory / "runs" / name).mkdir(parents=True)
-        (directory / "runs" / name / "result.json").write_text(json.dumps({"seconds": seconds}))
+        (directory / "runs" / name / "time.json").write_text(json.dumps({"seconds": seconds}))
     time = {
         "seconds": {"prepare": 2.0, "ray": 1.0, "engines": 3.0, "runs": 19.0, "report": 9.0},
         "inits_cpu_s": inits,

@@ -17,7 +17,7 @@ from subnetray.reporting import figures
 from subnetray.reporting.heatmap import heat_map
 from subnetray.reporting.report import write_report
 from tests.analysis.tables import Cell, Run, is_baseline, make_grid, make_overlap, make_runs
-from tests.reporting.sweeps import table_rows, write_sweep
+from tests.reporting.sweeps import report_text, table_rows, write_sweep
 
 GRID = make_grid()
 DENSITY = {("slow", "rl"): 0.1, ("slow", "copy"): 0.3, ("slow", "own"): 0.2, ("fast", "rl"): 0.7, ("fast", "copy"): 0.8}
@@ -58,7 +58,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         energy_90=lambda cell, seed: 0.2,
     )
     directory = write_sweep(tmp_path_factory.mktemp("sweep"), GRID, runs, make_overlap(runs, counts))
-    assert write_report(directory) == directory / "report.md"
+    assert directory / "report.md" in write_report(directory)
     return directory
 
 
@@ -152,7 +152,11 @@ def test_the_figure_of_dynamics_shows_the_levels_of_the_method(tmp_path: Path, m
 def test_runs_from_before_dynamics_were_recorded_have_no_section(tmp_path: Path) -> None:
     runs = make_runs(GRID, density, accuracy)
     kept = [
-        name for name in runs if not str(name).startswith(("cancelled", "coherence", "growth", "energy", "reachable"))
+        name
+        for name in runs
+        if not str(name).startswith(
+            ("cancelled", "coherence", "growth", "energy", "reachable", "density_step", "density_ever")
+        )
     ]
     directory = write_sweep(tmp_path, GRID, runs[kept])
     for path in directory.glob("runs/*/metrics.jsonl"):
@@ -160,7 +164,7 @@ def test_runs_from_before_dynamics_were_recorded_have_no_section(tmp_path: Path)
         path.write_text(
             "".join(json.dumps({"step": line["step"], "density": line["density"]}) + "\n" for line in lines)
         )
-    text = write_report(directory).read_text()
+    text = report_text(directory)
     assert "Density along the run" in text
     assert "Dynamics" not in text
 
@@ -204,7 +208,7 @@ def test_a_table_of_overlaps_of_an_earlier_version_leaves_dashes(tmp_path: Path)
     runs = make_runs(GRID, density, accuracy)
     overlap = make_overlap(runs, counts)
     newer = [name for name in overlap if str(name).startswith(("tensor", "margins", "sign", "cosine", "agreement"))]
-    text = write_report(write_sweep(tmp_path, GRID, runs, overlap.drop(columns=newer))).read_text()
+    text = report_text(write_sweep(tmp_path, GRID, runs, overlap.drop(columns=newer)))
     (left,) = table_rows(text, "seed, at the baseline")
     assert left[1:8] == ["3", "80.0 ± 0.0", "10.7", "–", "–", "50.0", "57"]
     assert left[8:] == ["–", "+30.0 ± 0.0", "2.00 [2.00, 2.00]", "–", "–"]
@@ -248,19 +252,19 @@ def test_failed_runs_are_named_with_their_reasons_and_do_not_count(tmp_path: Pat
     index = runs.index[(runs["rate"] == "fast") & (runs["seed"] == 1)][0]
     runs.loc[index, ["status", "error"]] = ["failed", "the loss is nan\nat step 3"]
     runs.loc[index, ["density_bitwise", "density_1e-05", "n"]] = float("nan")
-    text = write_report(write_sweep(tmp_path, GRID, runs)).read_text()
+    text = report_text(write_sweep(tmp_path, GRID, runs))
     assert "17 of 18 runs are done, 1 failed" in text
     assert table_rows(text, f"`{runs['run_id'][index]}`")[0][1:] == ["rate=fast", "1", "the loss is nan at step 3"]
     assert table_rows(text, "rate", "fast")[0][2:4] == ["2", f"70.0 ± {12.706 * 1:.1f}"]
 
 
 def test_a_running_sweep_is_reported_as_far_as_it_is(tmp_path: Path) -> None:
-    text = write_report(write_sweep(tmp_path / "begun", GRID, None)).read_text()
+    text = report_text(write_sweep(tmp_path / "begun", GRID, None))
     assert "0 of 18 runs are done, 0 failed, 18 have no result yet" in text
     runs = make_runs(GRID, density, accuracy)
     few = runs[[is_baseline(GRID, {name: run[name] for name in GRID.factors}) for _, run in runs.iterrows()]].head(1)
     directory = write_sweep(tmp_path / "one", GRID, few)
-    text = write_report(directory).read_text()
+    text = report_text(directory)
     assert "1 of 18 runs are done, 0 failed, 17 have no result yet" in text
     assert "visibly changes **9.0 %** of the weights (1 seed)" in text
     assert {path.name for path in (directory / "figures").iterdir()} == {"layers.png", "dynamics.png"}
@@ -270,12 +274,12 @@ def test_a_grid_without_factors_that_the_literature_knows(tmp_path: Path) -> Non
     colours = Factor("", "red", {"red": [], "blue": ["evaluation.prompts=3"]})
     grid = make_grid(factors={"colour": colours}, one_at_a_time=["colour"], crossed=[], about="")
     runs = make_runs(grid, lambda cell, seed: 0.25 + 0.5 * (cell["colour"] == "blue"))
-    text = write_report(write_sweep(tmp_path / "a", grid, runs, make_overlap(runs, counts))).read_text()
+    text = report_text(write_sweep(tmp_path / "a", grid, runs, make_overlap(runs, counts)))
     assert table_rows(text, "colour", "blue")[0][3:5] == ["75.0 ± 0.0", "+50.0 ± 0.0"]
     assert "Crossing" not in text
     nothing = make_grid(factors={}, one_at_a_time=[], crossed=[], seeds=[5, 7])
     runs = make_runs(nothing, lambda cell, seed: 0.25)
-    text = write_report(write_sweep(tmp_path / "b", nothing, runs, make_overlap(runs, counts))).read_text()
+    text = report_text(write_sweep(tmp_path / "b", nothing, runs, make_overlap(runs, counts)))
     assert table_rows(text, "", "baseline")[0][-1] == "25.0 ± 0.0"
 
 
@@ -333,7 +337,7 @@ def test_pairs_of_many_levels_are_matrices(tmp_path: Path) -> None:
         return k1, k2, min(k1, k2) // 2, 10.0
 
     directory = write_sweep(tmp_path / "sweep", grid, runs, make_overlap(runs, shared))
-    markdown = write_report(directory).read_text()
+    markdown = report_text(directory)
     same, same_odds, other, other_odds = (
         [row for row in table_rows(markdown) if row[0][2:] in levels and len(row) == 8][start : start + 7]
         for start in (0, 7, 14, 21)

@@ -37,7 +37,7 @@ def test_the_overrides_of_the_command_line_hold_in_the_whole_grid(tmp_path: Path
         ("a: [", "is not readable as the description of a sweep"),
         ("3", "is not readable as the description of a sweep"),
         ("version: 1", "is not readable as the description of a sweep"),
-        ("version: 2\ngrid: {}", "is of version 2, and this subnetray reads 1"),
+        ("version: 3\ngrid: {}", "is of version 3, and this subnetray reads 1 and 2"),
         ("version: 1\ngrid: {colour: red}", "describes no grid"),
         ("version: 1\ngrid: {name: a, factors: {x: {hue: 1}}}", "describes no grid"),
     ],

@@ -11,7 +11,7 @@ import pytest
 from subnetray.config import Factor
 from subnetray.reporting.report import write_report
 from tests.analysis.tables import make_grid, make_overlap, make_runs
-from tests.reporting.sweeps import table_rows, write_sweep
+from tests.reporting.sweeps import report_text, table_rows, write_sweep
 
 PART = Factor(
     "what is trained",
@@ -120,7 +120,7 @@ def test_overlaps_are_beside_their_ceiling(tmp_path: Path) -> None:
     )
     runs = make_runs(grid, lambda cell, seed: 0.4)
     overlap = make_overlap(runs, lambda a, b: (400, 400, 320 if a["seed"] == b["seed"] else 260, 200.0))
-    text = write_report(write_sweep(tmp_path, grid, runs, overlap)).read_text()
+    text = report_text(write_sweep(tmp_path, grid, runs, overlap))
     (ceiling,) = table_rows(text, "noise (replicas)")
     (seed,) = table_rows(text, "seed", "3")
     assert ceiling[1:3] == ["3", "80.0 ± 0.0"]

@@ -1,0 +1,100 @@
+"""The files of a run: done means that every one of them is as it was written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from subnetray.store import results
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished run's directory."""
+    for name in (results.CONFIG, results.METRICS, results.MASK, results.DELTA, results.TIME, "early-3.safetensors"):
+        (tmp_path / name).write_text(f"what is in {name}" * 9)
+    results.write(tmp_path, {"run_id": "a", "status": "done", "error": None, "n": 3, "growth": None})
+    return tmp_path
+
+
+def test_a_finished_run_is_done_and_says_what_was_written(run: Path) -> None:
+    state = results.inspect(run)
+    assert state.status == "done"
+    assert state.result is not None
+    assert state.result["n"] == 3
+    assert set(state.result["files"]) == {
+        *(results.CONFIG, results.METRICS, results.MASK, results.DELTA, "early-3.safetensors")
+    }
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def _truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("harm", [_flip, _truncate, _empty, Path.unlink])
+@pytest.mark.parametrize(
+    "name", [results.CONFIG, results.METRICS, results.MASK, results.DELTA, "early-3.safetensors", results.RESULT]
+)
+def test_harm_to_any_file_is_noticed_and_named(run: Path, name: str, harm: Callable[[Path], Any]) -> None:
+    harm(run / name)
+    state = results.inspect(run)
+    assert state.status == ("missing" if name == results.RESULT and harm is Path.unlink else "damaged")
+    if state.status == "damaged":
+        assert f"its {name} " in str(state.reason)
+
+
+def test_times_are_no_part_of_what_is_vouched_for(run: Path) -> None:
+    (run / results.TIME).unlink()
+    (run / results.TIMES).write_text("anything")
+    assert results.inspect(run).status == "done"
+
+
+@pytest.mark.parametrize("change", [{"n": 4}, {"status": "failed", "error": "x"}, {"more": 1}])
+def test_a_result_that_was_edited_is_not_believed(run: Path, change: dict[str, Any]) -> None:
+    content = json.loads((run / results.RESULT).read_bytes())
+    (run / results.RESULT).write_text(json.dumps(content | change))
+    assert "was changed after it was written" in str(results.inspect(run).reason)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "null", '{"status": "done"}', "[" * 100_000, '{"status": 1, "error": 2}'])
+def test_what_is_no_result_is_damaged(run: Path, text: str) -> None:
+    (run / results.RESULT).write_text(text)
+    assert results.inspect(run).status == "damaged"
+
+
+def test_files_that_look_as_they_did_are_not_read_again_and_others_are(run: Path) -> None:
+    seen = results.inspect(run).stats
+    assert results.inspect(run, seen).status == "done"
+    _flip(run / results.DELTA)
+    stat = (run / results.MASK).stat()
+    os.utime(run / results.DELTA, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert results.inspect(run, seen).status == "damaged"
+
+
+def test_clearing_removes_what_runs_write_and_nothing_else(run: Path) -> None:
+    (run / "notes.txt").write_text("mine")
+    results.clear(run)
+    assert [path.name for path in run.iterdir()] == ["notes.txt"]
+
+
+def test_equal_content_gives_equal_bytes(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    for path in results.of_run(run):
+        (other / path.name).write_bytes(path.read_bytes())
+    results.write(other, {"run_id": "a", "status": "done", "error": None, "n": 3, "growth": None})
+    assert (other / results.RESULT).read_bytes() == (run / results.RESULT).read_bytes()
