@@ -59,7 +59,7 @@ def _write_tables(ledger: Ledger, cache: Path, say: Say) -> None:
         )
         ledger.write_runs()
         return
-    gatherer = Gatherer(ledger, inits, pairs, Tracker(Tracking(mode="disabled"), ledger.plan, ledger.directory))
+    gatherer = Gatherer(ledger, inits, pairs, Tracker(Tracking(mode="disabled"), ledger.plan, ledger.directory, say))
     gatherer.found()
     gatherer.write()
 

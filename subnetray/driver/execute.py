@@ -114,7 +114,7 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
         from subnetray.driver.pairs import Pairs
         from subnetray.driver.schedule import run_all
 
-        tracker = tracking.Tracker(sweep.tracking, plan, ledger.directory)
+        tracker = tracking.Tracker(sweep.tracking, plan, ledger.directory, say)
         pairs = Pairs([run.run_id for run in plan.runs], ledger.directory / derived.OVERLAP)
         gatherer = Gatherer(ledger, inits, pairs, tracker)
         run_all(sweep, ledger, left.todo, inits, pool, gatherer, say, clock)
@@ -133,7 +133,7 @@ def _gather(sweep: SweepConfig, ledger: Ledger, inits: Inits, cache: Path, say: 
     known = pairs.knows({run.run_id: identity(ledger.result(run) or {}) for run in ledger.plan.runs})
     with Making([] if known else _absent(inits), cache, say) as making:
         making.wait()
-        tracker = tracking.Tracker(sweep.tracking, ledger.plan, ledger.directory)
+        tracker = tracking.Tracker(sweep.tracking, ledger.plan, ledger.directory, say)
         gatherer = Gatherer(ledger, inits, pairs, tracker)
         gatherer.found()
         gatherer.write()

@@ -1,0 +1,97 @@
+"""What W&B gets of a run, as plain values: they go to its process as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # W&B's process imports this, and plans nothing
+    from subnetray.grid.plan import Run
+
+_TABLE_ROWS = 5000  # of a table at most: what W&B shows in a browser
+_NAME_LENGTH = 128  # of a group or a display name at most
+
+
+@dataclass(frozen=True)
+class Record:
+    """One W&B run. Its steps are read from ``metrics`` (and ``time.jsonl`` beside it) by W&B's own process."""
+
+    id: str
+    name: str
+    group: str
+    job_type: str
+    config: Mapping[str, Any]
+    metrics: Path | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    exit_code: int = 0
+
+    def message(self) -> dict[str, Any]:
+        """Plain values, without the row of a run that has not ended."""
+        return {
+            **{"id": self.id, "name": self.name, "group": self.group, "job_type": self.job_type},
+            **{"config": self.config, "summary": self.summary, "tables": self.tables, "exit_code": self.exit_code},
+            "metrics": None if self.metrics is None else str(self.metrics),
+        }
+
+    def digests(self) -> dict[str, str]:
+        """Hashes of the steps, and of all else: what is logged already has the same."""
+        try:
+            steps = b"" if self.metrics is None else self.metrics.read_bytes()
+        except OSError:
+            steps = b""
+        facts = dumps(self.message() | {"metrics": None}, sort_keys=True).encode()
+        return {"steps": hashlib.sha256(steps).hexdigest()[:16], "facts": hashlib.sha256(facts).hexdigest()[:16]}
+
+
+def dumps(value: Any, sort_keys: bool = False) -> str:
+    """JSON of plain values in one line; what JSON has no word for becomes a text."""
+    return json.dumps(value, default=str, sort_keys=sort_keys)
+
+
+def of_run(run: Run, sweep: str, label: str, metrics: Path, row: Mapping[str, Any] | None = None) -> Record:
+    """The record of a run of the sweep, with its row once it has ended. Its id is the run's own.
+
+    Neither depends on what else the sweep runs, so that a sweep that grows keeps its W&B runs.
+    """
+    config = {"run_id": run.run_id, **{f"factor/{k}": v for k, v in run.cell.items()}, **run.config.to_dict()}
+    done = row is None or row["status"] == "done"
+    return Record(
+        id=run.run_id,
+        name=f"{label} seed={run.seed}"[:_NAME_LENGTH],
+        group=sweep[:_NAME_LENGTH],
+        job_type="run",
+        config=config,
+        metrics=metrics,
+        summary={key: value for key, value in (row or {}).items() if value is not None},
+        exit_code=0 if done else 1,
+    )
+
+
+def of_sweep(sweep: str, tables: Mapping[str, Sequence[Mapping[str, Any]]], summary: Mapping[str, Any]) -> Record:
+    """The record of the sweep itself. Its id depends on the sweep's name alone."""
+    return Record(
+        id=sweep_id(sweep),
+        name=sweep[:_NAME_LENGTH],
+        group=sweep[:_NAME_LENGTH],
+        job_type="sweep",
+        config={"sweep": sweep},
+        summary=summary,
+        tables={name: _table(rows[:_TABLE_ROWS]) for name, rows in tables.items() if rows},
+    )
+
+
+def sweep_id(sweep: str) -> str:
+    """``sweep-NAME``, with a hash where W&B takes no id of these characters, or of this length."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "-", sweep)[:40]
+    return f"sweep-{plain}" if plain == sweep else f"sweep-{plain}-{hashlib.sha256(sweep.encode()).hexdigest()[:8]}"
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return {"columns": columns, "data": [[row.get(column) for column in columns] for row in rows]}

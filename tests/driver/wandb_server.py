@@ -1,0 +1,157 @@
+"""A W&B server on this machine, as far as runs need one: it keeps what is sent, and fails as servers do."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+KEY = "0123456789abcdef" * 2 + "01234567"
+
+
+@dataclass
+class Stored:
+    """One run as the server has it: lines of its history by their number, as they were sent last."""
+
+    display_name: str = ""
+    group: str = ""
+    job_type: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    lines: dict[int, dict[str, Any]] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    exit_code: int | None = None
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of the history, in the order of its lines."""
+        return [line["_step"] for _, line in sorted(self.lines.items())]
+
+
+class Server(ThreadingHTTPServer):
+    """Serves until ``close``. ``fault``: ``None``, a status that is the answer to all, ``"silent"`` or ``"gone"``.
+
+    ``after``: so many lines of history are taken before the fault begins.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, fault: int | str | None = None, after: int = 0) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.fault, self.after = fault, after
+        self.runs: dict[str, Stored] = {}
+        self.asked: Counter[str] = Counter()
+        self.files: dict[str, bytes] = {}
+        self.lock = threading.Lock()
+        self.ended = threading.Event()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def failing(self) -> bool:
+        return self.fault is not None and sum(len(run.lines) for run in self.runs.values()) >= self.after
+
+    def close(self) -> None:
+        self.ended.set()
+        self.shutdown()
+        self.server_close()
+        self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    do_POST = do_PUT = do_GET
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.server.failing:
+            if self.server.fault == "silent":
+                self.server.ended.wait()
+            if not isinstance(self.server.fault, int):
+                self.close_connection = True
+                return
+            return self._send({"error": "no"}, self.server.fault)
+        with self.server.lock:
+            if self.command == "PUT":
+                self.server.files[self.path] = body
+                answer: Any = {}
+            elif self.path == "/graphql":
+                answer = {"data": self._graphql(json.loads(body))}
+            elif found := re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", self.path):
+                answer = self._stream(self.server.runs[found[1]], json.loads(body))
+            else:
+                self.server.asked[self.path] += 1
+                answer = {}
+        self._send(answer)
+
+    def _send(self, answer: Any, status: int = 200) -> None:
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _stream(self, run: Stored, sent: dict[str, Any]) -> Any:
+        for name, chunk in (sent.get("files") or {}).items():
+            lines = [json.loads(line) for line in chunk["content"]]
+            if name == "wandb-history.jsonl":
+                run.lines.update(enumerate(lines, chunk["offset"]))
+            elif name == "wandb-summary.json":
+                run.summary = lines[-1]
+        if sent.get("complete"):
+            run.exit_code = sent["exitcode"]
+        return {"exitcode": None, "limits": {}}
+
+    def _graphql(self, request: dict[str, Any]) -> Any:
+        given = request.get("variables") or {}
+        operation = re.match(r"\s*(?:query|mutation)\s+(\w+)", request["query"])
+        name = operation[1] if operation else request["query"]
+        self.server.asked[name] += 1
+        entity = {"id": "E", "name": "tester"}
+        if name == "Viewer":
+            return {"viewer": {"id": "U", "entity": "tester", "username": "tester", "email": "", "flags": "{}"}}
+        if name == "ServerFeaturesQuery":
+            return {"serverInfo": {"features": []}}
+        if name == "RunResumeStatus":
+            run = self.server.runs.get(given["name"])
+            return {"model": {"id": "P", "name": "p", "entity": entity, "bucket": run and self._bucket(given, run)}}
+        if name == "UpsertBucket":
+            run = self.server.runs.setdefault(given["name"], Stored())
+            run.display_name = given.get("displayName") or run.display_name
+            run.group, run.job_type = given.get("groupName") or run.group, given.get("jobType") or run.job_type
+            if given.get("config"):
+                run.config = {key: item["value"] for key, item in json.loads(given["config"]).items()}
+            project = {"id": "P", "name": given.get("project"), "entity": entity}
+            bucket = {"id": f"id-{given['name']}", "name": given["name"], "displayName": run.display_name}
+            return {"upsertBucket": {"bucket": bucket | {"project": project}, "inserted": True}}
+        if name == "CreateRunFiles":
+            files = [{"name": f, "uploadUrl": f"{self.server.url}/put/{given['run']}/{f}"} for f in given["files"]]
+            return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
+        return {}
+
+    def _bucket(self, given: dict[str, Any], run: Stored) -> Any:
+        tail = [json.dumps(line) for _, line in sorted(run.lines.items())][-1:]
+        return {
+            **{"id": f"id-{given['name']}", "name": given["name"], "displayName": run.display_name},
+            **{"logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]", "tags": [], "notes": None},
+            **{"historyLineCount": len(run.lines), "historyTail": json.dumps(tail)},
+            "summaryMetrics": json.dumps(run.summary),
+            "config": json.dumps({key: {"value": value} for key, value in run.config.items()}),
+            "wandbConfig": json.dumps({"t": 1}),
+        }
