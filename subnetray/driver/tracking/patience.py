@@ -16,8 +16,9 @@ _SLOW_S = 1.5
 class Patience:
     """The seconds that may still be waited, ten in all for a sweep.
 
-    Counted is what is waited in vain, and of a wait that ends with an answer (one record is logged) what is beyond two
-    seconds. So W&B may take its time for many runs as long as it works, and costs ten seconds if it does not.
+    Counted is what is waited in vain, and of a wait that ends with an answer (a record is logged, or W&B's process has
+    been at work) what is beyond two seconds. So many runs may take their time as long as W&B works, and one that does
+    not costs ten seconds, however many wait for it.
     """
 
     def __init__(self) -> None:

@@ -147,6 +147,9 @@ class Process:
             self._on_answer(answer)
         with self._answered:
             self.answers += 1
-            self.unanswered = 0 if answer["did"] == "end" else max(0, self.unanswered - 1)
+            if answer["did"] == "end":
+                self.unanswered = 0
+            elif answer["did"] != "progress":
+                self.unanswered = max(0, self.unanswered - 1)
             self._since = time.monotonic()
             self._answered.notify_all()

@@ -4,7 +4,8 @@
 
 A line each way is a JSON object. In: ``{"do": "follow" or "finish", "record": {...}, "anew": bool}``, and to finish
 ``"digests"`` and ``"replaces"``. Out: ``{"did": "start"}``, then ``{"did": ..., "id": ...}`` for each line, with
-``"error"`` if that failed, and ``"directory"`` and ``"note"`` of what was written offline. It ends with its input.
+``"error"`` if that failed, and ``"directory"`` and ``"note"`` of what was written offline; and, while it works and
+does not wait for anybody, ``{"did": "progress"}``. It ends with its input.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ from subnetray.files import write_atomic
 # Nobody waits for these: the driver's own patience ends before. They make what stalls a failure of its run alone.
 _INIT_S = 25.0
 _FINISH_S = 60.0
+_CLOSE_S = 5.0
 _LANES = 8  # runs that are uploaded at once
-_NICE = 5  # training goes first
+_PROGRESS_S = 0.5
+_WORKING = 0.1  # processor time a second of what works, on a busy machine too; what waits uses a hundredth
 
 
 class NotSent(RuntimeError):
@@ -85,8 +88,9 @@ class Log:
         if self._online:
             _check_sent(target.place / "logs" / "debug-internal.log")
         else:
-            size = (target.place / f"run-{key}.wandb").stat().st_size
-            kept = {"directory": target.place.name, "note": {**digests, "bytes": size}}
+            written = target.place / f"run-{key}.wandb"
+            _wait_until_closed(written)
+            kept = {"directory": target.place.name, "note": {**digests, "bytes": written.stat().st_size}}
             write_atomic(target.place / MARK, json.dumps(kept["note"]))
         for name in replaces:
             shutil.rmtree(self._folder / name)
@@ -148,7 +152,7 @@ class Log:
     def _log(self, target: _Open, found: Mapping[int, Mapping[str, Any]]) -> None:
         for step, values in found.items():
             if step >= target.next_step:  # the server has those before
-                target.run.log(dict(values), step=step)
+                target.run.log(dict(values), step=step, commit=True)
                 target.next_step = step + 1
 
     def _clear(self, key: str) -> None:
@@ -179,6 +183,16 @@ def _check_sent(log: Path) -> None:
                 raise NotSent(f"{entry.get('msg')} {entry.get('error', '')}".strip())
 
 
+def _wait_until_closed(path: Path) -> None:
+    """Wait until W&B's service has closed a file, which it goes on writing after the call that ends a run."""
+    resolved, deadline = str(path.resolve()), time.monotonic() + _CLOSE_S
+    services = psutil.Process().children(recursive=True)
+    while any(resolved in {file.path for file in service.open_files()} for service in services):
+        if time.monotonic() > deadline:
+            raise NotSent(f"{path.name} is still being written {_CLOSE_S:.0f} s after its end")
+        time.sleep(0.002)
+
+
 class _Answers:
     """Standard output as it was found. Whatever else is printed goes to standard error, and is not taken for one."""
 
@@ -205,6 +219,15 @@ def _lane(log: Log, tasks: queue.SimpleQueue[dict[str, Any]], answer: _Answers) 
         answer({"did": did, "id": record["id"], **kept})
 
 
+def _report(answer: _Answers) -> None:
+    used = time.process_time()
+    while True:
+        time.sleep(_PROGRESS_S)
+        before, used = used, time.process_time()
+        if used - before > _WORKING * _PROGRESS_S:
+            answer({"did": "progress"})
+
+
 def _end() -> None:
     """End this process and W&B's, which would go on for a while by itself."""
     for child in psutil.Process().children(recursive=True):
@@ -225,7 +248,7 @@ def main(mode: str, folder: str, *where: str) -> None:
     parent = os.getppid()
     answer = _Answers()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    os.nice(_NICE)
+    threading.Thread(target=_report, args=(answer,), daemon=True).start()
     import wandb
 
     answer({"did": "start", "version": wandb.__version__})
