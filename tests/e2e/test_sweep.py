@@ -152,7 +152,9 @@ def test_wandb_files_hold_every_run_and_the_sweep(swept: Path) -> None:
         run = next(record["run"] for record in records if record["type"] == "run")
         names[run["display_name"]] = (run, records)
     assert len(names) == 7
-    assert len({run["run_group"] for run, _ in names.values()}) == 1
+    # The ids are the runs' own, whatever else the sweep runs.
+    assert {run["run_group"] for run, _ in names.values()} == {"smoke"}
+    assert {run["run_id"] for run, _ in names.values()} == {"sweep-smoke", *(row["run_id"] for row in _rows(swept))}
     # What is installed is written down once.
     assert len(list((swept / "wandb").glob("offline-run-*/files/requirements.txt"))) == 1
     run, records = names["baseline seed=0"]
@@ -163,6 +165,8 @@ def test_wandb_files_hold_every_run_and_the_sweep(swept: Path) -> None:
     assert history[-1]["density"] == pytest.approx(baseline["density_bitwise"])
     assert run["config"]["update"]["algorithm"]["name"] == "grpo"
     assert any("overlap" in json.dumps(record) for record in names["smoke"][1] if record["type"] == "history")
+    summary = [record["summary"] for record in names["smoke"][1] if record["type"] == "summary"]
+    assert '"runs_done": 6' in json.dumps(summary)
 
 
 def test_the_same_grid_again_does_nothing_and_says_so(swept: Path) -> None:

@@ -57,11 +57,10 @@ def base_url() -> str:
 
 
 def _netrc_file() -> Path:
-    if path := os.environ.get("NETRC"):
-        return Path(path).expanduser()
-    return next(
-        (path for name in (".netrc", "_netrc") if (path := Path.home() / name).exists()), Path.home() / ".netrc"
-    )
+    if named := os.environ.get("NETRC"):
+        return Path(named).expanduser()
+    usual, other = (Path.home() / name for name in (".netrc", "_netrc"))
+    return other if other.exists() and not usual.exists() else usual
 
 
 def _netrc_key(path: Path, host: str) -> str | None:

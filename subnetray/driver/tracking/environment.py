@@ -31,4 +31,4 @@ def environment(inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment of W&B's process."""
     kept = {name: value for name, value in inherited.items() if not name.startswith("WANDB_") or name in _KEPT}
     # Reports of its own errors go to another server, whose silence would hold up the end of each run.
-    return kept | {"WANDB_ERROR_REPORTING": "false", "PYTHONUNBUFFERED": "1"}
+    return kept | {"WANDB_ERROR_REPORTING": "false"}

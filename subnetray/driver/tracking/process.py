@@ -31,7 +31,7 @@ class Process:
         self._arguments, self._folder, self._on_answer = list(arguments), folder, on_answer
         self._messages: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._process: subprocess.Popen[str] | None = None
-        self._started = self._killed = False
+        self._started = self._killed = self._ended = False
         self._lock = threading.Lock()
         self._answered = threading.Condition()
         self._family: set[psutil.Process] = set()
@@ -51,9 +51,11 @@ class Process:
         threading.Thread(target=self._run, name="tracking", daemon=True).start()
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Queue a message, which is answered in time."""
+        """Queue a message, which is answered in time, unless the process has ended, which was said."""
         self.start()
         with self._answered:
+            if self._ended:
+                return
             if not self.unanswered:
                 self._since = time.monotonic()
             self.unanswered += 1
@@ -148,7 +150,7 @@ class Process:
         with self._answered:
             self.answers += 1
             if answer["did"] == "end":
-                self.unanswered = 0
+                self._ended, self.unanswered = True, 0
             elif answer["did"] != "progress":
                 self.unanswered = max(0, self.unanswered - 1)
             self._since = time.monotonic()
