@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -12,6 +15,7 @@ from subnetray.files import write_atomic
 from subnetray.job.spec import RunSpec
 from subnetray.libraries import load
 from subnetray.store import results
+from subnetray.text import clean, reason
 
 
 def launch(spec: RunSpec, max_failures: int) -> None:
@@ -46,35 +50,42 @@ def launch(spec: RunSpec, max_failures: int) -> None:
         trainer.fit()
     except (ray.exceptions.RayError, EngineError):
         raise
-    except Exception as error:
-        # Whatever a run raises is its result: the reason is recorded, and the other runs go on.
+    except BaseException as error:
+        # Whatever a run raises is its result: the reason is recorded, and the other runs go on. What is no Exception,
+        # Tune would take for the end of a run that is well, or of its own process.
         failure(spec, reason(error))
     finally:
         shutil.rmtree(storage, ignore_errors=True)
 
 
-def failure(spec: RunSpec, reason: str) -> None:
-    """Record that the run failed, and why; nothing else of it stays but its config."""
+def failure(spec: RunSpec, why: str) -> None:
+    """Record that the run failed, and why, in a line that is cut where it is long; nothing else of it but its config."""
     spec.directory.mkdir(parents=True, exist_ok=True)
     results.clear(spec.directory)
     write_atomic(spec.directory / results.CONFIG, yaml.safe_dump(spec.config.to_dict(), sort_keys=False))
-    results.write(spec.directory, {"run_id": spec.run_id, "status": "failed", "error": reason})
-
-
-def reason(error: BaseException) -> str:
-    """The innermost error, as one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[-1] if text else 'no message'}"
+    results.write(spec.directory, {"run_id": spec.run_id, "status": "failed", "error": clean(why)})
 
 
 def _loop(values: dict[str, Any]) -> None:
     start = time.perf_counter()
-    load("subnetray.job.run", without=["wandb"])  # to which the driver logs, and TRL would
-    from subnetray.job.run import run
+    with _to_its_end():
+        load("subnetray.job.run", without=["wandb"])  # to which the driver logs, and TRL would
+        from subnetray.job.run import run
 
-    run(values, import_s=time.perf_counter() - start)
+        run(values, import_s=time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def _to_its_end() -> Iterator[None]:
+    """Make an error of what would end the process, or the run without a word: nothing but a run's code raises it."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+        place = f"{frame.f_code.co_filename}, line {line}"
+        raise RuntimeError(f"{error!r} in {place}: nothing that a run calls may end its process") from None
 
 
 def _resources(spec: RunSpec) -> dict[str, float]:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from subnetray.config import PairsConfig
 from subnetray.files import atomic_path, write_atomic
 from subnetray.reporting import format as fmt
-from subnetray.reporting.document import Block, Bullets, Heading, Paragraph, table
+from subnetray.reporting.document import Block, Bullets, Heading, Paragraph, quoted, table
 from subnetray.reporting.html import to_html
 from subnetray.reporting.markdown import to_markdown
 
@@ -106,7 +106,7 @@ def _blocks(config: PairsConfig, rows: list[dict[str, Any]]) -> list[Block]:
 
 
 def _not_compared(failed: list[dict[str, Any]]) -> list[Block]:
-    rows = [(row["pair"], row["error"]) for row in failed]
+    rows = [(row["pair"], quoted(row["error"])) for row in failed]
     return [Heading(2, "Not compared"), table((("pair", "l"), ("reason", "l")), rows)] if rows else []
 
 

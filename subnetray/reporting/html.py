@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import html
-import re
 from collections.abc import Callable, Iterable
 
-from subnetray.reporting.document import Block, Bullets, Figure, Heading, Paragraph, Table
+from subnetray.reporting.document import Block, Bullets, Figure, Heading, Paragraph, Table, spans
 
 _CSS = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 76rem; margin: 2rem auto;
@@ -27,6 +26,8 @@ td { border-bottom: 1px solid #e3e3e3; vertical-align: top; }
 th.r { white-space: normal; }
 .c { text-align: center; }
 """.strip()
+
+_TAGS = {"plain": "{}", "code": "<code>{}</code>", "strong": "<strong>{}</strong>"}
 
 
 def to_html(blocks: Iterable[Block], title: str, read: Callable[[str], bytes]) -> str:
@@ -80,6 +81,4 @@ def _caption(text: str) -> str:
 
 
 def _inline(text: str) -> str:
-    escaped = html.escape(text, quote=False)
-    code = re.sub(r"`([^`]*)`", r"<code>\1</code>", escaped)
-    return re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", code)
+    return "".join(_TAGS[kind].format(html.escape(part)) for kind, part in spans(text))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
-from subnetray.reporting.document import Table
+from subnetray.reporting.document import Kind, Table, spans
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -13,6 +11,8 @@ _SPECIAL = {
     "$": r"\$",
     "#": r"\#",
     "_": r"\_",
+    "[": "{[}",  # which a row may begin with, and the end of the one before would take for a distance
+    "]": "{]}",
     "{": r"\{",
     "}": r"\}",
     "~": r"\textasciitilde{}",
@@ -49,7 +49,9 @@ def _row(cells: tuple[str, ...]) -> str:
 
 
 def _text(text: str) -> str:
-    plain = re.sub(r"`([^`]*)`", r"\1", text)
-    strong = re.split(r"\*\*(.+?)\*\*", plain)
-    escaped = ["".join(_SPECIAL.get(character, character) for character in part) for part in strong]
-    return "".join(r"\textbf{" + part + "}" if index % 2 else part for index, part in enumerate(escaped))
+    return "".join(_span(kind, part) for kind, part in spans(text))
+
+
+def _span(kind: Kind, text: str) -> str:
+    escaped = "".join(_SPECIAL.get(character, character) for character in text)
+    return r"\textbf{" + escaped + "}" if kind == "strong" else escaped

@@ -15,7 +15,7 @@ from subnetray.config import Grid
 from subnetray.grid.design import baseline, describe, expand
 from subnetray.reporting import format as fmt
 from subnetray.reporting import overlaps
-from subnetray.reporting.document import Block, Bullets, Heading, Paragraph, Table, table
+from subnetray.reporting.document import Block, Bullets, Heading, Paragraph, Table, quoted, table
 from subnetray.reporting.source import Sweep
 
 
@@ -163,7 +163,7 @@ def failures(sweep: Sweep) -> list[Block]:
     for _, run in failed.iterrows():
         cell = describe(sweep.grid, {name: str(run[name]) for name in sweep.grid.factors})
         reason = run["error"] if isinstance(run["error"], str) else "no reason was recorded"
-        rows.append((f"`{run['run_id']}`", cell, str(run["seed"]), " ".join(reason.split())))
+        rows.append((f"`{run['run_id']}`", cell, str(run["seed"]), quoted(reason)))
     header = (("run", "l"), ("cell", "l"), ("seed", "r"), ("reason", "l"))
     return [Heading(2, "Failed runs"), table(header, rows)]
 

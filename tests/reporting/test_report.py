@@ -254,7 +254,7 @@ def test_failed_runs_are_named_with_their_reasons_and_do_not_count(tmp_path: Pat
     runs.loc[index, ["density_bitwise", "density_1e-05", "n"]] = float("nan")
     text = report_text(write_sweep(tmp_path, GRID, runs))
     assert "17 of 18 runs are done, 1 failed" in text
-    assert table_rows(text, f"`{runs['run_id'][index]}`")[0][1:] == ["rate=fast", "1", "the loss is nan at step 3"]
+    assert table_rows(text, f"`{runs['run_id'][index]}`")[0][1:] == ["rate=fast", "1", "`the loss is nan at step 3`"]
     assert table_rows(text, "rate", "fast")[0][2:4] == ["2", f"70.0 ± {12.706 * 1:.1f}"]
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from subnetray.reporting.document import Block, Bullets, Figure, Heading, Paragraph, Table, table
+from subnetray.reporting.document import Block, Bullets, Figure, Heading, Paragraph, Table, quoted, spans, table
+from subnetray.reporting.html import to_html
 from subnetray.reporting.latex import to_latex
 from subnetray.reporting.markdown import to_markdown
 
@@ -56,3 +61,56 @@ def test_latex_is_ascii_and_has_as_many_cells_in_each_row() -> None:
 def test_a_row_of_another_length_is_an_error() -> None:
     with pytest.raises(ValueError, match="a row of 1 cells in a table of 2 columns"):
         Table(("a", "b"), "ll", (("x",),))
+
+
+_HOSTILE = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "[click](javascript:alert(1))",
+    "![x](http://evil/x.png)",
+    "[1]: javascript:alert(1)",
+    "a | b | c",
+    "# title",
+    "> quote",
+    "`` ` `` <b>",
+    "&lt;b&gt;",
+    r"\<b> \| x",
+    "**<b>**",
+    "line\n\n<b>x</b>",
+    "~~gone~~ _slanted_ __strong__",
+    "$x$",
+)
+
+
+@pytest.mark.parametrize("text", _HOSTILE)
+@pytest.mark.parametrize("wrap", [str, quoted])
+def test_texts_of_others_are_text_wherever_they_stand(text: str, wrap: Callable[[str], str]) -> None:
+    """Read by a parser of GitHub's dialect: no tag, link, image or row but those that the blocks are made of."""
+    blocks: list[Block] = [
+        Heading(2, wrap(text)),
+        Paragraph(wrap(text)),
+        Bullets((wrap(text),)),
+        Figure("figures/a.png", wrap(text)),
+        table((("reason", "l"), ("n", "r")), [(wrap(text), "1")], wrap(text)),
+    ]
+    found = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(to_markdown(blocks))
+    kinds = [token.type for token in found]
+    inline = [child for token in found for child in token.children or ()]
+    assert not [child for child in inline if child.type in ("html_inline", "link_open", "s_open")]
+    assert not [kind for kind in kinds if kind in ("html_block", "blockquote_open", "code_block", "fence")]
+    assert [child.attrs["src"] for child in inline if child.type == "image"] == ["figures/a.png"]
+    assert (kinds.count("heading_open"), kinds.count("bullet_list_open"), kinds.count("td_open")) == (1, 1, 2)
+    page = to_html(blocks, text, lambda _: b"")
+    assert not re.search(r"<(script|b|img src=x)\b", page)
+
+
+@given(st.text())
+def test_a_quoted_text_is_one_code_in_every_format(text: str) -> None:
+    assert [kind for kind, _ in spans(f"before {quoted(text)} after")] == ["plain", "code", "plain"]
+    tokens = MarkdownIt("commonmark").enable("table").parse(to_markdown([table([("x", "l")], [(quoted(text),)])]))
+    assert [token.type for token in tokens].count("td_open") == 1
+    assert to_latex(table([("x", "l")], [(quoted(text),)])).count(r" \\") == 2
+
+
+def test_a_row_of_latex_may_begin_with_a_bracket() -> None:
+    assert "{[}1{]} x" in to_latex(table([("x", "l")], [("[1] x",)]))
