@@ -40,6 +40,7 @@ from subnetray.driver.cluster import start
 from subnetray.files import write_atomic
 from subnetray.models import locate_weights
 from subnetray.subnetwork.chunk import Thresholds
+from subnetray.text import LINE, clean
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -97,11 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             write_heat_map(Path(config.out), content)
     except ConfigError as error:
-        print(f"subnetray: {error}", file=sys.stderr)
+        print(f"subnetray: {clean(error)}", file=sys.stderr)
         return 2
     except OSError as error:
         # A full disk or an unreadable file: results are written atomically, nothing partial is left behind.
-        print(f"subnetray: {error}", file=sys.stderr)
+        print(f"subnetray: {clean(error)}", file=sys.stderr)
         return 1
     _show(config, difference, matrices, seconds)
     return 0
@@ -178,9 +179,10 @@ def _say(line: str) -> None:
 
 
 def _show(config: DiffConfig, difference: Difference, matrices: dict[str, Any], seconds: float) -> None:
-    comparison, console = difference.comparison, Console()
+    # Names are of files that others wrote: nothing in them is markup.
+    comparison, console = difference.comparison, Console(markup=False, emoji=False)
     # Columns so narrow that the default thresholds fit 80 columns.
-    title = f"{config.init} -> {config.final}: unchanged weights, bit for bit, up to |Δ|, and within ULPs"
+    title = f"{clean(config.init)} -> {clean(config.final)}: unchanged weights, bit for bit, up to |Δ|, and within ULPs"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("module", no_wrap=True)
     thresholds = config.thresholds
@@ -196,7 +198,9 @@ def _show(config: DiffConfig, difference: Difference, matrices: dict[str, Any], 
         densities = [part.density_abs[tau] for tau in taus]
         densities += [*part.density_ulps.values(), *part.density_relative.values()]
         values = [part.sparsity_bitwise, *(1 - density for density in densities)]
-        table.add_row(name, f"{part.n:,}", *("–" if math.isnan(value) else f"{value:.2%}" for value in values))
+        table.add_row(
+            clean(name, LINE), f"{part.n:,}", *("–" if math.isnan(value) else f"{value:.2%}" for value in values)
+        )
     console.print(table)
     if matrices:
         show_matrices(matrices, console)
@@ -205,7 +209,7 @@ def _show(config: DiffConfig, difference: Difference, matrices: dict[str, Any], 
     if comparison.nonfinite:
         console.print(f"{comparison.nonfinite} coordinates are NaN or infinite in one of them")
     for each in difference.skipped:
-        console.print(f"not compared: {each.name}: {each.reason}")
+        console.print(f"not compared: {clean(each.name, LINE)}: {clean(each.reason, LINE)}")
     if config.out is not None:
         files = "diff.json, heatmap.html, heatmap.png, mask.safetensors"
         files += "" if difference.delta else ", delta.safetensors"

@@ -14,7 +14,7 @@ from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
 from subnetray.algorithms.rollouts import EngineRollouts, group_arguments
-from subnetray.algorithms.setting import Setting
+from subnetray.algorithms.setting import Setting, require_finite
 
 # Rollouts whose mean tells weights apart: of a single token engine and trainer may differ by 0.8 nats.
 _ENOUGH = 64
@@ -55,6 +55,9 @@ class EngineGRPOTrainer(EngineRollouts, GRPOTrainer):
         if not self.probes:
             drawn = batch["completion_mask"].bool()
             trainer, engine = batch["old_per_token_logps"][drawn], batch["sampling_per_token_logps"][drawn]
+            # Each worker looks at what it holds: others may have nothing to complain of.
+            held = (getattr(weight, "to_local", lambda weight=weight: weight)() for weight in self._weights)
+            require_finite(trainer.tolist(), held, f"step-{self.state.global_step}")
             self._setting.policy.compare(trainer.tolist(), engine.tolist())
         batch["row"] = torch.arange(len(inputs), device=batch["completion_ids"].device)  # TRL shuffles sequences
         return batch

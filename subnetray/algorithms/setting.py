@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from subnetray.algorithms.loading import load, skeleton
@@ -99,7 +100,10 @@ class Setting:
         Without ``probe``, what they make of what they draw is to be compared: :meth:`Policy.compare`.
         """
         weights = named_weights(self.model, getattr(torch, self.config.rollout.dtype))
-        self.policy.publish(weights, version, Probe.of(self._probed, weights, self.probe_ids) if probe else None)
+        asked = Probe.of(self._probed, weights, self.probe_ids) if probe else None
+        if asked is not None:
+            require_finite(asked.logprobs, weights.values(), version)
+        self.policy.publish(weights, version, asked)
 
     @cached_property
     def _probed(self) -> PreTrainedModel:
@@ -166,6 +170,20 @@ class Setting:
             ]
             for index, (problem, prompt) in enumerate(zip(problems, prompts, strict=True))
         ]
+
+
+def require_finite(logprobs: Sequence[float], weights: Iterable[Tensor], version: str) -> None:
+    """Raise :class:`RunError` if ``logprobs``, by the policy of ``version``, are not all finite: what is not, and when.
+
+    Engines would be found to give other ones, whatever they hold.
+    """
+    if all(map(math.isfinite, logprobs)):
+        return
+    broken = any(not torch.isfinite(tensor).all() for tensor in weights)
+    what = "weights" if broken else "log-probabilities of the policy"
+    kind, _, step = version.partition("-")
+    when = {"init": "in the init", "final": "after the last step"}.get(kind, f"at step {step}")
+    raise RunError(f"{what} are NaN or infinite {when}")
 
 
 def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], **options: Any) -> list[list[int]]:

@@ -17,6 +17,7 @@ from subnetray.checkpoints.reader import Checkpoint
 from subnetray.subnetwork.energy import Concentration
 from subnetray.subnetwork.geometry import Enrichment, Geometry, Profile
 from subnetray.subnetwork.rank import Rank, RankBounds
+from subnetray.text import LINE, clean
 
 _RANKS = {"numerical": "numerical", "energy_99": "99 % energy", "entropy": "entropy", "stable": "stable"}
 _DRIFT = {
@@ -84,7 +85,7 @@ def show_matrices(content: dict[str, Any], console: Console) -> None:
     skipped = {each["name"]: each["reason"] for part in content.values() for each in part["skipped"]}
     for name, reason in skipped.items():
         if reason != NO_MATRIX:
-            console.print(f"not decomposed: {name}: {reason}")
+            console.print(f"not decomposed: {clean(name, LINE)}: {clean(reason, LINE)}")
 
 
 def _table(content: dict[str, Any]) -> Table:

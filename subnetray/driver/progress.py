@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from subnetray.grid.plan import Run
+from subnetray.text import LINE, clean
 
 Say = Callable[[str], None]
 
@@ -37,7 +38,7 @@ class Progress:
                 text += f", accuracy {before:.1%} -> {after:.1%}"
         else:
             self._failed += 1
-            text = f"failed: {result['error']}"
+            text = f"failed: {clean(result['error'], LINE)}"
         self._speak(f"{label} seed={run.seed}: {text}", running)
 
     def tick(self, waiting_for: Sequence[str], running: int) -> None:

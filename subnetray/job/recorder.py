@@ -72,6 +72,12 @@ class Recorder(TrainerCallback):
         self.sum_lr = 0.0
 
     @property
+    def update_norm(self) -> float:
+        """Of the update as exported, L2, after the last measured step; of the worker that writes."""
+        assert self._measured is not None
+        return self._measured.update_norm
+
+    @property
     def dynamics(self) -> Dynamics:
         """What has been measured; of the worker that writes."""
         assert self._dynamics is not None
@@ -95,8 +101,6 @@ class Recorder(TrainerCallback):
         due = SNAPSHOTS * step // last
         self._measured = self._dynamics.measure(step, weights, snapshot=due > self._snapshots)
         self._snapshots = due
-        if not math.isfinite(self._measured.update_norm):
-            raise RunError(f"weights are NaN or infinite at step {step}")
 
     def on_log(
         self,
@@ -112,6 +116,9 @@ class Recorder(TrainerCallback):
         for name in ("loss", "grad_norm"):
             if not math.isfinite(values.get(name, 0.0)):
                 raise RunError(f"{name} is {values[name]} at step {state.global_step}")
+        # After these two, which are why.
+        if self._measured is not None and not math.isfinite(self._measured.update_norm):
+            raise RunError(f"weights are NaN or infinite at step {state.global_step}")
         self.steps = state.global_step
         self.sum_lr += values["lr"]
         times = {"seconds": round(time.perf_counter() - self._began, 4)}

@@ -27,6 +27,7 @@ from subnetray.algorithms.setting import DataLog, RunError, Setting
 from subnetray.bf16 import products
 from subnetray.clock import Clock
 from subnetray.files import write_atomic
+from subnetray.job import blowup
 from subnetray.job.early import Early, fisher
 from subnetray.job.evaluation import Score, evaluate
 from subnetray.job.measurement import DTYPES, exported, measure
@@ -113,6 +114,7 @@ def _run(spec: RunSpec, import_s: float) -> None:
     if rank != 0:
         return
     with clock("measure"):
+        blowup.check(setting, init, recorder.update_norm, before, after)
         measured = measure(spec, setting, init, recorder, sampled, early)
     with clock("write"):
         metadata = {"run_id": spec.run_id}

@@ -1,7 +1,7 @@
 """A report as data: blocks that the Markdown, HTML and LaTeX writers print.
 
-Text may hold ``code`` in backticks and **strong** words in double asterisks; writers escape all else. What others wrote,
-an error's text say, is put in as :func:`quoted`.
+Text may hold ``code`` in backticks and **strong** words in double asterisks; writers escape all else. What others wrote
+(an error says, for one) is put in as :func:`quoted`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import Qwen2ForCausalLM
 
 from subnetray import algorithms
-from subnetray.algorithms.setting import Setting
+from subnetray.algorithms.setting import RunError, Setting
 from subnetray.config import DPO, GRPO, PPO, PRIME, RAFT, RLOO, SFT, Algorithm, OnPolicy, RAFTPlusPlus
 from tests.algorithms.lab import (
     ANSWERS,
@@ -256,3 +256,14 @@ def test_rollouts_for_other_prompts_are_no_silent_mistake(init: Path) -> None:
     trainer = algorithms.build(stale(setting, 1))
     with pytest.raises(RuntimeError, match="round 1 were drawn for other prompts than are trained on"):
         trainer.draw([[1, 2]] * 4)
+
+
+def test_a_policy_whose_weights_are_nan_is_called_so_and_its_engines_are_not_blamed(init: Path) -> None:
+    setting, trainer = on_policy(init, GRPO(batch_size=64, group_size=8))
+    assert not cast(Any, trainer).probes
+    trainer.state.global_step = 4
+    with torch.no_grad():
+        trainer.model.lm_head.weight[1, 1] = torch.nan
+    with pytest.raises(RunError, match=r"^weights are NaN or infinite at step 4$"):
+        roll_out(trainer)
+    assert cast(Engines, setting.policy).compared == []

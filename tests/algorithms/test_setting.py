@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from subnetray.algorithms.setting import DataLog, Example, RunError, Setting
-from subnetray.config import Rollout
+from subnetray.config import SFT, Rollout
 from subnetray.models.tokenizer import VOCABULARY, make_tokenizer
 from subnetray.rollout.sampling import derive_seed
 from subnetray.tasks import Problem
+from tests.algorithms.lab import Engines, make_setting
 
 
 @given(parts=st.lists(st.integers(0, 40), max_size=20), limit=st.integers(2, 16))
@@ -99,3 +102,24 @@ def test_engines_are_compared_on_what_the_policy_sees() -> None:
 def test_a_prompt_that_cannot_be_encoded(template: str | None, prompt: Any, sentence: str) -> None:
     with pytest.raises(RunError, match=sentence):
         encode(template, prompt)
+
+
+@pytest.mark.parametrize(
+    ("version", "when"), [("init", "in the init"), ("step-3", "at step 3"), ("final", "after the last step")]
+)
+def test_weights_that_are_not_finite_are_called_so_and_no_engine_is_asked(init: Path, version: str, when: str) -> None:
+    setting = make_setting(init, SFT())
+    with torch.no_grad():
+        setting.model.lm_head.weight[1, 1] = torch.nan
+    with pytest.raises(RunError, match=f"^weights are NaN or infinite {when}$"):
+        setting.publish(version)
+    assert cast(Engines, setting.policy).versions == []
+
+
+def test_logits_that_overflow_though_weights_are_finite_are_called_so(init: Path) -> None:
+    setting = make_setting(init, SFT())
+    with torch.no_grad():
+        for weight in setting.model.parameters():
+            weight.fill_(3e37)
+    with pytest.raises(RunError, match=r"^log-probabilities of the policy are NaN or infinite at step 2$"):
+        setting.publish("step-2")

@@ -27,7 +27,7 @@ def _recorder(path: Path, model: torch.nn.Module, every: int = 1) -> Recorder:
 def _step(recorder: Recorder, arguments: TrainingArguments, step: int, last: int, **logs: float) -> None:
     state, control = TrainerState(global_step=step, max_steps=last), TrainerControl()
     recorder.on_step_end(arguments, state, control)
-    recorder.on_log(arguments, state, control, logs={"loss": 0.5, "learning_rate": 0.1, "grad_norm": 1.0, **logs})
+    recorder.on_log(arguments, state, control, logs={"loss": 0.5, "learning_rate": 0.1, "grad_norm": 1.0} | logs)
 
 
 def test_density_counts_what_a_bf16_export_shows(tmp_path: Path, arguments: TrainingArguments) -> None:
@@ -106,3 +106,12 @@ def test_a_run_ends_at_the_step_that_is_not_finite(
     recorder.on_train_begin()
     with pytest.raises(RunError, match="at step 4"):
         _step(recorder, arguments, 4, last=5, **logs)
+
+
+def test_what_made_the_weights_nan_is_named_before_them(tmp_path: Path, arguments: TrainingArguments) -> None:
+    model = torch.nn.Linear(2, 2)
+    recorder = _recorder(tmp_path / "metrics.jsonl", model)
+    with torch.no_grad():
+        model.weight.fill_(torch.nan)
+    with pytest.raises(RunError, match=r"^loss is nan at step 4$"):
+        _step(recorder, arguments, 4, last=5, loss=float("nan"), grad_norm=float("nan"))
