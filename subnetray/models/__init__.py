@@ -50,6 +50,11 @@ def locate(config: Model, cache_dir: Path, log: Callable[[str], None]) -> Path:
     return prepare(config, cache_dir, log)
 
 
+def place(config: EmbeddedModel | SmolLM2Model, cache_dir: Path) -> Path:
+    """Where :func:`prepare` keeps what it makes, whether it is there or not."""
+    return smollm2.place(cache_dir) if isinstance(config, SmolLM2Model) else embedded.place(config, cache_dir)
+
+
 def locate_blank(config: EmbeddedModel, cache_dir: Path) -> Path:
     """Return a directory with all of an embedded model but its weights; it may be yet to be made, before these are."""
     return embedded.locate_blank(config, cache_dir)
@@ -96,6 +101,7 @@ __all__ = [
     "locate_weights",
     "model_key",
     "parameter_shapes",
+    "place",
     "prepare",
     "weights_fingerprint",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from subnetray.config import ConfigError
+from subnetray.places import unwritable
 
 
 def default_cache() -> Path:
@@ -50,9 +51,9 @@ def make_once(path: Path, build: Callable[[Path], None]) -> Path:
 
 
 def check_room(path: Path) -> None:
-    """Raise ``ConfigError`` if :func:`make_once` could not make ``path``."""
-    if not path.is_dir():
-        _beside(path).rmdir()
+    """Raise ``ConfigError`` if :func:`make_once` could not make ``path``; nothing is made to find out."""
+    if not path.is_dir() and (problem := unwritable(path)) is not None:
+        raise _refusal(path, problem)
 
 
 def _beside(path: Path) -> Path:
@@ -61,11 +62,14 @@ def _beside(path: Path) -> Path:
     try:
         temporary.mkdir(parents=True)
     except OSError as error:
-        raise ConfigError(
-            f"the cache {path.parent} must be writable ({error.strerror}): choose another with cache= or"
-            " SUBNETRAY_CACHE"
-        ) from error
+        raise _refusal(path, error.strerror or str(error)) from error
     return temporary
+
+
+def _refusal(path: Path, why: str) -> ConfigError:
+    return ConfigError(
+        f"the cache {path.parent} must be writable ({why}): choose another with cache= or SUBNETRAY_CACHE"
+    )
 
 
 def _sync(path: Path) -> None:

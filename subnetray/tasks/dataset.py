@@ -8,13 +8,14 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from subnetray.config import ConfigError, DatasetTask
 from subnetray.tasks import rewards
-from subnetray.tasks.base import Problem, Prompt
+from subnetray.tasks.base import Problem, Prompt, RewardError
 from subnetray.tasks.judging import Judge
 from subnetray.tasks.split import Split, chat, is_held_out
 
@@ -73,8 +74,13 @@ def prepare(config: DatasetTask, log: Callable[[str], None]) -> None:
     if not Path(config.path).exists():
         log(f"fetching {config.path} from the Hugging Face hub, unless it is on this machine already")
     Records(config)
-    if config.reward is not None and config.reward not in _HERE:
-        _judge(config).start()
+    if config.reward == "math" and find_spec("math_verify") is None:
+        raise ConfigError("task.reward=math needs math-verify, which is not installed: pip install 'subnetray[train]'")
+    if config.reward is not None and config.reward not in config.REWARDS:
+        try:
+            _judge(config).start()
+        except RewardError as error:
+            raise ConfigError(str(error)) from error
 
 
 def key(config: DatasetTask) -> dict[str, Any]:
@@ -174,12 +180,16 @@ def _judge(config: DatasetTask) -> Judge:
 
 
 def _module(reward: str) -> Path:
-    """The file of the module that a dotted path names; parent packages are imported, the module is not."""
+    """The file of the module that a dotted path names; nothing is imported, as what is could end this process."""
     name = reward.rpartition(".")[0]
+    first, *parts = name.split(".")
     try:
-        spec = find_spec(name)
+        spec = find_spec(first)
     except (ImportError, ValueError):
         spec = None
+    for part in parts:
+        if spec is not None:
+            spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations or [])
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise ConfigError(f"task.reward={reward}: there is no module {name} to import it from (see PYTHONPATH)")
     return Path(spec.origin)

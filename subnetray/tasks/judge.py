@@ -37,7 +37,7 @@ def _load(function: str, arguments: dict[str, Any] | None) -> Callable[..., Any]
 def _answer(out: IO[str], call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except Exception as error:
+    except BaseException as error:  # a reward, or a package of its, may also try to end the process
         _write(out, {"error": f"{type(error).__name__}: {error}"})
         return None
 

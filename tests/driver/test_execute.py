@@ -43,7 +43,7 @@ def test_a_mask_of_another_model_is_refused_before_the_model_is_made(tmp_path: P
     Mask.from_bools({"model.embed_tokens.weight": torch.ones(4, 4, dtype=torch.bool)}).save(tmp_path / "mask", {})
     with pytest.raises(ConfigError, match=r"^subnetwork\.mask: .* is a mask of another model than .*/embedded-"):
         _execute(tmp_path, f"subnetwork.mask={tmp_path / 'mask'}", f"out={tmp_path / 'out'}")
-    assert list((tmp_path / "cache" / "models").iterdir()) == []
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.usefixtures("nothing_starts")

@@ -15,7 +15,7 @@ import pytest
 from subnetray import tasks
 from subnetray.compose import Composer
 from subnetray.config import ConfigError, DatasetTask
-from subnetray.tasks import RewardError, dataset
+from subnetray.tasks import dataset
 from subnetray.tasks.dataset import Records
 from subnetray.tasks.split import is_held_out
 
@@ -128,7 +128,7 @@ def test_a_reward_of_one_s_own(tmp_path: Path) -> None:
     task = Records(config)
     assert task.reward(task.training[0], "abc") == 1.5
     missing = dataclasses.replace(config, reward=f"{__name__}.nope")
-    with pytest.raises(RewardError, match=r"has no attribute 'nope'$"):
+    with pytest.raises(ConfigError, match=r"has no attribute 'nope'$"):
         tasks.prepare(missing, print)
 
 
