@@ -11,9 +11,10 @@ from pathlib import Path
 import psutil
 
 from subnetray.config import ConfigError, Rollout, SweepConfig
+from subnetray.driver import container
 
 _PACKAGES = ("torch", "transformers", "trl", "datasets", "ray", "wandb", "pandas", "matplotlib")
-_GIB = 1 << 30
+GIB = 1 << 30
 # Measured on a CPU: Ray's own processes, and one engine with the embedded model but for its KV cache.
 _RAY_GIB = 1.0
 _ENGINE_GIB = {"vllm": 1.4, "hf": 0.6}
@@ -34,8 +35,16 @@ def check_packages(rollouts: Iterable[Rollout]) -> None:
 
 
 def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Processors that this process may use: of the machine, and of the time that its container is given."""
+    limit = container.cpu_limit()
+    there = len(os.sched_getaffinity(0))
+    return there if limit is None else max(1, min(there, int(limit)))
+
+
+def memory_gib() -> float:
+    """What is free of the machine's memory, and of what its container is given."""
+    left, free = container.memory_left(), psutil.virtual_memory().available
+    return (free if left is None else min(free, left)) / GIB
 
 
 def gpus() -> int:
@@ -66,7 +75,7 @@ def runs_at_once(sweep: SweepConfig, engines: int) -> int:
         _fit("GPUs", gpus(), "gpus_per_worker", cluster.gpus_per_worker * workers, rollout.gpus_per_engine * engines),
     )
     fixed = _RAY_GIB + (_ENGINE_GIB[rollout.name] + rollout.kv_cache_mib / 1024) * engines
-    free = psutil.virtual_memory().available / _GIB
+    free = memory_gib()
     by_memory = int((free - fixed) // cluster.memory_gib_per_run)
     if by_memory < 1:
         raise ConfigError(
