@@ -7,6 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from subnetray.config import ConfigError
 from subnetray.text import clean
 
 
@@ -32,6 +33,12 @@ def unwritable(path: Path) -> str | None:
     if too_long := [part for part in missing if len(os.fsencode(part)) > status.f_namemax]:
         return f"the name {clean(too_long[0], 40)} is longer than the {status.f_namemax} bytes that {place} allows"
     return None
+
+
+def require_writable(place: Path, what: str, remedy: str) -> None:
+    """Raise ConfigError, which names ``what``, if ``place`` cannot be made or written to."""
+    if (problem := unwritable(place)) is not None:
+        raise ConfigError(f"{what} must be a directory that can be written to, and {problem}: {remedy}")
 
 
 def free_bytes(path: Path) -> int:

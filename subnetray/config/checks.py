@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import math
 
+from subnetray.text import clean
+
 
 class ConfigError(ValueError):
-    """Bad input, found before work began; its text is one sentence that names the key and what would be right."""
+    """Bad input, found before work began; its text is one sentence that names the key and what would be right.
+
+    What it quotes of the input is cleaned.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(clean(text))
 
 
 def require(ok: bool, key: str, want: str, got: object) -> None:

@@ -16,7 +16,7 @@ from subnetray.config import ConfigError, DatasetTask, EmbeddedModel, Pretrained
 from subnetray.driver import machine, tracking
 from subnetray.grid.plan import Plan
 from subnetray.mask_file import inspect
-from subnetray.places import existing, free_bytes, hub_cache, unwritable
+from subnetray.places import existing, free_bytes, hub_cache, require_writable
 
 _MIB = 1 << 20
 # That a sweep of the embedded model, its report, and Ray's own files take at least.
@@ -109,12 +109,6 @@ def masks(sweep: SweepConfig, plan: Plan) -> None:
 
 Check = Callable[[SweepConfig, Plan], None]
 CHECKS: tuple[Check, ...] = (packages, account, fit, out, cache, temporary, data, masks)
-
-
-def require_writable(place: Path, what: str, remedy: str) -> None:
-    """Raise ConfigError, which names ``what``, if ``place`` cannot be made or written to."""
-    if (problem := unwritable(place)) is not None:
-        raise ConfigError(f"{what} must be a directory that can be written to, and {problem}: {remedy}")
 
 
 def _require_room(place: Path, needed: int, what: str, remedy: str) -> None:

@@ -23,9 +23,11 @@ from subnetray.checkpoints.progress import progress_bar
 from subnetray.config import CheckpointPair, ConfigError, PairsConfig
 from subnetray.files import write_atomic
 from subnetray.models import locate_weights, weights_fingerprint
+from subnetray.places import require_writable
 from subnetray.reporting.comparisons import write_comparisons
 from subnetray.reporting.heatmap import write_heat_map
 from subnetray.subnetwork.chunk import Thresholds
+from subnetray.text import LINE, clean
 
 Say = Callable[[str], None]
 
@@ -76,8 +78,8 @@ def execute(config: PairsConfig, say: Say) -> int:
                 say(f"{name}: {_summary(content)}")
             finished.append(name)
         except (ConfigError, OSError) as error:
-            failed[name] = str(error)
-            say(f"{name}: failed: {error}")
+            failed[name] = clean(error)
+            say(f"{name}: failed: {clean(error, LINE)}")
         # After every pair: they take minutes, and what there is can be read.
         report = write_comparisons(out, config, finished, failed)
     say(f"the report is {report}")
@@ -90,6 +92,7 @@ def _directory(config: PairsConfig) -> Path:
         raise ConfigError(f"out must be a directory, and {out} is a file")
     if out.is_dir() and any(out.iterdir()) and not (out / "pairs").is_dir() and not (out / "report.md").is_file():
         raise ConfigError(f"out must be a new directory or that of such a comparison, and {out} holds other files")
+    require_writable(out, "out", "choose another directory with out=")
     if config.models_dir is not None and not Path(config.models_dir).expanduser().is_dir():
         raise ConfigError(
             f"models_dir must be a directory that holds ORG/NAME, and there is none at {config.models_dir}"

@@ -22,6 +22,7 @@ from subnetray.config import ConfigError, EmbeddedModel
 from subnetray.environment import computing
 from subnetray.libraries import load
 from subnetray.models import embedded
+from subnetray.text import clean
 
 _PATIENCE_S = 10.0
 _TOOK = "seconds of processor time: "
@@ -71,7 +72,7 @@ class Making:
             self._errors.seek(0)
             said = self._errors.read().strip().splitlines()
             reason = said[-1] if said else f"its process ended with {code}"
-            raise ConfigError(reason) if code == 2 else RuntimeError(f"an init could not be made: {reason}")
+            raise ConfigError(reason) if code == 2 else RuntimeError(f"an init could not be made: {clean(reason)}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
