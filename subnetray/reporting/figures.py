@@ -54,6 +54,8 @@ _STYLE: Any = {
     "ytick.major.width": 0.8,
     "legend.frameon": False,
     "savefig.dpi": 160,
+    # Names of factors and levels are no formulas, and what looks like a broken one would end the report.
+    "text.parse_math": False,
 }
 
 

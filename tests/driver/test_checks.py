@@ -64,7 +64,7 @@ def test_what_would_keep_the_runs_from_running(
 
 
 def test_an_output_directory_on_a_read_only_file_system_is_one_sentence(tmp_path: Path) -> None:
-    with read_only(tmp_path / "sealed"), pytest.raises(ConfigError, match="^out must be a directory that can be wri"):
+    with read_only(tmp_path / "sealed"), pytest.raises(ConfigError, match=r"^out must be a directory that can be wri"):
         _check(f"out={tmp_path / 'sealed' / 'sweep'}")
 
 

@@ -50,3 +50,14 @@ def test_steps_are_the_lines_written_so_far(tmp_path: Path) -> None:
     assert steps_done(tmp_path / "none") == 0
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"st')
     assert steps_done(tmp_path / "metrics.jsonl") == 2
+
+
+def test_a_failure_takes_one_short_line() -> None:
+    lines: list[str] = []
+    run = make_plan().runs[0]
+    shown = Progress(1, 0, {run.run_id: 1.0}, lines.append)
+    shown.finished(run, "baseline", {"status": "failed", "error": "\x1b[2Jfirst\nsecond " + "x" * 3_000_000}, running=0)
+    (line,) = lines
+    assert "failed: first second xxx" in line
+    assert line.isprintable()
+    assert len(line) < 400

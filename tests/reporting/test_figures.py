@@ -58,3 +58,12 @@ def test_rows_are_evenly_spaced_under_the_names_of_their_groups() -> None:
     labels = [(label.get_text(), label.get_fontweight()) for label in axes.get_yticklabels()]
     assert labels == [("one", "bold"), ("level", "normal"), ("level", "normal"), ("two", "bold"), ("level", "normal")]
     assert [y for _, at in placed for _, y in at] == pytest.approx([1, 2, 4.3])
+
+
+def test_a_name_that_looks_like_a_broken_formula_is_a_name(tmp_path: Path) -> None:
+    rows = [figures.Row(r"$\frac{1$", ESTIMATE), figures.Row("on", ALONE)]
+    figures.dots(tmp_path / "a.png", [(r"$\nosuch$", rows)], 0.4, "reported")
+    series = [figures.Series(r"$x_{$", ((1e-6, (0.1,)), (1e-5, (0.5,))))]
+    figures.density_by_learning_rate(tmp_path / "b.png", series, r"$\lr$")
+    assert (tmp_path / "a.png").stat().st_size > 0
+    assert (tmp_path / "b.png").stat().st_size > 0
