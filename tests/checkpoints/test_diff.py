@@ -180,3 +180,15 @@ def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
     used = int(done.stdout.split("used ")[1])
     assert used < 350
     assert json.loads((tmp_path / "out" / "diff.json").read_text())["sparsity"]["bitwise"] == 0
+
+
+def test_names_of_tensors_are_shown_as_they_are_and_control_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init = pairs.weights() | {"[bold]x[/bold] :smile: \x1b[31mred": torch.ones(3)}
+    final = pairs.moved(pairs.weights()) | {"[/nosuch]y": torch.ones(3)}
+    pairs.diff(pairs.save(tmp_path / "a", init), pairs.save(tmp_path / "b", final), tmp_path / "out")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "not compared: [bold]x[/bold] :smile: red:" in said
+    assert "not compared: [/nosuch]y:" in said
+    assert "\x1b[31m" not in said
