@@ -9,7 +9,9 @@ from subnetray.reporting.document import Block, Bullets, Figure, Heading, Kind, 
 
 _RULE = {"l": ":---", "r": "---:", "c": ":---:"}
 # Tags, links, entities, emphasis, formulas, none of which a text means; not numbers in brackets, nor names_of_things.
-_INLINE = re.compile(r"(?P<numbers>\[[\d,.+− ]+\](?![(\[:]))|[\\`*<~$\[\]]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
+_INLINE = re.compile(
+    r"(?P<numbers>\[[\d,.+− ]+\](?![(\[:]))|[\\`<~$\[\]]|(?<!\s)\*|\*(?=\S)|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])"
+)
 # Signs that begin a block where they are the first of a line, and that may follow its number.
 _START = re.compile(r"^(\s*\d*)([#>+=.)-])")
 

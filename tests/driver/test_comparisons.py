@@ -130,7 +130,7 @@ def test_what_is_missing_is_named_and_the_others_go_on(mirror: Path, capsys: pyt
     assert f"kto-eurus-7b: failed: {reason}" in capsys.readouterr().out
     text = (out / "report.md").read_text()
     assert "1 done, 1 failed" in text
-    assert table_rows(text, "kto-eurus-7b", reason)
+    assert table_rows(text, "kto-eurus-7b", f"`{reason}`")
     assert not (out / "pairs" / "kto-eurus-7b").exists()
 
 
@@ -151,7 +151,7 @@ def test_a_pair_is_done_when_all_of_its_files_are_there(mirror: Path, monkeypatc
         patch.setattr(comparisons, "write_heat_map", full)
         code, out = _run(mirror, "pairs=[dpo-tulu-8b]")
     assert code == 1
-    assert table_rows((out / "report.md").read_text(), "dpo-tulu-8b", "[Errno 28] No space left on device")
+    assert table_rows((out / "report.md").read_text(), "dpo-tulu-8b", "`[Errno 28] No space left on device`")
     assert _run(mirror, "pairs=[dpo-tulu-8b]")[0] == 0
     assert (out / "pairs" / "dpo-tulu-8b" / "heatmap.png").is_file()
 

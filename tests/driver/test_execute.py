@@ -81,7 +81,7 @@ def test_what_is_there_is_not_made_again_and_ray_is_stopped_whatever_happens(
     with pytest.raises(RuntimeError, match=r"^an init could not be made: no space left$"):
         _execute(tmp_path)
     assert happened == ["making ['tiny']", "start", "stop", "made"]
-    models.locate(EmbeddedModel(), tmp_path / "cache", print).mkdir()
+    models.locate(EmbeddedModel(), tmp_path / "cache", print).mkdir(parents=True)
     with pytest.raises(RuntimeError):
         _execute(tmp_path, f"out={tmp_path / 'other'}")
     assert happened[4] == "making []"
