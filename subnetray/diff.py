@@ -36,7 +36,7 @@ from subnetray.checkpoints.match import match
 from subnetray.checkpoints.progress import progress_bar
 from subnetray.compose import parse
 from subnetray.config import Cluster, ConfigError, Measurement
-from subnetray.driver.cluster import start
+from subnetray.driver.cluster import start, stop
 from subnetray.files import write_atomic
 from subnetray.models import locate_weights
 from subnetray.subnetwork.chunk import Thresholds
@@ -163,15 +163,13 @@ def _run(config: DiffConfig) -> tuple[float, Difference, dict[str, Any]]:
 def _ray_tasks() -> Iterator[dict[str, Any]]:
     """What :func:`compare_checkpoints` needs to work on a Ray cluster."""
     start(Cluster(address=os.environ.get("RAY_ADDRESS")))
-    import ray
-
     from subnetray.checkpoints.cluster import TASK, RayExecutor
 
     try:
         executor = RayExecutor()
         yield {"threads": executor.workers, "executor": executor, "part": TASK}
     finally:
-        ray.shutdown()
+        stop()
 
 
 def _say(line: str) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+# The private directory of the driver whose process this is: every process that a driver starts on its own machine has
+# it, and none on another.
+SESSION = "SUBNETRAY_SESSION"
+
 _VARIABLES = {
     # Processes that share cores must not each start a thread a core.
     "OMP_NUM_THREADS": "1",

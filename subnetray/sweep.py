@@ -3,7 +3,7 @@
 A grid of pairs (``+grid=checkpoints``) compares checkpoints that exist instead.
 
 Exit codes: 0 all runs are done; 1 some failed (the rest are done and reported), or nothing could be started; 2 bad
-input, found before work began.
+input, found before work began; 130 or 143: it was interrupted, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from subnetray.compose import Composer
 from subnetray.config import ConfigError, PairsConfig, SweepConfig
-from subnetray.driver import estimate, machine
+from subnetray.driver import estimate, machine, signals
 from subnetray.driver.aside import StartError
 from subnetray.driver.execute import check, execute, missing
 from subnetray.driver.ledger import Ledger
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"subnetray: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return signals.exit_code()
 
 
 def _compare(config: PairsConfig) -> int:

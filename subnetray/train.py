@@ -3,7 +3,8 @@
 A sweep of one cell and one seed: its overrides, files and resume are those of ``subnetray.sweep``. Results go to
 ``outputs/train/<run id>`` unless ``out=`` says otherwise.
 
-Exit codes: 0 the run is done; 1 it failed or could not be started; 2 bad input, found before work began.
+Exit codes: 0 the run is done; 1 it failed or could not be started; 2 bad input, found before work began; 130 or
+143: it was interrupted, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from subnetray.compose import Composer, parse
 from subnetray.config import ConfigError
+from subnetray.driver import signals
 from subnetray.driver.aside import StartError
 from subnetray.driver.execute import check, execute
 from subnetray.driver.ledger import Ledger
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"subnetray: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return signals.exit_code()
 
 
 def _of_a_grid(overrides: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from subnetray.config import ConfigError
+from subnetray.driver import signals
 
 
 class StartError(RuntimeError):
@@ -33,7 +34,7 @@ class Aside:
     def __enter__(self) -> Aside:
         self._handler = signal.getsignal(signal.SIGINT)
         if self._handler == signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, signals.interrupt)
         return self
 
     def run(self, work: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from subnetray import models, tasks
 from subnetray.clock import Clock
 from subnetray.config import Cluster, EmbeddedModel, SweepConfig
-from subnetray.driver import cluster, estimate, machine, tracking
+from subnetray.driver import cluster, estimate, launcher, machine, session, tracking
 from subnetray.driver.aside import Aside
 from subnetray.driver.ledger import Ledger
 from subnetray.grid.checks import check_engine
@@ -68,6 +68,7 @@ def missing(ledger: Ledger, resume: str) -> Missing:
 
 def check(sweep: SweepConfig, plan: Plan, ledger: Ledger) -> None:
     """Raise ConfigError for what would keep the sweep from running; nothing is started or written."""
+    launcher.check()
     ledger.check(sweep.resume)
     machine.check_packages(run.config.rollout for run in plan.runs)
     tracking.check(sweep.tracking)
@@ -99,13 +100,34 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
     derived.begin(ledger.directory)
     if not left.todo:
         return _gather(sweep, ledger, inits, cache, say)
+    try:
+        return _run(sweep, ledger, left.todo, inits, cache, say, clock)
+    except KeyboardInterrupt:
+        undone = sum(not ledger.done(run) for run in {run.run_id: run for run in plan.runs}.values())
+        say(
+            f"interrupted: {undone} runs are left, and the same command goes on with them"
+            if undone
+            else "interrupted: all runs are done, and the same command writes the report"
+        )
+        raise
+
+
+def _run(
+    sweep: SweepConfig, ledger: Ledger, todo: Sequence[Run], inits: Inits, cache: Path, say: Say, clock: Clock
+) -> int:
+    """Run ``todo`` and write all results; the number of runs that failed."""
     # All of this goes on at once: inits are made, engines and the processes of runs import libraries, each on a core.
     # Runs wait for their init's directory, and for their engines.
-    with Making(_absent(inits), cache, say) as making, _ray(sweep.cluster, clock), Aside() as aside:
+    with (
+        session.entered(sweep.cluster.address is None),
+        Making(_absent(inits), cache, say) as making,
+        _ray(sweep.cluster, clock),
+        Aside() as aside,
+    ):
         aside.run(making.wait)
         with clock("engines"):
             say(f"starting the rollout engines ({sweep.run.rollout.name})")
-            pool = _engines(left.todo, inits, cache)
+            pool = _engines(todo, inits, cache)
         aside.run(pool.wait)
         # Ray is imported only now: it reads its settings from the environment when it is.
         load("subnetray.driver.schedule")
@@ -114,12 +136,13 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
         from subnetray.driver.pairs import Pairs
         from subnetray.driver.schedule import run_all
 
+        plan = ledger.plan
         tracker = tracking.Tracker(sweep.tracking, plan, ledger.directory, say)
         pairs = Pairs([run.run_id for run in plan.runs], ledger.directory / derived.OVERLAP)
         gatherer = Gatherer(ledger, inits, pairs, tracker)
-        run_all(sweep, ledger, left.todo, inits, pool, gatherer, say, clock)
+        run_all(sweep, ledger, todo, inits, pool, gatherer, say, clock)
         gatherer.write()
-        return finish(sweep, ledger, Execution(left.todo, clock, making.cpu_s), tracker, pairs, say)
+        return finish(sweep, ledger, Execution(todo, clock, making.cpu_s), tracker, pairs, say)
 
 
 def _gather(sweep: SweepConfig, ledger: Ledger, inits: Inits, cache: Path, say: Say) -> int:

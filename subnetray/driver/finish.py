@@ -50,7 +50,6 @@ def finish(sweep: SweepConfig, ledger: Ledger, executed: Execution, tracker: Tra
     say(f"{len(rows) - failed} runs done, {failed} failed; the report is {ledger.directory / derived.REPORT}")
     if left:
         # Tune takes the first Ctrl-C as a request to stop, and returns.
-        say(f"interrupted: {left} runs are left, and the same command goes on with them")
         raise KeyboardInterrupt
     return failed
 

@@ -84,7 +84,8 @@ def run_all(
                 verbose=0,
             ),
         )
-        tuner.fit()
+        with cluster.tuning():
+            tuner.fit()
     shutil.rmtree(storage, ignore_errors=True)
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from subnetray.environment import SESSION
 from subnetray.files import write_atomic
 from subnetray.job.spec import RunSpec
 from subnetray.libraries import load
 from subnetray.store import results
 from subnetray.text import clean, reason
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchConfig
 
 
 def launch(spec: RunSpec, max_failures: int) -> None:
@@ -35,6 +40,7 @@ def launch(spec: RunSpec, max_failures: int) -> None:
     trainer = TorchTrainer(
         _loop,
         train_loop_config=spec.to_dict(),
+        torch_config=_process_group(),
         scaling_config=ray.train.ScalingConfig(
             num_workers=spec.workers,
             use_gpu=spec.gpus_per_worker > 0,
@@ -56,6 +62,16 @@ def launch(spec: RunSpec, max_failures: int) -> None:
         failure(spec, reason(error))
     finally:
         shutil.rmtree(storage, ignore_errors=True)
+
+
+def _process_group() -> TorchConfig | None:
+    """How workers find each other: by a file where all are on this machine, else as Ray Train has it, by a port."""
+    directory = os.environ.get(SESSION)
+    if directory is None:
+        return None
+    from subnetray.job.meeting import FileConfig
+
+    return FileConfig(directory=directory)
 
 
 def failure(spec: RunSpec, why: str) -> None:

@@ -7,15 +7,21 @@ on other machines.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import socket
 import struct
 import threading
+import time
 import uuid
 from collections.abc import Callable
 
 _LENGTH = struct.Struct("<Q")
 _PEER = struct.Struct("3i")  # process, user, group
+_AGAIN_S = 0.1
+
+_log = logging.getLogger(__name__)
 
 
 def serve(answer: Callable[[bytes], bytes]) -> str | None:
@@ -34,13 +40,25 @@ def serve(answer: Callable[[bytes], bytes]) -> str | None:
 
 
 def _accept(server: socket.socket, answer: Callable[[bytes], bytes]) -> None:
+    said = False
     while True:
-        connection, _ = server.accept()
-        _, user, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-        if user == os.getuid():
-            threading.Thread(target=_serve, args=(connection, answer), daemon=True).start()
-        else:
-            connection.close()
+        try:
+            connection, _ = server.accept()
+        except OSError as error:
+            # No file descriptor or memory is left, or who asks has gone: whoever waits is served when there is one.
+            if not said and error.errno != errno.ECONNABORTED:
+                said = True
+                _log.warning("a message waits until the system has means to take it: %s", error.strerror)
+            time.sleep(_AGAIN_S)
+            continue
+        try:
+            _, user, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+            if user == os.getuid():
+                threading.Thread(target=_serve, args=(connection, answer), daemon=True).start()
+                continue
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread could be started
+            _log.warning("a message could not be taken: %s", error)
+        connection.close()
 
 
 def _serve(connection: socket.socket, answer: Callable[[bytes], bytes]) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import uuid
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from subnetray.config import Rollout
+from subnetray.environment import SESSION
 from subnetray.libraries import load, loading
 from subnetray.rollout.batch import Batch
 from subnetray.rollout.engine import Engine, await_model, is_blank
@@ -35,6 +39,7 @@ class VLLMEngine(Engine):
 
         # What it would say is not heard (_ENVIRONMENT), and to say it vLLM imports its server.
         llm.log_non_default_args = lambda _: None
+        _close()
         super().__init__(threads=config.gpus_per_engine == 0)
         await_model(model)
         if config.gpus_per_engine > 0:
@@ -129,6 +134,24 @@ class VLLMEngine(Engine):
                 for item in drawn
             ],
         )
+
+
+def _close() -> None:
+    """Have the processes of an engine find each other by a file in the sweep's private directory.
+
+    vLLM's way is a store of torch's that anyone who reaches the machine may read and write: it listens on all
+    interfaces, whatever address it is given, for an engine of one process too. On nodes of a cluster, which others
+    reach anyway, it stays.
+    """
+    directory = os.environ.get(SESSION)
+    if directory is None:
+        return
+    # vLLM tells pieces of shared memory apart by what comes after the last colon.
+    place = f"file://{directory}/engine:{uuid.uuid4().hex}"
+    for name in ("uniproc_executor", "multiproc_executor"):
+        module = import_module(f"vllm.v1.executor.{name}")
+        if hasattr(module, "get_distributed_init_method"):
+            module.get_distributed_init_method = lambda *_: place
 
 
 def _introduce(model: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -106,3 +108,31 @@ def test_threads_end_with_who_asked() -> None:
     gc.collect()
     thread.join(60)
     assert not thread.is_alive()
+
+
+_SCARCE = """
+import logging, os, resource, socket, sys, threading
+from subnetray.rollout.channel import Channel, serve
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+name = serve(bytes.upper)
+waiting = socket.socket(socket.AF_UNIX)  # made while that was possible
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held = []
+try:
+    while True:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    waiting.connect(name)
+    threading.Event().wait(0.5)
+    for file in held:
+        os.close(file)
+print(Channel(name).send(b"still here", timeout_s=60).get(timeout_s=60))
+"""
+
+
+def test_who_serves_outlives_a_time_without_file_descriptors() -> None:
+    """... and says so once."""
+    done = subprocess.run([sys.executable, "-c", _SCARCE], capture_output=True, text=True, timeout=120, check=True)
+    said = done.stdout.splitlines()
+    assert said == ["a message waits until the system has means to take it: Too many open files", "b'STILL HERE'"]

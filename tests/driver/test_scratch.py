@@ -1,0 +1,88 @@
+"""A driver's private directory is private, short, and gone with it; others' are left alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from subnetray.driver.aside import StartError
+from subnetray.driver.scratch import _RAY_BYTES, Scratch, remove_stale
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's temporary directory, on a path that is short enough."""
+    base = Path("/tmp") / f"t{os.getpid()}"
+    base.mkdir()
+    monkeypatch.setenv("TMPDIR", str(base))
+    monkeypatch.setattr("subnetray.driver.scratch._SHORT", ())
+    yield base
+    subprocess.run(["rm", "-r", base], check=True)
+
+
+def test_nobody_else_may_look_into_it_and_it_is_removed(base: Path) -> None:
+    scratch = Scratch()
+    assert scratch.path.parent == base
+    assert scratch.path.stat().st_mode & 0o777 == 0o700
+    (scratch.path / "deep" / "er").mkdir(parents=True)
+    scratch.close()
+    assert list(base.iterdir()) == []
+
+
+def test_sockets_fit_into_it(base: Path) -> None:
+    longest = Path(str(Scratch().path) + "x" * _RAY_BYTES)
+    with socket.socket(socket.AF_UNIX) as server, pytest.raises(FileNotFoundError):  # and not: path too long
+        server.bind(str(longest.parent / longest.name[:_RAY_BYTES] / "s") if len(str(longest)) > 106 else str(longest) + "/s")
+
+
+def test_where_their_paths_would_be_too_long_it_is_elsewhere(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    with pytest.raises(StartError, match=r"^no directory .* \(.*xxx is too long for the paths of sockets\): set TMPDIR"):
+        Scratch()
+    monkeypatch.setattr("subnetray.driver.scratch._SHORT", (str(base / "missing"), str(base)))
+    scratch = Scratch()
+    assert scratch.path.parent == base
+    scratch.close()
+
+
+_HOLDER = """
+import time
+from subnetray.driver.scratch import Scratch
+print(Scratch().path, flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_a_driver_that_was_killed_has_left_is_removed_and_nothing_else(base: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", _HOLDER], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    path = Path(holder.stdout.readline().strip())
+    try:
+        uid = os.getuid()
+        others = [f"subnetray-{uid + 1}-abcdefgh", "subnetray-abcdefgh", f"subnetray-{uid}-abcdefgh-mine", "ray"]
+        for name in others:
+            (base / name).mkdir()
+        (base / f"subnetray-{uid}-linked00").symlink_to(base / "ray")
+        young, old = (base / f"subnetray-{uid}-{name}" for name in ("without0", "without1"))
+        young.mkdir()
+        old.mkdir()
+        os.utime(old, (time.time() - 3600,) * 2)
+        kept = {*others, f"subnetray-{uid}-linked00", young.name}
+        remove_stale()
+        assert {entry.name for entry in base.iterdir()} == kept | {path.name}
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    remove_stale()
+    assert {entry.name for entry in base.iterdir()} == kept

@@ -1,0 +1,108 @@
+"""A driver that is asked to end does so in order, and the second time at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from subnetray.driver import signals
+
+# Says what happens to it, and ends in no hurry.
+_DRIVER = """
+import time
+from subnetray.driver import signals
+
+with signals.orderly():
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("asked", flush=True)
+        for _ in range(int(SECONDS * 10)):
+            time.sleep(0.1)
+        print("ended", flush=True)
+raise SystemExit(signals.exit_code())
+"""
+
+
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def number(request: pytest.FixtureRequest) -> signal.Signals:
+    return signal.Signals(request.param)
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[str]]]:
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def _start(seconds: float, ignored: tuple[signal.Signals, ...] = ()) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _DRIVER.replace("SECONDS", str(seconds))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: [signal.signal(each, signal.SIG_IGN) for each in ignored],
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def test_the_first_signal_lets_it_end_in_order(number: signal.Signals, started: list[subprocess.Popen[str]]) -> None:
+    process = _start(0)
+    started.append(process)
+    process.send_signal(number)
+    assert process.communicate(timeout=30) == ("asked\nended\n", "")
+    assert process.returncode == 128 + number
+
+
+def test_the_second_one_ends_it_at_once(number: signal.Signals, started: list[subprocess.Popen[str]]) -> None:
+    """... unless it is the same one, sent twice by a launcher."""
+    process = _start(50)
+    started.append(process)
+    process.send_signal(number)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "asked\n"
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1.5)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=10)
+    assert said == ("", "subnetray: ended at once; the same command goes on from here\n")
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("ignored", [signal.SIGINT, signal.SIGHUP])
+def test_what_a_script_or_nohup_has_it_ignore_it_ignores(
+    ignored: signal.Signals, started: list[subprocess.Popen[str]]
+) -> None:
+    process = _start(0, (ignored,))
+    started.append(process)
+    process.send_signal(ignored)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30)[0] == "asked\nended\n"
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_while_runs_go_on_it_is_tune_that_is_stopped() -> None:
+    """... and nobody has the signals afterwards but who had them before."""
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    stopped: list[int] = []
+    with signals.orderly():
+        with signals.tuning():
+            signal.signal(signal.SIGUSR1, lambda number, _: stopped.append(number))  # as Tune does
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stopped == [signal.SIGUSR1]
+        assert signals.exit_code() == 143
+    assert before == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
