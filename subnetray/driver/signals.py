@@ -45,6 +45,7 @@ def orderly() -> Iterator[None]:
     try:
         yield
     finally:
+        _state.at = None
         for number, handler in before.items():
             signal.signal(number, handler)
 

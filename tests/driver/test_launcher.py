@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from subnetray.config import ConfigError
@@ -19,7 +21,6 @@ def test_what_a_launcher_left_is_dropped_and_nothing_else(monkeypatch: pytest.Mo
     for name in (*_LEFT, *_KEPT):
         monkeypatch.setenv(name, "0")
     launcher.forget()
-    import os
 
     assert [name for name in _LEFT if name in os.environ] == []
     assert [name for name in _KEPT if name not in os.environ] == []

@@ -8,16 +8,17 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from subnetray.driver.aside import StartError
-from subnetray.driver.scratch import _RAY_BYTES, Scratch, remove_stale
+from subnetray.driver.scratch import Scratch, remove_stale
 
 
 @pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The system's temporary directory, on a path that is short enough."""
     base = Path("/tmp") / f"t{os.getpid()}"
     base.mkdir()
@@ -36,10 +37,25 @@ def test_nobody_else_may_look_into_it_and_it_is_removed(base: Path) -> None:
     assert list(base.iterdir()) == []
 
 
-def test_sockets_fit_into_it(base: Path) -> None:
-    longest = Path(str(Scratch().path) + "x" * _RAY_BYTES)
-    with socket.socket(socket.AF_UNIX) as server, pytest.raises(FileNotFoundError):  # and not: path too long
-        server.bind(str(longest.parent / longest.name[:_RAY_BYTES] / "s") if len(str(longest)) > 106 else str(longest) + "/s")
+def test_sockets_fit_into_the_longest_that_is_taken(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    length = next(length for length in range(60, 0, -1) if _taken(base, length, monkeypatch))
+    monkeypatch.setenv("TMPDIR", str(base / ("x" * length)))
+    scratch = Scratch()
+    place = scratch.path / "session_2026-01-01_00-00-00_000000_4194304" / "sockets" / "plasma_store.0"
+    place.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(place))
+    scratch.close()
+
+
+def _taken(base: Path, length: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    (base / ("x" * length)).mkdir()
+    monkeypatch.setenv("TMPDIR", str(base / ("x" * length)))
+    try:
+        Scratch().close()
+    except StartError:
+        return False
+    return True
 
 
 def test_where_their_paths_would_be_too_long_it_is_elsewhere(
@@ -48,7 +64,9 @@ def test_where_their_paths_would_be_too_long_it_is_elsewhere(
     long = tmp_path / ("x" * 60)
     long.mkdir()
     monkeypatch.setenv("TMPDIR", str(long))
-    with pytest.raises(StartError, match=r"^no directory .* \(.*xxx is too long for the paths of sockets\): set TMPDIR"):
+    with pytest.raises(
+        StartError, match=r"^no directory .* \(.*xxx is too long for the paths of sockets\): set TMPDIR"
+    ):
         Scratch()
     monkeypatch.setattr("subnetray.driver.scratch._SHORT", (str(base / "missing"), str(base)))
     scratch = Scratch()
