@@ -13,6 +13,7 @@ from typing import Any
 from subnetray.config import Cluster
 from subnetray.driver import machine, session, signals
 from subnetray.driver.aside import StartError
+from subnetray.driver.scratch import of_ray
 from subnetray.environment import computing
 
 # Ray's own settings, read when it starts: no usage reports, quiet Tune.
@@ -124,7 +125,7 @@ def _start() -> None:
         num_cpus=machine.cores(),
         include_dashboard=False,
         # Private, and removed with all that Ray leaves in it.
-        _temp_dir=str(directory),
+        _temp_dir=str(of_ray(directory)),
     )
 
 

@@ -18,13 +18,20 @@ from pathlib import Path
 from subnetray.driver.aside import StartError
 
 _LOCK = "lock"
-# Of a path of a Unix socket, and of what Ray makes of its directory's: /session_DATE_TIME_MICROSECONDS_PID/sockets/…
+# Ray makes all directories that it is given, and its own, everybody's: within a private one they are nobody else's.
+_RAY = "r"
+# Of a path of a Unix socket, and of what is made of the directory's: /r/session_DATE_TIME_MICROSECONDS_PID/sockets/…
 _SOCKET_BYTES = 107
-_RAY_BYTES = len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.0")
+_RAY_BYTES = len(f"/{_RAY}/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.0")
 # Where it may be instead if the path of the system's temporary directory is too long for that.
 _SHORT = ("/tmp", "/var/tmp", "/dev/shm")
 # A directory without a lock is one that was made just now.
 _YOUNG_S = 60.0
+
+
+def of_ray(path: Path) -> Path:
+    """Ray's own directory in a private one."""
+    return path / _RAY
 
 
 class Scratch:

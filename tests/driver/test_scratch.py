@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from subnetray.driver.aside import StartError
-from subnetray.driver.scratch import Scratch, remove_stale
+from subnetray.driver.scratch import Scratch, of_ray, remove_stale
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_sockets_fit_into_the_longest_that_is_taken(base: Path, monkeypatch: pyt
     length = next(length for length in range(60, 0, -1) if _taken(base, length, monkeypatch))
     monkeypatch.setenv("TMPDIR", str(base / ("x" * length)))
     scratch = Scratch()
-    place = scratch.path / "session_2026-01-01_00-00-00_000000_4194304" / "sockets" / "plasma_store.0"
+    place = of_ray(scratch.path) / "session_2026-01-01_00-00-00_000000_4194304" / "sockets" / "plasma_store.0"
     place.parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(place))
