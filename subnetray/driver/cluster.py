@@ -77,7 +77,7 @@ def start(cluster: Cluster) -> None:
             _start()
         else:
             _join(str(cluster.address))
-    except StartError:
+    except BaseException:
         _opened.close()
         raise
 
@@ -156,6 +156,9 @@ def _init(failed: str, **arguments: Any) -> None:
     except Exception as error:  # Ray has no class of its own for this
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise StartError(f"{failed}: {reason}") from error
+    except KeyboardInterrupt:
+        ray.shutdown()
+        raise
     finally:
         signals.take()
 

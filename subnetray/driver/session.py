@@ -63,11 +63,11 @@ def entered(local: bool) -> Iterator[Path]:
 def _without_home(scratch: Path) -> dict[str, str]:
     """Variables for libraries that would write where the user's home is not, or cannot be written."""
     home = Path(os.environ.get("HOME") or "~").expanduser()
-    if home.is_dir() and os.access(home, os.W_OK | os.X_OK):
+    if os.access(f"{home}/.", os.W_OK | os.X_OK):
         return {}
     place = scratch / "home"
     place.mkdir(mode=0o700)
-    if not home.is_dir():
+    if not os.access(f"{home}/.", os.F_OK):
         return {"HOME": str(place)}
     # What is read from a home is read there all the same: credentials, models that were downloaded.
     return {name: str(place / name.lower()) for name in (*_CACHES, *_WANDB) if name not in os.environ}

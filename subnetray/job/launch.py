@@ -40,7 +40,7 @@ def launch(spec: RunSpec, max_failures: int) -> None:
     trainer = TorchTrainer(
         _loop,
         train_loop_config=spec.to_dict(),
-        torch_config=_process_group(),
+        torch_config=_process_group() if spec.workers else None,
         scaling_config=ray.train.ScalingConfig(
             num_workers=spec.workers,
             use_gpu=spec.gpus_per_worker > 0,

@@ -127,7 +127,7 @@ def test_doors_are_closed_and_secrets_kept_where_home_cannot_be_made_and_torchru
         **dict.fromkeys(_SECRETS, _SECRET),
     )
     listening: set[tuple[str, str, int]] = set()
-    names, leaks, open_to_others = set(), set(), set()
+    names, leaks, open_to_others = set[str](), set[str](), set[int]()
     while command.process.poll() is None:
         for process in command.family():
             with contextlib.suppress(psutil.Error):
