@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from subnetray.driver import launcher, signals
+from subnetray.driver import signals
 from subnetray.driver.scratch import Scratch, remove_stale
 from subnetray.driver.watchdog import MARKS, Watchdog
-from subnetray.environment import SESSION
+from subnetray.environment import SESSION, forget_launcher
 
 # Where libraries keep what they can do without, beneath a home that may not be writable.
 _CACHES = ("MPLCONFIGDIR", "TRITON_CACHE_DIR", "VLLM_CACHE_ROOT", "VLLM_CONFIG_ROOT", "NUMBA_CACHE_DIR")
@@ -41,7 +41,7 @@ def entered(local: bool) -> Iterator[Path]:
     watchdog: Watchdog | None = None
     try:
         watchdog = Watchdog(scratch.path)
-        launcher.forget()
+        forget_launcher()
         os.environ[SESSION] = str(scratch.path)
         os.environ.update(MARKS)
         if local:

@@ -52,6 +52,8 @@ def orderly() -> Iterator[None]:
 
 def take() -> None:
     """Have this module asked, whoever has taken a signal for itself meanwhile."""
+    if threading.current_thread() is not threading.main_thread():
+        return
     for number in _ASKED:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)

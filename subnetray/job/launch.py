@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from subnetray.environment import SESSION
+from subnetray.environment import SESSION, forget_launcher
 from subnetray.files import write_atomic
 from subnetray.job.spec import RunSpec
 from subnetray.libraries import load
@@ -29,6 +29,8 @@ def launch(spec: RunSpec, max_failures: int) -> None:
     What a retry could mend (a lost worker or engine) is raised, after Ray Train has tried ``max_failures`` times itself
     where the run has a worker group; every other error is the run's own and is recorded as its reason.
     """
+    if not spec.workers:  # Ray Train then tells this process nothing of ranks, but the shell of its node might
+        forget_launcher()
     load("ray.train.torch", "subnetray.rollout")
     import ray.train
     from ray.train.torch import TorchTrainer

@@ -14,6 +14,7 @@ import psutil
 import torch
 
 from subnetray.bf16 import products
+from subnetray.environment import forget_launcher
 from subnetray.rollout import wire
 from subnetray.rollout.channel import serve
 from subnetray.rollout.copies import Copies
@@ -42,6 +43,7 @@ class Engine(ABC):
 
     def __init__(self, threads: bool) -> None:
         """``threads``: whether it works in any thread of its process, one at a time."""
+        forget_launcher()
         # Weights arrive as read-only views of Ray's object store; libraries copy from them and never write.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         self._copies = Copies(limit=psutil.virtual_memory().total // _SHARE_OF_MEMORY)

@@ -1,29 +1,11 @@
-"""What torchrun, accelerate and mpirun leave in a shell is nothing to a driver, unless it is one of several."""
+"""A driver that a launcher has started as one of several is refused."""
 
 from __future__ import annotations
-
-import os
 
 import pytest
 
 from subnetray.config import ConfigError
 from subnetray.driver import launcher
-
-_LEFT = (
-    *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "ROLE_NAME", "MASTER_ADDR", "MASTER_PORT"),
-    *("TORCHELASTIC_RUN_ID", "PET_NNODES", "ACCELERATE_USE_FSDP", "FSDP_VERSION", "DEEPSPEED_ZERO_STAGE"),
-    *("OMPI_COMM_WORLD_RANK", "PMI_SIZE", "PMIX_NAMESPACE", "MV2_COMM_WORLD_RANK"),
-)
-_KEPT = ("CUDA_VISIBLE_DEVICES", "SLURM_PROCID", "NCCL_DEBUG", "OMP_NUM_THREADS", "MY_RANK", "RANKED")
-
-
-def test_what_a_launcher_left_is_dropped_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*_LEFT, *_KEPT):
-        monkeypatch.setenv(name, "0")
-    launcher.forget()
-
-    assert [name for name in _LEFT if name in os.environ] == []
-    assert [name for name in _KEPT if name not in os.environ] == []
 
 
 @pytest.mark.parametrize(("rank", "size"), [("RANK", "WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE")])
