@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,7 @@ def _start() -> None:
 
     for name in _UNASKED:
         setattr(Node, name, lambda self, **_: None)
+    _keep_signals()
     _init(
         "Ray did not start",
         address="local",
@@ -182,6 +185,16 @@ def _keep_sigterm() -> None:
 
     if hasattr(utils, "set_sigterm_handler"):
         utils.set_sigterm_handler = lambda _: None
+
+
+def _keep_signals() -> None:
+    """Start Ray's processes in groups of their own: what a terminal or ``timeout`` sends to the driver's whole group is
+    for the driver, which stops them in order. Without: those that get SIGTERM end at once, and the driver with them.
+    """
+    import ray._private.services as services
+
+    if hasattr(services, "ConsolePopen"):
+        services.ConsolePopen = functools.partial(subprocess.Popen, process_group=0)
 
 
 def _keep_credentials() -> None:

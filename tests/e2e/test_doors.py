@@ -168,7 +168,7 @@ _MOMENTS: dict[str, Callable[[Command], object]] = {
 def test_sigterm_is_an_orderly_end_at_every_moment(tiny: Path, base: Path, moment: str) -> None:
     command = Command(base, f"cache={tiny.parents[1]}", "tracking=disabled")
     command.wait(lambda: _MOMENTS[moment](command))
-    command.process.send_signal(signal.SIGTERM)
+    os.killpg(command.process.pid, signal.SIGTERM)  # as ``timeout`` does
     code = command.process.wait(60)
     if moment == "the report" and code == 0:  # it had been written
         assert (command.out / "report.md").exists()
