@@ -31,7 +31,7 @@ class FileConfig(TorchConfig):
         return _FileBackend
 
 
-class _FileBackend(_Backend):  # type: ignore[misc]
+class _FileBackend(_Backend):
     def on_start(self, worker_group: Any, backend_config: FileConfig) -> None:
         """Called once the workers have started, and again for those that take their place."""
         place = f"file://{backend_config.directory}/run-{uuid.uuid4().hex}"

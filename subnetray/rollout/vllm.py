@@ -148,10 +148,11 @@ def _close() -> None:
         return
     # vLLM tells pieces of shared memory apart by what comes after the last colon.
     place = f"file://{directory}/engine:{uuid.uuid4().hex}"
+    way = "get_distributed_init_method"
     for name in ("uniproc_executor", "multiproc_executor"):
         module = import_module(f"vllm.v1.executor.{name}")
-        if hasattr(module, "get_distributed_init_method"):
-            module.get_distributed_init_method = lambda *_: place
+        if hasattr(module, way):
+            setattr(module, way, lambda *_: place)
 
 
 def _introduce(model: Path) -> None:
