@@ -1,0 +1,97 @@
+"""``python -m tests.chaos --seed 0``: disturb a sweep, give the same command again, and compare.
+
+Exit codes: 0 nothing was lost, repeated or left, and all files are equal; 1 something was; 2 bad arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.faults import FAULTS
+from tests.chaos.grid import GRIDS
+from tests.chaos.random_kills import random_kills
+from tests.chaos.report import HEADER, Outcome, append, line, summary
+from tests.chaos.run import CONTROL, draw, logs, suffer
+from tests.chaos.scene import Bench, make_undisturbed
+
+_LONGEST = 40  # of a path in which Ray makes sockets, whose own paths may have 107 characters
+
+
+def main() -> int:
+    """Entry point; returns the exit code."""
+    options = _options()
+    root = options.root or Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
+    root = root.absolute()
+    if len(str(root)) > _LONGEST:
+        print(f"chaos: --root must be a path of at most {_LONGEST} characters, for Ray's sockets", file=sys.stderr)
+        return 2
+    root.mkdir(parents=True, exist_ok=True)
+    outcomes: list[Outcome] = []
+    try:
+        if options.kill_at_random:
+            words = shlex.split(options.command)
+            outcomes.append(random_kills(root, words, options.kill_at_random, options.seed, _say, options.undisturbed))
+            _say(f"{HEADER}\n{line(outcomes[0])}")
+        else:
+            bench = Bench(root, options.grid, options.rollout)
+            well = _prepare(bench)
+            _say(HEADER)
+            for number, name in enumerate(draw(options.seed, options.faults, options.kinds)):
+                outcomes.append(suffer(bench, FAULTS[name], options.seed, number))
+                _say(line(outcomes[-1]))
+                append(options.json or root / "outcomes.jsonl", outcomes[-1])
+            _say(f"seed {options.seed}: {summary(outcomes)}")
+            if not well:
+                return 1
+        return 0 if all(each.well for each in outcomes) else 1
+    finally:
+        if options.root is None and all(each.well for each in outcomes):
+            shutil.rmtree(root, ignore_errors=True)
+        else:
+            _say(f"what the commands said is in {root / 'logs'}")
+
+
+def _prepare(bench: Bench) -> bool:
+    """Make the undisturbed sweep, unless there is one from before; whether nothing was wrong with it."""
+    if (bench.root / "seconds").is_file():
+        return True
+    seconds, problems = make_undisturbed(bench, logs(bench) / "undisturbed")
+    _say(f"undisturbed: {seconds:.0f} s")
+    for problem in problems:
+        _say(f"    {problem}")
+    return not problems
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0, help="decides which faults, when, and of what")
+    parser.add_argument("--faults", type=int, help="how many (20; with --kinds one of each)")
+    parser.add_argument("--kinds", default="", help=f"of these alone: {', '.join(FAULTS)}")
+    parser.add_argument("--grid", choices=sorted(GRIDS), default="chaos", help="chaos: 20 runs; small: 6")
+    parser.add_argument("--rollout", choices=("vllm", "hf"), default="vllm")
+    parser.add_argument("--root", type=Path, help="kept, with the undisturbed sweep, for a next time (a short path)")
+    parser.add_argument("--json", type=Path, help="where lines of JSON go (ROOT/outcomes.jsonl)")
+    parser.add_argument("--kill-at-random", type=int, default=0, metavar="N", help="kill --command N times instead")
+    parser.add_argument("--command", default="+grid=origins", help="words of the sweep that is killed at random")
+    parser.add_argument("--undisturbed", type=Path, help="a directory to compare with (made, if not given)")
+    options = parser.parse_args()
+    options.kinds = [name for name in options.kinds.split(",") if name]
+    if unknown := [name for name in options.kinds if name not in FAULTS]:
+        parser.error(f"--kinds: there is no {', '.join(unknown)}; there are {', '.join(FAULTS)}")
+    if options.faults is None:
+        options.faults = len(options.kinds) or 20
+    assert CONTROL in FAULTS
+    return options
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""A number of faults, drawn by a seed, one after the other."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.chaos import damages, kills, places, services
+from tests.chaos.command import Missed
+from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.report import Outcome
+from tests.chaos.scene import Bench, Scene, Skipped
+
+# Each of them has entered its faults; no fault among them, the first is a check of the harness, which is asked for.
+_KINDS = (damages, kills, places, services)
+CONTROL = "none"
+_TRIES = 3
+
+
+def draw(seed: int, count: int, kinds: Sequence[str] = ()) -> list[str]:
+    """``count`` names of faults: every kind once before any comes twice."""
+    names = list(kinds) or sorted(FAULTS.keys() - {CONTROL})
+    rng, drawn = random.Random(seed), []
+    while len(drawn) < count:
+        drawn += rng.sample(names, len(names))
+    return drawn[:count]
+
+
+def suffer(bench: Bench, fault: Fault, seed: int, number: int) -> Outcome:
+    """Do one fault, give the command again, and say what came of it. A moment that is missed is tried for again."""
+    began = time.monotonic()
+    for attempt in range(_TRIES):
+        # By name and number, so that a fault that is done alone is drawn as among all.
+        rng = random.Random(f"{seed} {number} {fault.name} {attempt}")
+        scene = Scene(bench, rng, bench.root / "logs" / f"{seed}-{number:02}-{fault.name}")
+        missed = skipped = None
+        try:
+            with scene.cleanup:
+                bench.clear(kept=fault.after)
+                scene.runs.look()
+                try:
+                    fault.act(scene)
+                except Missed as error:
+                    missed = str(error)
+                except Skipped as error:
+                    skipped = str(error)
+                else:
+                    scene.conclude(fault.tracked)
+        finally:
+            bench.clear()
+        if missed is None:
+            break
+    return Outcome(
+        seed=seed,
+        fault=fault.name,
+        about=fault.about,
+        moment=scene.moment,
+        seconds=time.monotonic() - began,
+        lost=scene.runs.lost,
+        repeated=scene.runs.repeated,
+        orphans=scene.orphans,
+        problems=scene.problems,
+        skipped=skipped,
+        missed=missed,
+    )
+
+
+def logs(bench: Bench) -> Path:
+    """Where what the commands said is kept."""
+    return bench.root / "logs"
