@@ -1,5 +1,6 @@
 # make sweep [GRID=origins] [ARGS="grid.seeds=[0] ..."]   create the environment, run a sweep
 # make test | check | format | bench                 run the tests | the linters | the formatter | the benchmarks
+# make chaos [ARGS="--seed 0 1 2 3 4"]               disturb a sweep in 20 ways a seed, and compare (a quarter of an hour)
 # make lock [ARGS=--upgrade]                         compile the locks again from pyproject.toml
 # make clean                                         remove what make made, results in outputs/ excepted
 #
@@ -23,7 +24,7 @@ COMPILE = pip compile pyproject.toml --python-version 3.11 --python-platform x86
 # Many processes share the cores: OpenMP threads that spin in each of them only slow the others down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: .venv sweep test check format bench lock clean
+.PHONY: .venv sweep test check format bench chaos lock clean
 
 .venv: $(READY)
 
@@ -59,6 +60,9 @@ format: $(READY)
 
 bench: $(READY)
 	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
+
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 lock: $(READY)
 	$(UV) $(COMPILE) --extra cpu --extra dev --extra smollm2 $(TORCH_FROM) --override locks/cpu-overrides.txt --output-file locks/cpu.txt

@@ -16,7 +16,7 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.grid import GRIDS
 from tests.chaos.random_kills import random_kills
 from tests.chaos.report import HEADER, Outcome, append, line, summary
-from tests.chaos.run import CONTROL, draw, logs, suffer
+from tests.chaos.run import draw, suffer
 from tests.chaos.scene import Bench, make_undisturbed
 
 _LONGEST = 40  # of a path in which Ray makes sockets, whose own paths may have 107 characters
@@ -32,35 +32,45 @@ def main() -> int:
         return 2
     root.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []
+    well = True
     try:
         if options.kill_at_random:
             words = shlex.split(options.command)
-            outcomes.append(random_kills(root, words, options.kill_at_random, options.seed, _say, options.undisturbed))
-            _say(f"{HEADER}\n{line(outcomes[0])}")
+            for seed in options.seed:
+                kills = options.kill_at_random
+                outcomes.append(random_kills(root, words, kills, seed, _say, options.undisturbed))
+                _say(f"{HEADER}\n{line(outcomes[-1])}")
         else:
             bench = Bench(root, options.grid, options.rollout)
             well = _prepare(bench)
-            _say(HEADER)
-            for number, name in enumerate(draw(options.seed, options.faults, options.kinds)):
-                outcomes.append(suffer(bench, FAULTS[name], options.seed, number))
-                _say(line(outcomes[-1]))
-                append(options.json or root / "outcomes.jsonl", outcomes[-1])
-            _say(f"seed {options.seed}: {summary(outcomes)}")
-            if not well:
-                return 1
-        return 0 if all(each.well for each in outcomes) else 1
+            for seed in options.seed:
+                outcomes += _disturb(bench, seed, options)
+        well = well and all(each.well for each in outcomes)
+        return 0 if well else 1
     finally:
-        if options.root is None and all(each.well for each in outcomes):
+        if options.root is None and outcomes and well:
             shutil.rmtree(root, ignore_errors=True)
         else:
             _say(f"what the commands said is in {root / 'logs'}")
+
+
+def _disturb(bench: Bench, seed: int, options: argparse.Namespace) -> list[Outcome]:
+    """The faults of one seed."""
+    outcomes = []
+    _say(HEADER)
+    for number, name in enumerate(draw(seed, options.faults, options.kinds)):
+        outcomes.append(suffer(bench, FAULTS[name], seed, number))
+        _say(line(outcomes[-1]))
+        append(options.json or bench.root / "outcomes.jsonl", outcomes[-1])
+    _say(f"seed {seed}: {summary(outcomes)}")
+    return outcomes
 
 
 def _prepare(bench: Bench) -> bool:
     """Make the undisturbed sweep, unless there is one from before; whether nothing was wrong with it."""
     if (bench.root / "seconds").is_file():
         return True
-    seconds, problems = make_undisturbed(bench, logs(bench) / "undisturbed")
+    seconds, problems = make_undisturbed(bench)
     _say(f"undisturbed: {seconds:.0f} s")
     for problem in problems:
         _say(f"    {problem}")
@@ -69,7 +79,7 @@ def _prepare(bench: Bench) -> bool:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0, help="decides which faults, when, and of what")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="decides which faults, when, and of what")
     parser.add_argument("--faults", type=int, help="how many (20; with --kinds one of each)")
     parser.add_argument("--kinds", default="", help=f"of these alone: {', '.join(FAULTS)}")
     parser.add_argument("--grid", choices=sorted(GRIDS), default="chaos", help="chaos: 20 runs; small: 6")
@@ -85,7 +95,6 @@ def _options() -> argparse.Namespace:
         parser.error(f"--kinds: there is no {', '.join(unknown)}; there are {', '.join(FAULTS)}")
     if options.faults is None:
         options.faults = len(options.kinds) or 20
-    assert CONTROL in FAULTS
     return options
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import psutil
 
@@ -76,9 +76,9 @@ class Family:
                     found.append(process)
         return found
 
-    def outlive(self, patience_s: float = PATIENCE_S) -> list[str]:
-        """Wait for all to end; those that did not in time are described, and killed."""
-        deadline = time.monotonic() + patience_s
+    def outlive(self, patience_s: float | None = None) -> list[str]:
+        """Wait for all to end; those that have not within ``PATIENCE_S``, or as long, are described, and killed."""
+        deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
         self.look()
         while (left := self.alive()) and time.monotonic() < deadline:
             time.sleep(_LOOK_EVERY_S)
@@ -106,12 +106,15 @@ class Family:
             self.look()
 
 
-def end(processes: Iterable[psutil.Process]) -> None:
+def end(processes: Sequence[psutil.Process]) -> None:
     """Kill exactly these."""
+    gone = time.monotonic() + 5
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()  # psutil compares times of creation
-    psutil.wait_procs(list(processes), timeout=5)
+    # Not waited for by psutil, which would take the exit code of a child from who started it.
+    while any(map(_alive, processes)) and time.monotonic() < gone:
+        time.sleep(0.005)
 
 
 def _identity(process: psutil.Process) -> _Identity:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from tests.chaos import damages, kills, places, services
 from tests.chaos.command import Missed
@@ -13,8 +12,9 @@ from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.report import Outcome
 from tests.chaos.scene import Bench, Scene, Skipped
 
-# Each of them has entered its faults; no fault among them, the first is a check of the harness, which is asked for.
-_KINDS = (damages, kills, places, services)
+# Each of them has entered its faults.
+KINDS = (damages, kills, places, services)
+# No fault, but a check of the harness and of the sweep, which is only done when it is asked for.
 CONTROL = "none"
 _TRIES = 3
 
@@ -22,7 +22,8 @@ _TRIES = 3
 def draw(seed: int, count: int, kinds: Sequence[str] = ()) -> list[str]:
     """``count`` names of faults: every kind once before any comes twice."""
     names = list(kinds) or sorted(FAULTS.keys() - {CONTROL})
-    rng, drawn = random.Random(seed), []
+    rng = random.Random(seed)
+    drawn: list[str] = []
     while len(drawn) < count:
         drawn += rng.sample(names, len(names))
     return drawn[:count]
@@ -34,7 +35,7 @@ def suffer(bench: Bench, fault: Fault, seed: int, number: int) -> Outcome:
     for attempt in range(_TRIES):
         # By name and number, so that a fault that is done alone is drawn as among all.
         rng = random.Random(f"{seed} {number} {fault.name} {attempt}")
-        scene = Scene(bench, rng, bench.root / "logs" / f"{seed}-{number:02}-{fault.name}")
+        scene = Scene(bench, rng, bench.logs / f"{seed}-{number:02}-{fault.name}")
         missed = skipped = None
         try:
             with scene.cleanup:
@@ -65,8 +66,3 @@ def suffer(bench: Bench, fault: Fault, seed: int, number: int) -> Outcome:
         skipped=skipped,
         missed=missed,
     )
-
-
-def logs(bench: Bench) -> Path:
-    """Where what the commands said is kept."""
-    return bench.root / "logs"

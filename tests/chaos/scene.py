@@ -18,6 +18,8 @@ from tests.chaos.compare import differences, unfinished
 from tests.chaos.grid import Layout
 from tests.chaos.runs import Runs
 
+SWEEP = (sys.executable, "-m", "subnetray.sweep")
+
 
 class Skipped(Exception):
     """A fault that cannot be done on this machine; the text says why."""
@@ -33,6 +35,8 @@ class Bench:
     root: Path
     grid: str = "chaos"
     rollout: str = "vllm"
+    program: tuple[str, ...] = SWEEP
+    inits: Path | None = None  # the cache; else SUBNETRAY_CACHE, or one of its own
 
     @property
     def layout(self) -> Layout:
@@ -50,7 +54,12 @@ class Bench:
     @property
     def cache(self) -> Path:
         """Where inits are kept: they are no part of what is disturbed, but for the fault that has them made."""
-        return Path(os.environ.get("SUBNETRAY_CACHE") or self.root / "cache")
+        return self.inits or Path(os.environ.get("SUBNETRAY_CACHE") or self.root / "cache")
+
+    @property
+    def logs(self) -> Path:
+        """Where what the commands said is kept."""
+        return self.root / "logs"
 
     def clear(self, kept: bool = False) -> None:
         """A working directory as before the first command, or as after it if what it wrote is to be ``kept``."""
@@ -95,7 +104,7 @@ class Scene:
         """The command, or the one with other ``words``; what it leaves running, or says of its own, counts."""
         own = {"TMPDIR": str(self.bench.temporary), "SUBNETRAY_CACHE": str(self.bench.cache)}
         command = Command(
-            [sys.executable, "-m", "subnetray.sweep", *(words or self.layout.words)],
+            [*self.bench.program, *(words or self.layout.words)],
             self.layout.directory,
             self.logs / f"command-{len(self.commands) + 1}.txt",
             self.runs,
@@ -131,7 +140,7 @@ class Scene:
         self.runs.look()
         self.expect_equal(self.bench.undisturbed, self.out)
         if whole:
-            self.problems += tracked.problems(self.out / "wandb", tracked.steps(self.bench.undisturbed))
+            self.problems += _tracked(self.out, self.bench.undisturbed)
         self.problems += [f"left in the sweep: {name}" for name in unfinished(self.out)]
         self.problems += [f"left in the temporary directory: {name}" for name in leftovers(self.bench.temporary)]
 
@@ -169,13 +178,13 @@ def leftovers(directory: Path) -> list[str]:
     return sorted(names)
 
 
-def make_undisturbed(bench: Bench, logs: Path) -> tuple[float, list[str]]:
+def make_undisturbed(bench: Bench) -> tuple[float, list[str]]:
     """Run the sweep with nothing in its way: its seconds, and what is wrong with it all the same.
 
     Raises RuntimeError if it does not end well, as then there is nothing to compare with.
     """
     bench.clear()
-    scene = Scene(bench, random.Random(0), logs)
+    scene = Scene(bench, random.Random(0), bench.logs / "undisturbed")
     with scene.command() as command:
         scene.end(command, [0])
     if command.code != 0:
@@ -183,8 +192,15 @@ def make_undisturbed(bench: Bench, logs: Path) -> tuple[float, list[str]]:
     shutil.rmtree(bench.undisturbed, ignore_errors=True)
     shutil.copytree(bench.layout.out, bench.undisturbed, symlinks=True)
     (bench.root / "seconds").write_text(f"{command.seconds:.1f}")
-    scene.problems += tracked.problems(scene.out / "wandb", tracked.steps(bench.undisturbed))
+    scene.problems += _tracked(scene.out, bench.undisturbed)
     return command.seconds, [*scene.problems, *(f"orphan: {each}" for each in scene.orphans)]
+
+
+def _tracked(found: Path, undisturbed: Path) -> list[str]:
+    """What is wrong with W&B's files, if the undisturbed sweep has any."""
+    if not (undisturbed / "wandb").is_dir():
+        return []
+    return tracked.problems(found / "wandb", tracked.steps(undisturbed))
 
 
 def _mount(*words: str | Path) -> subprocess.CompletedProcess[str]:
