@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,8 @@ _LONGEST = 40  # of a path in which Ray makes sockets, whose own paths may have 
 def main() -> int:
     """Entry point; returns the exit code."""
     options = _options()
+    # What was started is ended all the same.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     root = options.root or Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
     root = root.absolute()
     if len(str(root)) > _LONGEST:

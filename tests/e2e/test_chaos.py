@@ -1,4 +1,4 @@
-"""A few faults of ``make chaos``, done to a small sweep by the real command: what is there afterwards is what should be."""
+"""A few faults of ``make chaos``, done to a small sweep by the real command: what is there then is what should be."""
 
 from __future__ import annotations
 
