@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.grid import GRIDS
-from tests.chaos.random_kills import random_kills
+from tests.chaos.random_kills import RandomKills
 from tests.chaos.report import HEADER, Outcome, append, line, summary
 from tests.chaos.run import draw, suffer
 from tests.chaos.scene import Bench, make_undisturbed
@@ -38,10 +38,9 @@ def main() -> int:
     well = True
     try:
         if options.kill_at_random:
-            words = shlex.split(options.command)
+            killed = RandomKills(root, tuple(shlex.split(options.command)), _say)
             for seed in options.seed:
-                kills = options.kill_at_random
-                outcomes.append(random_kills(root, words, kills, seed, _say, options.undisturbed))
+                outcomes.append(killed.run(options.kill_at_random, seed, options.undisturbed))
                 _say(f"{HEADER}\n{line(outcomes[-1])}")
         else:
             bench = Bench(root, options.grid, options.rollout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -126,4 +127,5 @@ class Command:
         """A signal to the driver, or to the processes ``to``."""
         self.killed |= to is None
         for pid in [self.pid] if to is None else [process.pid for process in to]:
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 from tests.chaos import moments
@@ -47,6 +48,7 @@ def ray(scene: Scene) -> None:
 def inits(scene: Scene) -> None:
     """The driver is killed while it trains an init that the cache lacks."""
     cold = scene.bench.root / "cold"
+    shutil.rmtree(cold, ignore_errors=True)
     with scene.command(variables={"SUBNETRAY_CACHE": str(cold)}) as command:
         command.until(lambda: list(cold.glob("models/.*")), "an init was begun")
         command.pause(scene.rng.uniform(0, 1.0))

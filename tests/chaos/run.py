@@ -47,6 +47,8 @@ def suffer(bench: Bench, fault: Fault, seed: int, number: int) -> Outcome:
                     missed = str(error)
                 except Skipped as error:
                     skipped = str(error)
+                except Exception as error:  # the harness's own, and no reason to leave the other faults undone
+                    missed = f"{type(error).__name__} in the harness: {error}"
                 else:
                     scene.conclude(fault.tracked)
         finally:

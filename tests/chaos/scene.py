@@ -137,8 +137,8 @@ class Scene:
         if not self.finished:
             with self.command() as command:
                 self.end(command, [0])
+            self.expect_equal(self.bench.undisturbed, self.out)
         self.runs.look()
-        self.expect_equal(self.bench.undisturbed, self.out)
         if whole:
             self.problems += _tracked(self.out, self.bench.undisturbed)
         self.problems += [f"left in the sweep: {name}" for name in unfinished(self.out)]
@@ -161,6 +161,7 @@ class Scene:
             raise Skipped(f"no file system may be mounted here: {done.stderr.strip()}")
         self.cleanup.callback(subprocess.run, ["umount", "--lazy", str(self.out)], check=False)
         shutil.copytree(kept, self.out, dirs_exist_ok=True)
+        self.runs = Runs(self.out)  # other files than those that were seen
 
     def remount(self, option: str) -> None:
         """Change the file system that :meth:`mount` made."""

@@ -22,7 +22,7 @@ from pathlib import Path
 _OUT = Path("sweep")
 _RUNS = [f"{number:012x}" for number in range(6)]
 _FILES = ("config.yaml", "metrics.jsonl", "mask.safetensors", "delta.safetensors")
-_PAUSE_S = 0.2 if sys.argv[1:2] == ["slow"] else 0.02
+_PAUSE_S = 0.1 if sys.argv[1:2] == ["slow"] else 0.02
 
 
 def main(flaw: str) -> int:

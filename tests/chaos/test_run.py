@@ -10,6 +10,7 @@ import pytest
 
 from tests.chaos import stand_in
 from tests.chaos.faults import FAULTS
+from tests.chaos.random_kills import RandomKills
 from tests.chaos.report import Outcome, line, summary
 from tests.chaos.run import CONTROL, draw, suffer
 from tests.chaos.scene import Bench, make_undisturbed
@@ -52,6 +53,14 @@ def test_a_file_that_is_damaged_is_noticed_unless_it_is_healed(root: Path, name:
     assert healed.well, line(healed)
     assert not left.well
     assert healed.moment == left.moment  # the seed decides which file, and how
+
+
+def test_a_driver_that_is_killed_at_random_seconds_ends_with_an_equal_sweep(tmp_path: Path) -> None:
+    said: list[str] = []
+    killed = RandomKills(tmp_path, ("words",), said.append, _program("slow"))
+    outcome = killed.run(2, seed=0)
+    assert outcome.well, line(outcome)
+    assert [text.split(" after")[0] for text in said[1:]] == ["1 of 2: killed", "2 of 2: killed"]
 
 
 def test_the_same_seed_draws_the_same_faults_and_every_kind_comes_before_one_comes_twice() -> None:
