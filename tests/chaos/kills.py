@@ -50,7 +50,10 @@ def inits(scene: Scene) -> None:
     cold = scene.bench.root / "cold"
     shutil.rmtree(cold, ignore_errors=True)
     with scene.command(variables={"SUBNETRAY_CACHE": str(cold)}) as command:
-        command.until(lambda: list(cold.glob("models/.*")), "an init was begun")
+        begun = command.until(
+            lambda: [path.name for path in cold.glob("models/.*") if not path.name.startswith(".blank-")],
+            "an init was begun",
+        )
         command.pause(scene.rng.uniform(0, 1.0))
         made = [path.name for path in cold.glob("models/*") if not path.name.startswith((".", "blank-"))]
         command.kill()
@@ -60,7 +63,7 @@ def inits(scene: Scene) -> None:
         scene.end(command, [0])
     left = [path.name for path in cold.glob("models/.*")]
     scene.expect(not left, f"left in the cache: {', '.join(left)}")
-    scene.moment = "an init was being trained"
+    scene.moment = f"{begun[0]} was being filled"
 
 
 @fault("step")

@@ -18,7 +18,7 @@ _REFUSED_S = 30.0
 def disk_full(scene: Scene) -> None:
     """The disk is full before the sweep is done."""
     share = scene.rng.uniform(0.1, 0.9)
-    room = int(share * _used(scene.bench.undisturbed)) + (64 << 10)
+    room = int(share * _used(scene.bench.undisturbed))
     scene.mount(room)
     with scene.command() as command:
         scene.end(command, [1])

@@ -101,4 +101,8 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    try:
+        sys.exit(main(sys.argv[1]))
+    except OSError as error:
+        print(f"{_OUT.absolute()}: {error}")
+        sys.exit(1)

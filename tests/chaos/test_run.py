@@ -100,11 +100,11 @@ def test_a_moment_that_does_not_come_is_no_success(root: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a file system")
-def test_a_directory_that_cannot_be_written_to_is_made_so_and_mended(root: Path) -> None:
-    """The stand-in ends with a traceback there, which is a problem, and goes on when it can."""
-    outcome = _suffer(root, "read-only")
+@pytest.mark.parametrize("name", ["read-only", "disk-full"])
+def test_a_directory_that_cannot_be_written_to_is_made_so_and_mended(root: Path, name: str) -> None:
+    outcome = _suffer(root, name)
     if outcome.skipped:
         pytest.skip(outcome.skipped)
-    assert "it said a traceback" in outcome.problems
-    assert not any("differs" in problem or "missing" in problem for problem in outcome.problems)
+    assert outcome.well, line(outcome)
+    assert outcome.moment
     assert not os.path.ismount(root / "here" / "sweep")
