@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ import pyarrow.parquet as pq
 TIMES = frozenset(("time.json", "time.jsonl", "time.parquet", "time.md"))
 _TRACKED = "wandb"
 _UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}")  # what a write that was cut off leaves, as mkstemp names it
-_CUT = 160
+_CUT = 200  # of a sentence
+_LONG = 60  # of a text that it cites
 
 
 def compared(directory: Path) -> dict[str, Path]:
@@ -77,8 +79,13 @@ def _bytes(expected: Path, found: Path) -> str:
 def _lines(expected: Path, found: Path) -> str | None:
     lines = itertools.zip_longest(expected.read_text().splitlines(), found.read_text().splitlines())
     for number, (one, other) in enumerate(lines, 1):
-        if one != other:
+        if one is None or other is None:
             return f"line {number} is {_short(other)}, not {_short(one)}"
+        if one != other:
+            same = len(os.path.commonprefix([one, other]))
+            start = max(0, same - 20) if max(len(one), len(other)) > _LONG else 0
+            dots = "..." if start else ""
+            return f"line {number} is {dots}{_short(other[start:])}, not {dots}{_short(one[start:])}"
     return None
 
 
@@ -135,7 +142,7 @@ def _safetensors(expected: Path, found: Path) -> str | None:
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return "nothing" if value is None else text if len(text) <= 60 else text[:57] + "..."
+    return "nothing" if value is None else text if len(text) <= _LONG else text[: _LONG - 3] + "..."
 
 
 _WAYS: dict[str, tuple[Callable[[Path, Path], str | None], ...]] = {

@@ -156,13 +156,13 @@ def engine_stopped(scene: Scene) -> None:
 @fault("sigterm")
 def sigterm(scene: Scene) -> None:
     """The driver is told to end, as by a scheduler."""
-    _told(scene, signal.SIGTERM, 143)
+    _told(scene, signal.SIGTERM)
 
 
 @fault("sigint")
 def sigint(scene: Scene) -> None:
     """The driver is told to end, as by Ctrl-C."""
-    _told(scene, signal.SIGINT, 130)
+    _told(scene, signal.SIGINT)
 
 
 def _engine(scene: Scene, number: signal.Signals) -> None:
@@ -177,7 +177,7 @@ def _engine(scene: Scene, number: signal.Signals) -> None:
         scene.end(command, [0])
 
 
-def _told(scene: Scene, number: signal.Signals, code: int) -> None:
+def _told(scene: Scene, number: signal.Signals) -> None:
     early = scene.rng.random() < 0.3
     with scene.command() as command:
         if early:
@@ -187,7 +187,7 @@ def _told(scene: Scene, number: signal.Signals, code: int) -> None:
         # A terminal tells all processes of its group, a scheduler only the one that it knows.
         (os.killpg if number == signal.SIGINT else os.kill)(command.pid, number)
         scene.moment = f"{'Ray was being started' if early else 'runs went on'}, {len(scene.runs.done)} done"
-        scene.end(command, [code], limit_s=60)
+        scene.end(command, [128 + number, -number], limit_s=60)  # which are one to a shell
 
 
 def _some_done(scene: Scene, command: Command) -> None:
