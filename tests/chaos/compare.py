@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +71,13 @@ def _explain(suffix: str, expected: Path, found: Path) -> str:
 
 def _bytes(expected: Path, found: Path) -> str:
     one, other = expected.read_bytes(), found.read_bytes()
-    place = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    return f"{len(one)} bytes became {len(other)}, and byte {place} is the first that is another"
+    return f"{len(one)} bytes became {len(other)}, and byte {_first(one, other)} is the first that is another"
+
+
+def _first(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """The place of the first item that differs."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _lines(expected: Path, found: Path) -> str | None:
@@ -82,7 +86,7 @@ def _lines(expected: Path, found: Path) -> str | None:
         if one is None or other is None:
             return f"line {number} is {_short(other)}, not {_short(one)}"
         if one != other:
-            same = len(os.path.commonprefix([one, other]))
+            same = _first(one, other)
             start = max(0, same - 20) if max(len(one), len(other)) > _LONG else 0
             dots = "..." if start else ""
             return f"line {number} is {dots}{_short(other[start:])}, not {dots}{_short(one[start:])}"

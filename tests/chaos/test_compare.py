@@ -80,9 +80,9 @@ def test_the_same_values_in_other_bytes_are_not_equal(pair: tuple[Path, Path]) -
 
 
 def test_of_a_long_line_the_place_is_shown_where_it_begins_to_differ(pair: tuple[Path, Path]) -> None:
-    for directory, word in zip(pair, ("one", "other"), strict=True):
+    for directory, word in zip(pair, ("one", "two"), strict=True):
         (directory / "report.md").write_text("a" * 200 + word)
-    assert differences(*pair) == [f"report.md differs: line 1 is ...{'a' * 20}other, not ...{'a' * 20}one"]
+    assert differences(*pair) == [f"report.md differs: line 1 is ...{'a' * 20}two, not ...{'a' * 20}one"]
 
 
 def test_a_file_that_cannot_be_read_is_told_by_its_first_other_byte(pair: tuple[Path, Path]) -> None:
