@@ -49,6 +49,9 @@ def main() -> int:
                 outcomes += _disturb(bench, seed, options)
         well = well and all(each.well for each in outcomes)
         return 0 if well else 1
+    except RuntimeError as error:
+        print(f"chaos: {error}", file=sys.stderr)
+        return 1
     finally:
         if options.root is None and outcomes and well:
             shutil.rmtree(root, ignore_errors=True)
@@ -70,7 +73,7 @@ def _disturb(bench: Bench, seed: int, options: argparse.Namespace) -> list[Outco
 
 def _prepare(bench: Bench) -> bool:
     """Make the undisturbed sweep, unless there is one from before; whether nothing was wrong with it."""
-    if (bench.root / "seconds").is_file():
+    if bench.seconds is not None:
         return True
     seconds, problems = make_undisturbed(bench)
     _say(f"undisturbed: {seconds:.0f} s")
@@ -86,7 +89,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kinds", default="", help=f"of these alone: {', '.join(FAULTS)}")
     parser.add_argument("--grid", choices=sorted(GRIDS), default="chaos", help="chaos: 20 runs; small: 6")
     parser.add_argument("--rollout", choices=("vllm", "hf"), default="vllm")
-    parser.add_argument("--root", type=Path, help="kept, with the undisturbed sweep, for a next time (a short path)")
+    parser.add_argument(
+        "--root", type=Path, help="kept, with the undisturbed sweep, for a next time with the same code"
+    )
     parser.add_argument("--json", type=Path, help="where lines of JSON go (ROOT/outcomes.jsonl)")
     parser.add_argument("--kill-at-random", type=int, default=0, metavar="N", help="kill --command N times instead")
     parser.add_argument("--command", default="+grid=origins", help="words of the sweep that is killed at random")

@@ -44,7 +44,13 @@ class Bench:
 
     @property
     def undisturbed(self) -> Path:
-        return self.root / "undisturbed"
+        return self.root / f"undisturbed-{self.grid}-{self.rollout}"
+
+    @property
+    def seconds(self) -> float | None:
+        """What the undisturbed sweep took; None while there is none."""
+        noted = self.undisturbed.with_suffix(".seconds")
+        return float(noted.read_text()) if noted.is_file() else None
 
     @property
     def temporary(self) -> Path:
@@ -189,10 +195,10 @@ def make_undisturbed(bench: Bench) -> tuple[float, list[str]]:
     with scene.command() as command:
         scene.end(command, [0])
     if command.code != 0:
-        raise RuntimeError(f"the undisturbed sweep did not end well: {command.said[-2000:]}")
+        raise RuntimeError(f"the undisturbed sweep did not end well: {command.said.strip()[-500:]}")
     shutil.rmtree(bench.undisturbed, ignore_errors=True)
     shutil.copytree(bench.layout.out, bench.undisturbed, symlinks=True)
-    (bench.root / "seconds").write_text(f"{command.seconds:.1f}")
+    bench.undisturbed.with_suffix(".seconds").write_text(f"{command.seconds:.1f}")
     scene.problems += _tracked(scene.out, bench.undisturbed)
     return command.seconds, [*scene.problems, *(f"orphan: {each}" for each in scene.orphans)]
 

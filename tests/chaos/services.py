@@ -83,7 +83,7 @@ def nan_loss(scene: Scene) -> None:
 
 def _wandb(scene: Scene, way: str) -> None:
     scene.layout.track("online")
-    undisturbed = float((scene.bench.root / "seconds").read_text())
+    undisturbed = scene.bench.seconds or 0.0
     with Server(way) as server:
         with scene.command(variables=server.environment) as command:
             if way == "well":
