@@ -12,7 +12,7 @@ import psutil
 
 MARKER = "SUBNETRAY_CHAOS"
 PATIENCE_S = 15.0
-_LOOK_EVERY_S = 0.1
+_LOOK_EVERY_S = 0.25
 
 _Identity = tuple[int, float]
 
