@@ -40,6 +40,7 @@ from subnetray.job import RunSpec, launch
 from subnetray.rollout import Policy, Probe, Sampling
 from subnetray.subnetwork import Delta, Mask, compare, named_weights, weights_hash
 from subnetray.tasks import load
+from tests.rounding import Rounding
 
 pytestmark = pytest.mark.e2e
 
@@ -145,20 +146,17 @@ def hf(tiny: Path, engines: object) -> Iterator[tuple[str, ...]]:
 
 
 def test_engines_of_vllm_and_of_transformers_agree(tiny: Path, engines: tuple[str, ...], hf: tuple[str, ...]) -> None:
-    """Where the best token is clearly the best, and in its probability: both round to bf16, each in its own order."""
+    """... up to rounding: in tokens where the best is clearly the best, and in probabilities."""
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     prompts = [tokenizer(problem.prompt)["input_ids"] for problem in load(ArithmeticTask()).held_out(256)]
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.bfloat16)
-    samples = []
+    rounding, clear = Rounding(model), []
     for name, handles in (("vllm", engines), ("hf", hf)):
         policy = Policy(rollout.connect(handles), name, timeout_s=60)
         policy.publish(named_weights(model), "init", Probe.of(model, named_weights(model), prompts[0]))
-        samples.append(policy.sample(prompts, Sampling(0.0, 5, seed=0)))
-    one, two = samples
-    same = [index for index in range(256) if one.completions[index] == two.completions[index]]
-    assert len(same) > 250
-    gaps = [abs(a - b) for i in same for a, b in zip(one.logprobs[i], two.logprobs[i], strict=True)]
-    assert sum(gaps) / len(gaps) < 0.02
+        samples = policy.sample(prompts, Sampling(0.0, 5, seed=0))
+        clear.append(rounding.check(prompts, samples, greedy=True))
+    assert sum(clear[0]) > len(prompts) / 2  # so that this says something
 
 
 def test_a_run_without_vllm_is_like_one_with_it(
@@ -172,9 +170,15 @@ def test_a_run_without_vllm_is_like_one_with_it(
     _, again, _ = _run(tiny, hf, tmp_path / "again", config)
     assert again["final_hash"] == result["final_hash"]
     _, other, _ = _run(tiny, engines, tmp_path / "vllm", dataclasses.replace(config, rollout=ROLLOUT))
-    assert result["evaluation"]["before"]["greedy"]["accuracy"] == pytest.approx(
-        other["evaluation"]["before"]["greedy"]["accuracy"], abs=1 / 64
-    )
+    # Of the 64 answers those may differ whose best token is not clearly the best.
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.bfloat16)
+    prompts = [tokenizer(problem.prompt)["input_ids"] for problem in load(ArithmeticTask()).held_out(64)]
+    policy = Policy(rollout.connect(engines), "answers", timeout_s=60)
+    policy.publish(named_weights(model), "init")
+    clear = Rounding(model).check(prompts, policy.sample(prompts, Sampling(0.0, 5, seed=0)), greedy=True)
+    one, two = (each["evaluation"]["before"]["greedy"]["accuracy"] for each in (result, other))
+    assert abs(one - two) <= 1 - sum(clear) / 64
     # They draw other completions.
     assert result["final_hash"] != other["final_hash"]
 

@@ -18,8 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from subnetray import models, rollout
 from subnetray.config import Cluster, Rollout, SmolLM2Model
 from subnetray.driver import cluster
-from subnetray.rollout import Policy, Sampling
+from subnetray.rollout import Policy, Probe, Sampling
 from subnetray.subnetwork import Delta, Mask, named_weights
+from tests.rounding import Rounding
 
 pytestmark = pytest.mark.e2e
 
@@ -73,17 +74,20 @@ def test_an_engine_serves_it(init: Path) -> None:
         [{"role": "user", "content": "What is the capital of France?"}], add_generation_prompt=True, return_dict=True
     )["input_ids"]
     model = AutoModelForCausalLM.from_pretrained(init, dtype=torch.bfloat16, local_files_only=True)
+    # What it knows; which words it chooses depends on how bf16 was rounded.
+    answer = tokenizer("The capital of France is Paris.<|im_end|>", add_special_tokens=False)["input_ids"]
+    probe = Probe.of(model, named_weights(model), [*prompt, *answer])
+    assert sum(probe.logprobs[-len(answer) :]) / len(answer) > -0.5
     cluster.start(Cluster())
     try:
         pool = rollout.start([(init, config)])
         pool.wait(300)
         policy = Policy(rollout.connect(pool.names[init, config]), "serve", timeout_s=120)
-        policy.publish(named_weights(model), "init")
+        policy.publish(named_weights(model), "init", probe)  # which the engine must give the same probability
         samples = policy.sample([prompt], Sampling(temperature=0.0, max_new_tokens=16, seed=0))
     finally:
         ray.shutdown()
-    (completion,) = samples.completions
-    assert tokenizer.decode(completion) == "The capital of France is Paris.<|im_end|>"
+    Rounding(model).check([prompt], samples, greedy=True)
 
 
 def test_two_steps_of_its_recipe(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from subnetray.rollout.sampling import concatenate
 from subnetray.rollout.wire import Answer, Target
 from subnetray.subnetwork import named_weights
 from tests.decoder import decoder
+from tests.rounding import assert_drawn_alike
 
 EOS = 1
 PROMPTS = [[3, 12, 4, 15], [9], [5, 5, 12, 6, 6, 15, 2]]
@@ -103,7 +104,7 @@ def test_logprobs_are_those_that_tokens_were_drawn_with(
             expected = distribution(exact, [*prompt, *completion[:index]], temperature or 1.0)
             assert logprob == pytest.approx(float(expected[token]), abs=1e-4)
             if temperature == 0:
-                assert token == int(expected.argmax())
+                assert float(expected.max() - expected[token]) <= 2e-4  # two that are as near may change places
 
 
 def test_a_completion_depends_on_its_prompt_and_seed_alone(init: Path, engine: HFEngine) -> None:
@@ -111,7 +112,7 @@ def test_a_completion_depends_on_its_prompt_and_seed_alone(init: Path, engine: H
     prompts, sampling = PROMPTS * 10, Sampling(1.0, 6, seed=5)
     together = engine._sample(prompts, sampling, 0)
     alone = [engine._sample([prompt], sampling, index) for index, prompt in enumerate(prompts)]
-    assert together.completions == [ids for each in alone for ids in each.completions]
+    assert_drawn_alike(together, concatenate(alone), most=1e-4)
     assert len({tuple(row) for row in together.completions}) > 10
     assert engine._sample(prompts, Sampling(1.0, 6, seed=6), 0).completions != together.completions
 
@@ -133,8 +134,7 @@ def test_of_more_prompts_than_the_cache_has_room_for_the_first_are_answered(init
     parts = [ask(first) for first in range(0, len(prompts), 4)]
     assert [len(part.completions) for part in parts] == [4] * 7 + [2]
     parted = concatenate(parts)
-    assert parted.completions == together.completions
-    assert np.allclose(np.concatenate(parted.logprobs), np.concatenate(together.logprobs), atol=1e-4)
+    assert_drawn_alike(parted, together, most=1e-4)
 
 
 def test_it_waits_for_a_model_that_is_yet_to_be_made(tmp_path: Path, init: Path) -> None:
