@@ -64,12 +64,13 @@ def test_keys_of_every_kind_are_taken(key: str, monkeypatch: pytest.MonkeyPatch)
     tracking.check(ONLINE)
 
 
-@pytest.mark.parametrize("url", ["wandb.here", "ftp://wandb.here", "http://"])
+@pytest.mark.parametrize("url", ["wandb.here", "ftp://user:secret@wandb.here/x", "http://"])
 def test_an_address_that_none_can_be_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_BASE_URL", url)
-    with pytest.raises(ConfigError, match=r"WANDB_BASE_URL, such as https://api\.wandb\.ai: got"):
+    with pytest.raises(ConfigError, match=r"WANDB_BASE_URL, such as https://api\.wandb\.ai: got") as e:
         tracking.check(ONLINE)
+    assert "secret" not in str(e.value)
 
 
 def test_damaged_files_of_accounts_are_no_account(home: Path) -> None:

@@ -22,15 +22,15 @@ def check(tracking: Tracking) -> None:
         return
     if (url := urlsplit(base_url())).scheme not in ("http", "https") or not url.hostname:
         raise ConfigError(
-            "tracking=online needs the address of a W&B server in WANDB_BASE_URL, such as https://api.wandb.ai:"
-            f" got {base_url()!r}"
+            f"tracking=online needs the address of a W&B server in WANDB_BASE_URL, such as {_DEFAULT_URL}:"
+            f" got {host()!r}"
         )
     if os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return
     where, key = "WANDB_API_KEY", os.environ.get("WANDB_API_KEY")
     if not key:
         path = _netrc_file()
-        where, key = f"{path} for {url.netloc}", _netrc_key(path, url.netloc)
+        where, key = f"{path} for {host()}", _netrc_key(path, url.netloc)
     if not key:
         raise ConfigError(
             "tracking=online needs an account: run `wandb login` or set WANDB_API_KEY, or use tracking=offline"
@@ -54,6 +54,11 @@ def base_url() -> str:
         return settings.get("default", "base_url", fallback=_DEFAULT_URL).rstrip("/")
     except (configparser.Error, OSError, UnicodeError):
         return _DEFAULT_URL
+
+
+def host() -> str:
+    """The server, as it may be shown: an address can hold a password."""
+    return base_url().rpartition("://")[2].rpartition("@")[2].partition("/")[0]
 
 
 def _netrc_file() -> Path:

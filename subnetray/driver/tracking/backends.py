@@ -7,10 +7,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from subnetray.config import Tracking
-from subnetray.driver.tracking.account import base_url
+from subnetray.driver.tracking.account import host
 from subnetray.driver.tracking.notes import Notes
 from subnetray.driver.tracking.patience import Patience
 from subnetray.driver.tracking.process import Answer, Process
@@ -197,7 +196,7 @@ class Online:
             self._told = True
             folder = self._notes.folder
             self._say(
-                f"W&B at {urlsplit(base_url()).netloc} did not take everything ({plain(reason)}); what is missing there"
+                f"W&B at {host()} did not take everything ({plain(reason)}); what is missing there"
                 f" is kept in {folder}: wandb sync {folder}/offline-run-*"
             )
 
