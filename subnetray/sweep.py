@@ -22,6 +22,7 @@ from subnetray.driver.ledger import Ledger
 from subnetray.driver.progress import clock
 from subnetray.grid import Plan, plan
 from subnetray.grid.design import describe
+from subnetray.places import explain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,11 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config-dir", type=Path, help="a directory of your own in the layout of conf/")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, such as +grid=origins")
     options = parser.parse_intermixed_args(arguments)
+    where: tuple[Path, ...] = ()
     try:
         composer = Composer(options.config_dir)
         if (pairs := composer.pairs(options.overrides)) is not None:
             return _compare(pairs)
         sweep, planned = plan(composer, options.overrides)
+        where = (sweep.directory,)
         if sweep.dry_run:
             _show(sweep, planned)
             return 0
@@ -44,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except StartError as error:
         print(f"subnetray: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"subnetray: {explain(error, *where)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return signals.exit_code()

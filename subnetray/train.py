@@ -24,6 +24,7 @@ from subnetray.driver.aside import StartError
 from subnetray.driver.execute import check, execute
 from subnetray.driver.ledger import Ledger
 from subnetray.grid import plan
+from subnetray.places import explain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config-dir", type=Path, help="a directory of your own in the layout of conf/")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, such as algorithm=grpo")
     options = parser.parse_intermixed_args(arguments)
+    where: tuple[Path, ...] = ()
     try:
         overrides = _of_a_grid(options.overrides)
         sweep, planned = plan(Composer(options.config_dir), overrides)
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sweep.out is None:
             sweep = dataclasses.replace(sweep, out=f"outputs/train/{run.run_id}")
         directory = sweep.directory
+        where = (directory,)
         if sweep.dry_run:
             check(sweep, planned, Ledger(directory, planned, sweep.store_directory))
             print(f"{run.run_id} in {directory}")
@@ -52,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except StartError as error:
         print(f"subnetray: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"subnetray: {explain(error, *where)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return signals.exit_code()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from subnetray import models, tasks
 from subnetray.clock import Clock
 from subnetray.config import Cluster, EmbeddedModel, SweepConfig
-from subnetray.driver import cluster, estimate, launcher, machine, session, tracking
+from subnetray.driver import checks, cluster, estimate, launcher, session, tracking
 from subnetray.driver.aside import Aside
 from subnetray.driver.ledger import Ledger
 from subnetray.grid.checks import check_engine
@@ -70,10 +70,7 @@ def check(sweep: SweepConfig, plan: Plan, ledger: Ledger) -> None:
     """Raise ConfigError for what would keep the sweep from running; nothing is started or written."""
     launcher.check()
     ledger.check(sweep.resume)
-    machine.check_packages(run.config.rollout for run in plan.runs)
-    tracking.check(sweep.tracking)
-    if sweep.cluster.address is None:
-        machine.runs_at_once(sweep, machine.engines(run.config.rollout for run in (*plan.runs, *plan.sources)))
+    checks.check_all(sweep, plan)
 
 
 def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) -> int:

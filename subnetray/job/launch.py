@@ -77,7 +77,7 @@ def _process_group() -> TorchConfig | None:
 
 
 def failure(spec: RunSpec, why: str) -> None:
-    """Record that the run failed, and why, in a line that is cut where it is long; nothing else of it but its config."""
+    """Record that the run failed, and why, in a line that is cut where it is long; beside it only its config stays."""
     spec.directory.mkdir(parents=True, exist_ok=True)
     results.clear(spec.directory)
     write_atomic(spec.directory / results.CONFIG, yaml.safe_dump(spec.config.to_dict(), sort_keys=False))

@@ -57,8 +57,8 @@ def _run(spec: RunSpec, import_s: float) -> None:
         rollout.await_model(spec.init)
         engines = rollout.connect(spec.engines)
     began = time.perf_counter()
-    # What is there when a run begins stays: to look for garbage among it again and again takes 50 ms a run. What earlier
-    # runs left in cycles goes first: frozen, it would stay for ever.
+    # What is there when a run begins stays: to look for garbage among it again and again takes 50 ms a run. What
+    # earlier runs left in cycles goes first: frozen, it would stay for ever.
     gc.collect()
     gc.freeze()
     quiet()
