@@ -39,7 +39,7 @@ class VLLMEngine(Engine):
 
         # What it would say is not heard (_ENVIRONMENT), and to say it vLLM imports its server.
         llm.log_non_default_args = lambda _: None
-        _close()
+        _close(config)
         super().__init__(threads=config.gpus_per_engine == 0)
         await_model(model)
         if config.gpus_per_engine > 0:
@@ -136,7 +136,7 @@ class VLLMEngine(Engine):
         )
 
 
-def _close() -> None:
+def _close(config: Rollout) -> None:
     """Have the processes of an engine find each other by a file in the sweep's private directory.
 
     vLLM's way is a store of torch's that anyone who reaches the machine may read and write: it listens on all
@@ -148,11 +148,10 @@ def _close() -> None:
         return
     # vLLM tells pieces of shared memory apart by what comes after the last colon.
     place = f"file://{directory}/engine:{uuid.uuid4().hex}"
+    module = import_module(f"vllm.v1.executor.{'multiproc' if config.tensor_parallel > 1 else 'uniproc'}_executor")
     way = "get_distributed_init_method"
-    for name in ("uniproc_executor", "multiproc_executor"):
-        module = import_module(f"vllm.v1.executor.{name}")
-        if hasattr(module, way):
-            setattr(module, way, lambda *_: place)
+    if hasattr(module, way):
+        setattr(module, way, lambda *_: place)
 
 
 def _introduce(model: Path) -> None:
