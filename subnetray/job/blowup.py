@@ -34,7 +34,7 @@ def check(setting: Setting, init: Weights, update_norm: float, before: Scores, a
         if any(not _lost(before[kind], score) for kind, score in after.items()):
             return
         shares = [max(score.accuracy for score in scores.values()) for scores in (before, after)]
-        nothing = f"{shares[1]:.1%} of held-out completions are right, and not {shares[0]:.1%}"
+        nothing = f"the share of right held-out completions went from {shares[0]:.1%} to {shares[1]:.1%}"
     else:
         nll = mean_nll(setting.model, setting.data.examples, setting.tokenizer.pad_token_id or 0)
         guess = math.log(setting.model.config.get_text_config().vocab_size)
