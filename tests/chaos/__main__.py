@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.chaos.command import told_to_end
 from tests.chaos.faults import FAULTS
 from tests.chaos.grid import GRIDS
 from tests.chaos.random_kills import RandomKills
@@ -26,8 +27,8 @@ _LONGEST = 40  # of a path in which Ray makes sockets, whose own paths may have 
 def main() -> int:
     """Entry point; returns the exit code."""
     options = _options()
-    # What was started is ended all the same.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told_to_end.set())
     root = options.root or Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
     root = root.absolute()
     if len(str(root)) > _LONGEST:
@@ -49,6 +50,8 @@ def main() -> int:
                 outcomes += _disturb(bench, seed, options)
         well = well and all(each.well for each in outcomes)
         return 0 if well else 1
+    except KeyboardInterrupt:
+        return 130
     except RuntimeError as error:
         print(f"chaos: {error}", file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,11 @@ LIMIT_S = 420.0
 TRACEBACK = "Traceback (most recent call last)"
 
 _T = TypeVar("_T")
+
+
+# Set when the harness itself is told to end. Commands look at it while they wait: an exception out of a handler would
+# come anywhere, and leave a lock behind that is then waited for without end.
+told_to_end = threading.Event()
 
 
 class Missed(Exception):
@@ -87,6 +93,7 @@ class Command:
         deadline, looked = time.monotonic() + limit_s, 0.0
         while True:
             ended = self.code is not None
+            _check()
             if value := happened():
                 return value
             if ended:
@@ -102,6 +109,7 @@ class Command:
         """Its exit code, once it has ended; None, and its end, if it does not in time."""
         deadline = time.monotonic() + limit_s
         while self.code is None and time.monotonic() < deadline:
+            _check()
             self._runs.look()
             time.sleep(0.05)
         self.seconds = time.monotonic() - self.began
@@ -129,3 +137,8 @@ class Command:
         for pid in [self.pid] if to is None else [process.pid for process in to]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+def _check() -> None:
+    if told_to_end.is_set():
+        raise KeyboardInterrupt

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,11 +40,13 @@ class RandomKills:
         kept, noted = self.root / "undisturbed", self.root / "seconds"
         if not noted.is_file():
             self._clear()
-            began = time.monotonic()
-            subprocess.run(self._line, cwd=self._here, check=True, stdout=subprocess.DEVNULL)
+            with self._command("undisturbed", Runs(self._here / "sweep")) as command:
+                code = command.wait(_LAST_S)
+            if code != 0:
+                raise RuntimeError(f"the undisturbed sweep did not end well: {command.said.strip()[-500:]}")
             shutil.rmtree(kept, ignore_errors=True)
             (self._here / "sweep").rename(kept)
-            noted.write_text(f"{time.monotonic() - began:.1f}")
+            noted.write_text(f"{command.seconds:.1f}")
         seconds = float(noted.read_text())
         self.say(f"undisturbed: {seconds:.0f} s")
         return kept, seconds

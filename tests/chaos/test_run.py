@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.chaos import stand_in
+from tests.chaos.command import told_to_end
 from tests.chaos.faults import FAULTS
 from tests.chaos.random_kills import RandomKills
 from tests.chaos.report import Outcome, line, summary
 from tests.chaos.run import CONTROL, draw, suffer
-from tests.chaos.scene import Bench, make_undisturbed
+from tests.chaos.scene import Bench, Scene, make_undisturbed
 
 
 def _program(flaw: str) -> tuple[str, ...]:
@@ -61,6 +64,21 @@ def test_a_driver_that_is_killed_at_random_seconds_ends_with_an_equal_sweep(tmp_
     outcome = killed.run(2, seed=0)
     assert outcome.well, line(outcome)
     assert [text.split(" after")[0] for text in said[1:]] == ["1 of 2: killed", "2 of 2: killed"]
+
+
+def test_a_harness_that_is_told_to_end_ends_what_it_started(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "small", program=_program("slow"))
+    bench.clear()
+    scene = Scene(bench, random.Random(0), bench.logs)
+    try:
+        with pytest.raises(KeyboardInterrupt), scene.command() as command:  # noqa: PT012
+            command.until(lambda: scene.runs.done, "a run was done")
+            told_to_end.set()
+            command.wait()
+    finally:
+        told_to_end.clear()
+    assert command.code == -signal.SIGKILL
+    assert command.family.alive() == []
 
 
 def test_the_same_seed_draws_the_same_faults_and_every_kind_comes_before_one_comes_twice() -> None:
