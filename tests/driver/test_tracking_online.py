@@ -115,6 +115,8 @@ def test_a_server_that_fails_costs_ten_seconds_and_one_sentence(
         tracker.finish(run, label(run), tmp_path / "runs" / run.run_id / "metrics.jsonl", row(run))
     assert time.monotonic() - begun < 1
     tracker.close({}, {"runs_done": 3})
+    # Ten seconds in vain, and the work of starting two processes and writing, on a busy machine too: W&B takes 90.
+    assert time.monotonic() - begun < 40
     found = offline(tmp_path)
     assert set(found) == {*(run.run_id for run in RUNS), sweep_id(tmp_path.name)}
     assert all(found[run.run_id].steps == [1, 2, 3] for run in RUNS)
