@@ -71,8 +71,8 @@ _LEAD = re.compile(
     rf"(?:[\s*_({{\[\\{_CURRENCY}:=~≈+-]|(?:the|final|answer|is|only|just|about|negative|minus|approximately)\b)*"
 )
 _GOES_ON = re.compile(r"\s*\)?\s*(?:[-+*/×÷=^]|\bx\b|minus|plus|times)\s*[$(]?\s*[\d(]")
-_WORDS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
-eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"""
+_WORDS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"""
 _SMALL = {word: place if place < 20 else 10 * (place - 18) for place, word in enumerate(_WORDS.split())}
 
 
