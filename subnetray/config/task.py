@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -69,7 +70,7 @@ class DatasetTask:
     gold: str | None = None  # a right, or the preferred, completion
     rejected: str | None = None  # a worse one
     reference: str | None = None  # what the reward compares with; null: gold
-    # exact, number (the last), math (LaTeX, the last \boxed{}), or package.module.function of your own; null: none
+    # exact, number, math (docs/tasks.md has their rules), or package.module.function of your own; null: none
     reward: str | None = None
     chat: bool = False  # a prompt that is text is a user's message, to which the tokenizer's chat template is applied
     instruction: str = ""  # follows a prompt that is text, after an empty line
@@ -80,10 +81,10 @@ class DatasetTask:
 
     def __post_init__(self) -> None:
         require(bool(self.path), "task.path", "a file, a directory or a Hugging Face id", self.path)
-        local = Path(self.path).expanduser()
-        if local.exists():
+        local = os.path.expanduser(self.path)  # noqa: PTH111 - raises for nothing that may stand in a path
+        if os.path.exists(local):  # noqa: PTH110 - likewise
             # Runs have a working directory of their own.
-            object.__setattr__(self, "path", str(local.absolute()))
+            object.__setattr__(self, "path", str(Path(local).absolute()))
         if self.reward is not None:
             parts = self.reward.split(".")
             require(

@@ -128,7 +128,7 @@ def test_a_reward_of_one_s_own(tmp_path: Path) -> None:
     task = Records(config)
     assert task.reward(task.training[0], "abc") == 1.5
     missing = dataclasses.replace(config, reward=f"{__name__}.nope")
-    with pytest.raises(ConfigError, match=r"has no attribute 'nope'$"):
+    with pytest.raises(ConfigError, match=r"^task\.reward=.* has no attribute 'nope'$"):
         tasks.prepare(missing, print)
 
 
@@ -141,7 +141,7 @@ def test_a_reward_of_one_s_own(tmp_path: Path) -> None:
         ),
         ({"gold": "gold"}, r"^task\.gold: the records of .* have no column gold, but "),
         ({"reference": "x"}, r"^task\.reference: the records of .* have no column x, but "),
-        ({"prompt": "number"}, r"^task\.prompt: number of row 0 must be text or messages, not 3$"),
+        ({"prompt": "number"}, r"^task\.prompt: number of line 1 of .* must be text or messages, not 3$"),
         ({"held_out_split": "test"}, r"^task\.split and task\.held_out_split: one file, "),
     ],
 )
@@ -159,7 +159,7 @@ def test_a_split_that_is_missing(tmp_path: Path) -> None:
 
 def test_a_file_that_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "my.jsonl").write_text('{"prompt": "1+1=", "answer"\n')
-    with pytest.raises(ConfigError, match=r"^task\.path: .*/my\.jsonl \(split train\) could not be read: "):
+    with pytest.raises(ConfigError, match=r"^task\.path: line 1 of .*/my\.jsonl: no JSON "):
         Records(of(tmp_path / "my.jsonl"))
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from subnetray.tasks.grading import answer, numbers
 
 _SPAN = re.compile(
-    r"\$\$(.+?)\$\$|(?<![\\\d$])\$(?=[^\s$])([^$\n]+?)(?<=[^\s\\])\$(?![\d$])|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
+    r"\$\$(.{1,1000}?)\$\$|(?<![\\\d$])\$(?=[^\s$])([^$\n]+?)(?<=[^\s\\])\$(?![\d$])|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]",
+    re.DOTALL,
 )
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _JOINED = re.compile(r"[\s*,;&]*(?:and|or)?[\s*]*")
@@ -16,6 +17,7 @@ _MARKED = re.compile(r"####[ \t]*([-+$\\\d(.].*)")
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _AHEAD = re.compile(r"(?:[\s:*(]|\b(?:the|that|value|number|point|set|interval|of|pair|ordered)\b)*", re.IGNORECASE)
 _FOLLOWS = re.compile(r"\s*(?:$|[.,;:)!?](?!\d)|[A-Za-z]{2,}(?![A-Za-z]*[\\^_=]))")
+_TAIL = 20_000  # characters at the end of a completion among which an answer without a box is looked for
 _SHORT = 200  # characters of a completion that may be nothing but its answer
 
 
@@ -44,6 +46,7 @@ def candidates(text: str, money: bool = False) -> list[str]:
     boxes = answer.boxed(text)
     if boxes.any:
         return [] if boxes.answer is None else [boxes.answer]
+    text = text[-_TAIL:]
     text = _SPAN.sub(lambda match: match[0].replace("\n", " "), text)
     outside = _SPAN.sub(lambda match: " " * len(match[0]), text)
     lone = [match.start() for match in _DOLLAR.finditer(outside)]
