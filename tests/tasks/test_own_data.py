@@ -210,7 +210,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "an answer without a number": (
         changed(7, answer="none"),
         {"reward": "number"},
-        r'^task\.gold: answer of line 7 of .* must be text with a number, for task\.reward=number, not "none"$',
+        r'^task\.gold: answer of line 7 of .* must be text with a number for task\.reward=number, not "none"$',
     ),
     "a value that a terminal obeys": (changed(7, answer=["\x1b[31m"]), {}, r"answer of line 7 of .*, not \[\"\\u001b"),
     "five records": (lines(ROWS[:5]), {}, r"has 5 records with 5 prompts, of which none is held out: .* so add others"),

@@ -17,7 +17,8 @@ from subnetray.tasks.grading.characters import plain
 PIECES = r"""
 \boxed{ \boxed \fbox{ } { ( ) [ ] $ $$ \( \) \[ \] \{ \} , ; = < > \le \in \cup \pm + - * / ^ _ ! % \% . \frac \frac12
 \sqrt \text{ cm} \begin{pmatrix} \end{pmatrix} & \\ \infty \pi \log \sin \binom \overline{ ^\circ # ####
-<think> </think> <answer> The answer is and or 0 1 9 12 10,000 1e9 99999999999 0.5 1/2 x y (B) ½ ² − ٣ six percent \left \right \, {,}
+<think> </think> <answer> The answer is and or
+0 1 9 12 10,000 1e9 99999999999 0.5 1/2 x y (B) ½ ² − ٣ six percent \left \right \, {,}
 """.split()  # noqa: SIM905
 TEXTS = st.one_of(
     st.text(max_size=60),
