@@ -3,6 +3,7 @@ r"""What an answer in LaTeX is made of: lists, pairs, intervals, matrices, units
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from subnetray.tasks.grading.answer import closings
@@ -14,7 +15,7 @@ _SIGNS = {
     "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "∞": r"\infty ", "°": r"^\circ ", "…": r"\ldots ",
 }  # fmt: skip
 _TEXT = r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|mbox|hbox|operatorname)\b\s*"
-_REPLACED = [
+_REPLACED: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"(?<!\\)\\[()\[\]]|\\(?:displaystyle|textstyle|left|right|[bB]ig{1,2}[lr]?|!)(?![a-zA-Z])"), ""),
     (re.compile(r"\\\$|(?<!\\)\$|[€£¥₹]"), ""),
     (re.compile(r"(?<!\\)\\[,;: >]|~|\\q?quad\b|\\(?:hspace|hskip|vspace)\*?\{[^{}]*\}|&nbsp;"), " "),

@@ -83,9 +83,9 @@ def _same(gold: str, answer: str) -> bool:
     gold, answer = _MEMBER.sub("", gold, count=1), _MEMBER.sub("", answer, count=1)
     if _compact(gold) == _compact(answer):
         return True
-    matrices = form.rows(gold), form.rows(answer)
-    if any(matrices):
-        return all(matrices) and _tables(*matrices)
+    table, other = form.rows(gold), form.rows(answer)
+    if table is not None or other is not None:
+        return table is not None and other is not None and _tables(table, other)
     parts = _items(gold), _items(answer)
     unions = form.split(gold, "\\cup"), form.split(answer, "\\cup")
     if min(map(len, unions)) > 1 and _unordered(*unions):
@@ -197,7 +197,7 @@ def _verified(gold: str, answer: str) -> bool:
 
 
 def _parsed(text: str) -> Any:
-    from latex2sympy2_extended import NormalizationConfig
+    from latex2sympy2_extended import NormalizationConfig  # type: ignore[import-untyped]
     from math_verify import LatexExtractionConfig, parse
 
     # Units are taken off before: it takes the t of 3t for one. Only LaTeX is parsed: other text sympy would execute.
@@ -228,7 +228,7 @@ def _fraction(match: re.Match[str]) -> str:
 
 def _is_huge(expression: Any) -> bool:
     """Whether working an expression out could take more than memory and time allow, whatever it is compared with."""
-    import sympy
+    import sympy  # type: ignore[import-untyped]
 
     if not isinstance(expression, sympy.Basic):
         return False

@@ -193,6 +193,7 @@ def _number(match: re.Match[str]) -> Number | None:
 def _value(match: re.Match[str]) -> Fraction | tuple[int, ...] | None:
     if match["ratio"]:
         return tuple(int(each) for each in re.split(r"\D", match["ratio"]))
+    value: Fraction | None
     if match["european"]:
         value = _decimal(match["european"].replace(".", "").replace(",", "."))
     elif match["part"]:
