@@ -8,7 +8,9 @@ with scales), ``threads`` (default: as many as cores), ``cluster`` (``local``; `
 ``RAY_ADDRESS`` names, or on this machine, all of whose nodes find the files at the same paths), ``rank=true`` (ranks
 of every matrix's Δ, beside those of its shuffled null) and ``geometry=true`` (where in its matrices the update lies,
 and what it does to their spectra); for these two a matrix at a time is in the memory of this process (see
-``subnetray.checkpoints.matrices``). Exit codes: 0 done; 1 a file cannot be read or written; 2 bad input.
+``subnetray.checkpoints.matrices``). ``partial=true`` compares what can be compared where that is less than 99 % of the
+weights of either. ``docs/diff.md`` says what is read. Exit codes: 0 done; 1 a file cannot be read or written; 2 bad
+input, or less than 99 % can be compared.
 """
 
 from __future__ import annotations
@@ -28,21 +30,25 @@ import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from subnetray.checkpoints import Difference, compare_checkpoints, open_checkpoint
+from subnetray.checkpoints.coverage import by_reason, left_out, require_enough
 from subnetray.checkpoints.description import describe
 from subnetray.checkpoints.findings import describe_matrices, show_matrices
 from subnetray.checkpoints.match import match
 from subnetray.checkpoints.progress import progress_bar
+from subnetray.checkpoints.reader import NO_PATH
 from subnetray.compose import parse
 from subnetray.config import Cluster, ConfigError, Measurement
 from subnetray.driver.cluster import start, stop
 from subnetray.files import write_atomic
 from subnetray.models import locate_weights
+from subnetray.plain import one_line, percent, shown
 from subnetray.subnetwork.chunk import Thresholds
-from subnetray.text import LINE, clean
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+_REASONS = 8  # lines on what was left out; diff.json has all of them
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class DiffConfig:
     cluster: str = "local"
     rank: bool = False
     geometry: bool = False
+    partial: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in _DTYPES:
@@ -98,11 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             write_heat_map(Path(config.out), content)
     except ConfigError as error:
-        print(f"subnetray: {clean(error)}", file=sys.stderr)
+        print(one_line(f"subnetray: {error}"), file=sys.stderr)
         return 2
     except OSError as error:
         # A full disk or an unreadable file: results are written atomically, nothing partial is left behind.
-        print(f"subnetray: {clean(error)}", file=sys.stderr)
+        print(one_line(f"subnetray: {error}"), file=sys.stderr)
         return 1
     _show(config, difference, matrices, seconds)
     return 0
@@ -123,7 +130,7 @@ def _config(words: Sequence[str]) -> DiffConfig:
             if not isinstance(value, list) or not all(type(level) is int for level in value):
                 raise ConfigError(f"ulps must be a list of whole numbers >= 1, not {value!r}")
             value = tuple(value)
-        elif key in ("rank", "geometry"):
+        elif key in ("rank", "geometry", "partial"):
             if not isinstance(value, bool):
                 raise ConfigError(f"{key} must be true or false, not {value!r}")
         elif key == "threads":
@@ -144,17 +151,22 @@ def _run(config: DiffConfig) -> tuple[float, Difference, dict[str, Any]]:
     # The threads are ours: torch's own within each of them would only get in their way.
     torch.set_num_threads(1)
     with ExitStack() as stack:
-        init = stack.enter_context(open_checkpoint(locate_weights(config.init, "init", _say), "init"))
-        final = stack.enter_context(open_checkpoint(locate_weights(config.final, "final", _say), "final"))
-        total = sum(each.n for each in match(init, final)[0])
+        places = {key: _located(getattr(config, key), key) for key in ("init", "final")}
+        init = stack.enter_context(open_checkpoint(places["init"], "init", base=places["final"]))
+        final = stack.enter_context(open_checkpoint(places["final"], "final", base=places["init"]))
+        matching = match(init, final)
+        if not config.partial:
+            require_enough(matching.coverage, matching.skipped)
         out = None if config.out is None else Path(config.out)
         threads = config.threads or len(os.sched_getaffinity(0))
         tasks = stack.enter_context(_ray_tasks()) if config.cluster == "ray" else {"threads": threads}
-        with progress_bar("comparing", total) as progress:
-            difference = compare_checkpoints(init, final, config.thresholds, dtype, out=out, progress=progress, **tasks)
+        with progress_bar("comparing", matching.n) as progress:
+            difference = compare_checkpoints(
+                init, final, config.thresholds, dtype, out=out, progress=progress, matching=matching, **tasks
+            )
         matrices: dict[str, Any] = {}
         if config.rank or config.geometry:
-            with progress_bar("decomposing", total) as progress:
+            with progress_bar("decomposing", matching.n) as progress:
                 matrices = describe_matrices(init, final, dtype, config.rank, config.geometry, threads, progress)
     return time.perf_counter() - began, difference, matrices
 
@@ -172,6 +184,16 @@ def _ray_tasks() -> Iterator[dict[str, Any]]:
         stop()
 
 
+def _located(text: str, key: str) -> Path:
+    try:
+        return locate_weights(text, key, _say)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError) or getattr(error, "errno", None) not in (None, *NO_PATH):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{key} must be a path or a Hugging Face id: {shown(text)} is none ({reason})") from error
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
@@ -180,8 +202,12 @@ def _show(config: DiffConfig, difference: Difference, matrices: dict[str, Any], 
     # Names are of files that others wrote: nothing in them is markup.
     comparison, console = difference.comparison, Console(markup=False, emoji=False)
     # Columns so narrow that the default thresholds fit 80 columns.
-    title = f"{clean(config.init)} -> {clean(config.final)}: unchanged weights, bit for bit, up to |Δ|, and within ULPs"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    names, coverage = f"{shown(config.init)} -> {shown(config.final)}", difference.coverage
+    of = "" if coverage.whole else f" of the {percent(coverage.share)} that could be compared"
+    console.print(str(coverage), markup=False, highlight=False, soft_wrap=True)
+    title = f"{names}: unchanged weights{of}, bit for bit, up to |Δ|, and within ULPs"
+    # As text, not as markup: names may hold brackets.
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("module", no_wrap=True)
     thresholds = config.thresholds
     # Beyond 0 is bit for bit; 1e-4 is shorter than 0.0001.
@@ -196,25 +222,39 @@ def _show(config: DiffConfig, difference: Difference, matrices: dict[str, Any], 
         densities = [part.density_abs[tau] for tau in taus]
         densities += [*part.density_ulps.values(), *part.density_relative.values()]
         values = [part.sparsity_bitwise, *(1 - density for density in densities)]
-        table.add_row(
-            clean(name, LINE), f"{part.n:,}", *("–" if math.isnan(value) else f"{value:.2%}" for value in values)
-        )
+        table.add_row(Text(name), f"{part.n:,}", *("–" if math.isnan(value) else f"{value:.2%}" for value in values))
     console.print(table)
     if matrices:
         show_matrices(matrices, console)
+    lines = [] if config.partial is False or coverage.whole else [f"partial=true: what is said is{of}"]
+    lines += difference.notes
     if comparison.changed_bitwise == 0:
-        console.print("init and final are the same, bit for bit (±0 aside)")
+        lines.append(_nothing_changed(difference))
     if comparison.nonfinite:
-        console.print(f"{comparison.nonfinite} coordinates are NaN or infinite in one of them")
-    for each in difference.skipped:
-        console.print(f"not compared: {clean(each.name, LINE)}: {clean(each.reason, LINE)}")
+        lines.append(f"{comparison.nonfinite} coordinates are NaN or infinite in one of them")
+    groups = by_reason(difference.skipped)
+    lines += [f"not compared: {left_out(reason, group)}" for reason, group in groups[:_REASONS]]
+    if len(groups) > _REASONS:
+        lines.append(f"not compared for {len(groups) - _REASONS} more reasons: see skipped in diff.json (out=DIR)")
     if config.out is not None:
         files = "diff.json, heatmap.html, heatmap.png, mask.safetensors"
         files += "" if difference.delta else ", delta.safetensors"
-        console.print(f"written to {config.out}: {files}")
+        lines.append(f"written to {config.out}: {files}")
         if difference.delta:
-            console.print(f"no delta: {difference.delta}")
-    console.print(f"{difference.bytes_read / 1e9:.2f} GB in {seconds:.2f} s")
+            lines.append(f"no delta: {difference.delta}")
+    lines.append(f"{difference.bytes_read / 1e9:.2f} GB in {seconds:.2f} s")
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
+
+
+def _nothing_changed(difference: Difference) -> str:
+    """That nothing differs, of no more than was compared."""
+    if not difference.skipped:
+        return "init and final are the same, bit for bit (±0 aside)"
+    if difference.coverage.whole:
+        return "all weights are unchanged, bit for bit (±0 aside); what else there is was not compared"
+    share = percent(difference.coverage.share)
+    return f"no weight differs of the {share} that could be compared; of the rest nothing is known"
 
 
 if __name__ == "__main__":

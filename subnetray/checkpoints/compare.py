@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from subnetray.checkpoints.match import Match, Skipped, match, why_no_delta
+from subnetray.checkpoints.checkpoint import Checkpoint
+from subnetray.checkpoints.match import Coverage, Match, Matching, Skipped, match, why_no_delta
 from subnetray.checkpoints.part import Comparer, Part, part_bytes
-from subnetray.checkpoints.reader import Checkpoint
 from subnetray.subnetwork.chunk import Counts, Thresholds
 from subnetray.subnetwork.delta import describe
 from subnetray.subnetwork.hashing import BLOCK, combined_hash, joined_hash
@@ -44,6 +44,8 @@ class Difference:
     bytes_read: int
     delta: str | None
     renamed: dict[str, str]
+    coverage: Coverage
+    notes: tuple[str, ...] = ()
 
 
 def compare_checkpoints(
@@ -56,16 +58,18 @@ def compare_checkpoints(
     progress: Progress = lambda _: None,
     executor: Executor | None = None,
     part: int | None = None,
+    matching: Matching | None = None,
 ) -> Difference:
     """Compare all that two checkpoints share, in ``dtype`` (None: that of each final tensor).
 
     With ``out``, writes ``mask.safetensors`` there, and ``delta.safetensors`` unless something was left out or rounded.
     ``progress`` is told how many coordinates are done. ``threads`` parts of ``part`` coordinates (a multiple of a
     block; None: as many as are fastest) are compared at once, in threads of this process or, if there is one, by
-    ``executor``. Raises ConfigError as :func:`match` does.
+    ``executor``. ``matching`` is what :func:`match` found, if it was asked already. Raises ConfigError as that does.
     """
-    matches, skipped = match(init, final)
-    compared = {each: dtype or final.tensors[each.final].dtype or torch.float32 for each in matches}
+    matching = matching or match(init, final)
+    matches, skipped = matching.matches, matching.skipped
+    compared = {each: dtype or final.tensor(each.final).dtype or torch.float32 for each in matches}
     missing = why_no_delta(init, final, matches, skipped, compared)
     counts = {each: Counts.none(thresholds) for each in compared}
     part = part or (_COUNTED if out is None and thresholds == Thresholds() else PART)
@@ -97,10 +101,12 @@ def compare_checkpoints(
     tensors = [TensorComparison.of(each.name, each.shape, compared[each], counts[each]) for each in matches]
     return Difference(
         Comparison(tuple(tensors), thresholds),
-        tuple(skipped),
-        sum(each.n * (init.tensors[each.init].itemsize + final.tensors[each.final].itemsize) for each in matches),
+        skipped,
+        sum(each.n * (init.tensor(each.init).itemsize + final.tensor(each.final).itemsize) for each in matches),
         missing,
         {each.name: each.final for each in matches if each.name != each.final},
+        matching.coverage,
+        init.notes + final.notes,
     )
 
 

@@ -23,6 +23,7 @@ def describe(init: str, final: str, difference: Difference, seconds: float) -> d
     return {
         "init": init,
         "final": final,
+        "coverage": difference.coverage.content(),
         "n": comparison.n,
         "nonfinite": comparison.nonfinite,
         "sparsity": _sparsity(comparison),
@@ -45,7 +46,8 @@ def describe(init: str, final: str, difference: Difference, seconds: float) -> d
             for tensor in comparison.tensors
         ],
         "renamed": difference.renamed,
-        "skipped": [{"name": each.name, "reason": each.reason} for each in difference.skipped],
+        "skipped": [{"name": each.name, "reason": each.reason, "n": each.n} for each in difference.skipped],
+        "notes": list(difference.notes),
         "no_delta": difference.delta,
         "seconds": seconds,
         "bytes_read": difference.bytes_read,

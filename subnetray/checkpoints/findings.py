@@ -11,13 +11,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from subnetray.checkpoints.checkpoint import Checkpoint
 from subnetray.checkpoints.match import Skipped, match
 from subnetray.checkpoints.matrices import NO_MATRIX, matrices, whole_concentration
-from subnetray.checkpoints.reader import Checkpoint
+from subnetray.plain import shown
 from subnetray.subnetwork.energy import Concentration
 from subnetray.subnetwork.geometry import Enrichment, Geometry, Profile
 from subnetray.subnetwork.rank import Rank, RankBounds
-from subnetray.text import LINE, clean
 
 _RANKS = {"numerical": "numerical", "energy_99": "99 % energy", "entropy": "entropy", "stable": "stable"}
 _DRIFT = {
@@ -44,7 +44,7 @@ def describe_matrices(
     ``skipped``. Null is what has no value. ``progress`` is told how many coordinates are done; linear algebra uses
     ``threads``.
     """
-    matches, _ = match(init, final)
+    matches = match(init, final).matches
     rank_of, geometry_of, skipped = [], [], []
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -85,7 +85,7 @@ def show_matrices(content: dict[str, Any], console: Console) -> None:
     skipped = {each["name"]: each["reason"] for part in content.values() for each in part["skipped"]}
     for name, reason in skipped.items():
         if reason != NO_MATRIX:
-            console.print(f"not decomposed: {clean(name, LINE)}: {clean(reason, LINE)}")
+            console.print(f"not decomposed: {shown(name)}: {reason}", markup=False, highlight=False)
 
 
 def _table(content: dict[str, Any]) -> Table:

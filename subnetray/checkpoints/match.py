@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from subnetray.checkpoints.reader import EMBEDDING, HEAD, Checkpoint
+from subnetray.checkpoints.checkpoint import Checkpoint
+from subnetray.checkpoints.coverage import Coverage, Skipped
+from subnetray.checkpoints.rules import foreign_names, fused, unread, vocabulary
+from subnetray.checkpoints.rules.names import no_weight, pair_names
+from subnetray.checkpoints.stored import StoredTensor
 from subnetray.config import ConfigError
+from subnetray.plain import shown
 
-# What wrappers put before the names of a model's parameters, any number of them one after another.
-_PREFIXES = ("model.", "module.", "_orig_mod.", "base_model.", "transformer.", "language_model.")
+__all__ = ["Coverage", "Match", "Matching", "Skipped", "match", "why_no_delta"]
 
 
 @dataclass(frozen=True)
 class Match:
     """Two tensors that are compared over their first ``n`` coordinates (C order); ``shape`` is what they share.
 
-    ``name`` is what the comparison is called by: the init's name, or that of a head that only one of them has.
+    ``name`` is what the comparison is called by: the init's name, or that of a head that only one of them has, or of
+    a part that only one of them stores apart.
     """
 
     name: str
@@ -33,39 +38,64 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """Something that was not compared."""
+class Matching:
+    """What is compared, in order of the names of comparison, what is not, and how much that is of either side."""
 
-    name: str
-    reason: str
+    matches: tuple[Match, ...]
+    skipped: tuple[Skipped, ...]
+    coverage: Coverage
+
+    @property
+    def n(self) -> int:
+        """Coordinates that are compared."""
+        return sum(each.n for each in self.matches)
 
 
-def match(init: Checkpoint, final: Checkpoint) -> tuple[list[Match], list[Skipped]]:
-    """Pair the tensors of two checkpoints by name, in order of the names that the comparison calls them by.
+def match(init: Checkpoint, final: Checkpoint) -> Matching:
+    """Pair the tensors of two checkpoints.
 
-    Names may differ by wrappers' prefixes; a vocabulary may have been resized (shared rows are compared); a head that
-    is tied to the embedding counts once. Raises ConfigError for shapes that differ otherwise, or if nothing is shared.
+    Names may differ by wrappers; what one stores fused the other may store apart; a vocabulary may have been resized
+    (shared rows are compared); a head that is tied to the embedding counts once. Raises ConfigError for shapes that
+    differ otherwise, or if nothing is shared.
     """
-    pairs = {old: (old, new) for old, new in _names(init.tensors, final.tensors).items()}
-    tied = _tie(init, final, pairs)
-    olds, news = {old for old, _ in pairs.values()}, {new for _, new in pairs.values()}
-    skipped = [Skipped(name, "tied to the embedding, which counts") for name in sorted(tied)]
-    skipped += [Skipped(name, "only in the init") for name in sorted(init.tensors.keys() - olds - tied)]
-    skipped += [Skipped(name, "only in the final") for name in sorted(final.tensors.keys() - news - tied)]
-    matches = []
-    for name, (old, new) in sorted(pairs.items()):
-        one, two = init.tensors[old], final.tensors[new]
-        for tensor, side in ((one, "init"), (two, "final")):
-            if tensor.dtype is None:
-                skipped.append(Skipped(tensor.name, f"stored as {tensor.stored_as} in the {side}"))
-                break
-        else:
-            shape, rest = _shared(name, one.shape, two.shape)
-            skipped += rest
-            matches.append(Match(name, old, new, shape))
+    sides = (init, final)
+    for side, label in zip(sides, ("init", "final"), strict=True):
+        if not side.tensors:
+            raise ConfigError(f"{label}: {side.path} holds no tensors")
+    pairs = {old: (old, new) for old, new in foreign_names.paired(init, final, pair_names).items()}
+    ties = vocabulary.tie(init, final, pairs)
+    pairs |= ties.pairs
+    pairs |= _apart(init, final, pairs)
+    matches, skipped = _shared(init, final, pairs)
+    used = (_sources(init, (old for old, _ in pairs.values())), _sources(final, (new for _, new in pairs.values())))
+    totals = []
+    for number, side in enumerate(sides):
+        label = ("init", "final")[number]
+        method = unread.method(side.tensors, side.config)
+        total = 0
+        for name, (tensor, why) in side.adapters.items():
+            total += tensor.n
+            skipped.insert(0, _left(name, why, tensor.n, label))
+        for name in sorted(side.tensors):
+            tensor = side.tensors[name]
+            if name in ties.same[number]:
+                skipped.append(Skipped(name, ties.same[number][name]))
+            elif name in used[number]:
+                total += tensor.n
+            elif (reason := no_weight(tensor)) is not None:
+                skipped.append(Skipped(name, reason))
+            else:
+                total += tensor.n
+                skipped.append(_unmatched(tensor, label, method))
+        totals.append(total)
     if not matches:
+        if any(each.refused for each in skipped):
+            each = next(each for each in skipped if each.refused)
+            raise ConfigError(f"init and final: {shown(each.name)} is {each.reason}: {each.refused}")
         raise ConfigError(f"init and final have no tensor in common: {init.path} and {final.path} are other models")
-    return matches, skipped
+    left = sum(each.of_init for each in skipped), sum(each.of_final for each in skipped)
+    coverage = Coverage(totals[0], totals[1], *left)
+    return Matching(tuple(matches), tuple(skipped), coverage)
 
 
 def why_no_delta(
@@ -82,60 +112,108 @@ def why_no_delta(
     if skipped:
         return f"{len(skipped)} tensors or rows were left out"
     for each in matches:
-        for side, tensor in (("init", init.tensors[each.init]), ("final", final.tensors[each.final])):
-            if tensor.scales is not None:
-                return f"{tensor.name} is {tensor.stored_as} in the {side}: it was dequantised and rounded"
+        for side, tensor in (("init", init.tensor(each.init)), ("final", final.tensor(each.final))):
+            name = shown(tensor.name)
+            if tensor.merged is not None:
+                return f"{name} has an adapter in the {side}: it was merged and rounded"
+            if tensor.scales is not None or tensor.decoder is not None:
+                return f"{name} is {tensor.stored_as} in the {side}: it was dequantised and rounded"
             if tensor.dtype != dtypes[each]:
-                return f"{tensor.name} was rounded from {tensor.stored_as} in the {side}"
+                return f"{name} was rounded from {tensor.stored_as} in the {side}"
+        if each.init in init.derived:
+            return f"{shown(each.final)} is a part of another tensor in the init"
         if each.name != each.init:
-            return f"{each.final} is {each.init} in the init, which is tied to it there"
+            return f"{shown(each.final)} is {shown(each.init)} in the init, which is tied to it there"
     return None
 
 
-def _names(init: Collection[str], final: Collection[str]) -> dict[str, str]:
-    """Names of the init to those of the final: the same, or the same but for prefixes, where that is unambiguous."""
-    names = {name: name for name in init if name in final}
-    olds = _by_bare_name(name for name in init if name not in names)
-    news = _by_bare_name(name for name in final if name not in names)
-    for bare in olds.keys() & news.keys():
-        if len(olds[bare]) == len(news[bare]) == 1:
-            names[olds[bare][0]] = news[bare][0]
-    return names
-
-
-def _by_bare_name(names: Iterable[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name in names:
-        bare = name
-        while prefix := next((each for each in _PREFIXES if bare.startswith(each)), None):
-            bare = bare.removeprefix(prefix)
-        found.setdefault(bare, []).append(name)
+def _apart(init: Checkpoint, final: Checkpoint, pairs: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """Pairs of a part of a fused tensor of one and the tensor of the other that holds the same."""
+    rest = [
+        sorted(side.tensors.keys() - {pair[number] for pair in pairs.values()})
+        for number, side in enumerate((init, final))
+    ]
+    found: dict[str, tuple[str, str]] = {}
+    for number, (one, other) in enumerate(((init, final), (final, init))):
+        for parts in fused.split(one, rest[number], other, rest[1 - number]).values():
+            for name, part in parts:
+                one.derived[part.name] = part
+                found[name] = (part.name, name) if number == 0 else (name, part.name)
     return found
 
 
-def _tie(init: Checkpoint, final: Checkpoint, pairs: dict[str, tuple[str, str]]) -> set[str]:
-    """Settle the output head in ``pairs``; returns the names of heads that are the embedding, counted already."""
-    if init.tied and final.tied:
-        heads = {name for side in (init, final) for name in side.tensors if name.endswith(HEAD)}
-        for name in heads:
-            pairs.pop(name, None)
-        return heads
-    # A head that one of them has and the other ties to its embedding is compared with that embedding.
-    for has, ties in ((final, init), (init, final)):
-        head = next((name for name in has.tensors if name.endswith(HEAD)), None)
-        embedding = next((name for name in ties.tensors if name.endswith(EMBEDDING)), None)
-        if ties.tied and head is not None and embedding is not None and head not in pairs:
-            pairs[head] = (embedding, head) if has is final else (head, embedding)
-    return set()
+def _shared(
+    init: Checkpoint, final: Checkpoint, pairs: Mapping[str, tuple[str, str]]
+) -> tuple[list[Match], list[Skipped]]:
+    """What of the pairs is compared; rows that one of them lacks, and formats that are not compared."""
+    matches: list[Match] = []
+    skipped: list[Skipped] = []
+    methods = [unread.method(side.tensors, side.config) for side in (init, final)]
+    resized = vocabulary.resized(
+        (name, init.tensor(old).shape, final.tensor(new).shape) for name, (old, new) in pairs.items()
+    )
+    for name, (old, new) in sorted(pairs.items()):
+        one, two = init.tensor(old), final.tensor(new)
+        unreadable = next(
+            (
+                (tensor, side, method)
+                for tensor, side, method in zip((one, two), ("init", "final"), methods, strict=True)
+                if tensor.dtype is None or (method is not None and unread.is_part(tensor.name, tensor))
+            ),
+            None,
+        )
+        if unreadable is not None:
+            tensor, side, method = unreadable
+            refused = _advice(tensor, method) if no_weight(tensor) is None else ""
+            sizes = (one.n, two.n) if no_weight(tensor) is None else (0, 0)
+            reason = no_weight(tensor) or f"{_stored(tensor, method)} in the {side}"
+            skipped.append(Skipped(tensor.name, reason, *sizes, refused=refused))
+        elif one.shape == two.shape:
+            matches.append(Match(name, old, new, one.shape))
+        elif name in resized:
+            matches.append(Match(name, old, new, (min(one.shape[0], two.shape[0]), *one.shape[1:])))
+            skipped.append(_rows(name, one, two, resized[name], (init, final)))
+        else:
+            raise ConfigError(
+                f"tensor {shown(name)} has shape {one.shape} in the init and {two.shape} in the final: these are other"
+                " models"
+            )
+    return matches, skipped
 
 
-def _shared(name: str, one: tuple[int, ...], two: tuple[int, ...]) -> tuple[tuple[int, ...], list[Skipped]]:
-    if one == two:
-        return one, []
-    if len(one) == len(two) and one[1:] == two[1:] and (name.endswith(HEAD) or name.endswith(EMBEDDING)):
-        rows, more = min(one[0], two[0]), max(one[0], two[0])
-        side = "init" if one[0] > two[0] else "final"
-        return (rows, *one[1:]), [
-            Skipped(name, f"rows {rows} to {more - 1} are only in the {side}: resized vocabulary")
-        ]
-    raise ConfigError(f"tensor {name} has shape {one} in the init and {two} in the final: these are other models")
+def _rows(name: str, one: StoredTensor, two: StoredTensor, what: str, sides: tuple[Checkpoint, Checkpoint]) -> Skipped:
+    rows, more = sorted((one.shape[0], two.shape[0]))
+    longer = 0 if one.shape[0] > rows else 1
+    if vocabulary.is_padding(rows, sides[longer].config):
+        what = "padding of the vocabulary"
+    n = (more - rows) * math.prod(one.shape[1:])
+    reason = f"rows {rows} to {more - 1} are only in the {('init', 'final')[longer]}: {what}"
+    # As many new rows again as there were: more is another vocabulary.
+    return Skipped(name, reason, *((n, 0) if longer == 0 else (0, n)), forgiven=more <= 2 * rows)
+
+
+def _unmatched(tensor: StoredTensor, label: str, method: str | None) -> Skipped:
+    if tensor.dtype is None or (method is not None and unread.is_part(tensor.name, tensor)):
+        reason = f"{_stored(tensor, method)}, only in the {label}"
+        return _left(tensor.name, reason, tensor.n, label, _advice(tensor, method))
+    return _left(tensor.name, f"only in the {label}", tensor.n, label)
+
+
+def _left(name: str, reason: str, n: int, label: str, refused: str = "") -> Skipped:
+    of_init, of_final = (n, 0) if label == "init" else (0, n)
+    return Skipped(name, reason, of_init, of_final, refused=refused)
+
+
+def _stored(tensor: StoredTensor, method: str | None) -> str:
+    return f"stored as {tensor.stored_as}" + (f" ({method})" if method else "")
+
+
+def _advice(tensor: StoredTensor, method: str | None) -> str:
+    if method:
+        return unread.advice(method)
+    return unread.advice("") if tensor.stored_as.upper().startswith(("F8", "FLOAT8", "F4", "FLOAT4")) else ""
+
+
+def _sources(side: Checkpoint, names: Iterable[str]) -> set[str]:
+    """The stored tensors that the named ones are, or are parts of."""
+    return {side.derived[name].part_of if name in side.derived else name for name in names}

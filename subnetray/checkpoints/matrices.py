@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from subnetray.checkpoints.checkpoint import Checkpoint
 from subnetray.checkpoints.match import Match, Skipped
-from subnetray.checkpoints.reader import Checkpoint
 from subnetray.subnetwork.bits import from_integers
 from subnetray.subnetwork.energy import Concentration, concentration
 from subnetray.subnetwork.geometry import Geometry, matrix_geometry
@@ -125,7 +125,7 @@ def _read(
     init: Checkpoint, final: Checkpoint, each: Match, part: slice, dtype: torch.dtype | None
 ) -> tuple[Tensor, Tensor]:
     """Some coordinates (C order) of a tensor of both, flat."""
-    kind = dtype or final.tensors[each.final].dtype or torch.float32
+    kind = dtype or final.tensor(each.final).dtype or torch.float32
     old, new = (
         from_integers(side.read(name, part.start, part.stop, kind), kind)
         for side, name in ((init, each.init), (final, each.final))

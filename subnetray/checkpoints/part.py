@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from subnetray.checkpoints.checkpoint import Checkpoint
 from subnetray.checkpoints.loops import IN_MEMORY, Found, Place, scan_places, tally_places
 from subnetray.checkpoints.match import Match
-from subnetray.checkpoints.reader import Checkpoint
 from subnetray.subnetwork.bits import integer_type
 from subnetray.subnetwork.chunk import Chunk, Counts, Thresholds, count
 from subnetray.subnetwork.hashing import BLOCK, block_hash

@@ -1,181 +1,138 @@
-"""Reading weights from files: which tensors there are, and any range of their coordinates, without holding them."""
+"""Opening a checkpoint: which files of a directory hold its weights, and which tensors they are, by headers alone."""
 
 from __future__ import annotations
 
-import ctypes
-import functools
+import errno
 import json
-import mmap
-import os
-import threading
-from collections.abc import Collection, Mapping
-from pathlib import Path
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
-
-from subnetray.checkpoints.loops import Place
-from subnetray.checkpoints.quantised import blocks_across, dequantise, is_code, scale_rows, with_scales
+from subnetray.checkpoints.checkpoint import Checkpoint
+from subnetray.checkpoints.formats import foreign, gguf_file
+from subnetray.checkpoints.formats.distributed import METADATA, distributed_tensors
+from subnetray.checkpoints.formats.single import file_tensors
+from subnetray.checkpoints.quantised import with_scales
+from subnetray.checkpoints.rules import lora
 from subnetray.checkpoints.stored import StoredTensor
 from subnetray.config import ConfigError
-from subnetray.subnetwork.bits import flat_integers, from_integers, integer_type
+from subnetray.headers import HeaderError, open_regular
+from subnetray.plain import shortened, shown
 
-# safetensors' names of the formats that weights are compared in.
-_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
-# How the names of the output head and of the embedding end.
-HEAD, EMBEDDING = "lm_head.weight", "embed_tokens.weight"
-_LIBC = ctypes.CDLL(None)
-_MAX_HEADER = 100 << 20  # bytes; what the safetensors format allows
+__all__ = ["NO_PATH", "Checkpoint", "open_checkpoint"]
 
-
-class Checkpoint:
-    """The tensors of a directory or file by name. Files are opened once and closed with :meth:`close`."""
-
-    def __init__(self, path: Path, tensors: dict[str, StoredTensor], tied: bool) -> None:
-        self.path, self.tensors, self.tied = path, tensors, tied
-        self._handles: dict[Path, int] = {}
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> Checkpoint:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __reduce__(self) -> Any:
-        # For another process, which keeps it open from one task to the next.
-        return _reopened, (self.path,)
-
-    def close(self) -> None:
-        """Close all files."""
-        for handle in self._handles.values():
-            os.close(handle)
-        self._handles.clear()
-
-    def read(
-        self, name: str, start: int, stop: int, dtype: torch.dtype, buffer: npt.NDArray[np.uint8] | None = None
-    ) -> npt.NDArray[Any]:
-        """Coordinates ``start`` to ``stop`` (C order) rounded to ``dtype``, as the integers that hold them.
-
-        ``buffer``, of 8 bytes a coordinate or more, is what they are read into: memory that is in the cache already.
-        """
-        tensor = self.tensors[name]
-        assert tensor.dtype is not None
-        if tensor.scales is not None:
-            return flat_integers(torch.from_numpy(self._dequantised(tensor, start, stop, buffer)).to(dtype))
-        bits = self._bits(tensor, start, stop, tensor.dtype, buffer)
-        return bits if dtype == tensor.dtype else flat_integers(from_integers(bits, tensor.dtype).to(dtype))
-
-    def place(self, name: str, start: int, dtype: torch.dtype) -> Place | None:
-        """Where coordinate ``start`` of a tensor is stored as ``dtype``; None if it has to be converted first."""
-        tensor = self.tensors[name]
-        if tensor.dtype != dtype or tensor.scales is not None or tensor.loaded is not None:
-            return None
-        return Place(self._handle(tensor.file), tensor.offset + start * tensor.itemsize)
-
-    def _dequantised(
-        self, tensor: StoredTensor, start: int, stop: int, buffer: npt.NDArray[np.uint8] | None
-    ) -> npt.NDArray[np.float32]:
-        n = stop - start
-        if n == 0:
-            return np.empty(0, np.float32)
-        assert tensor.scales is not None
-        scale = tensor.scales.tensor
-        assert scale.dtype is not None
-        first, last = scale_rows(tensor, start, stop)
-        across = blocks_across(tensor)
-        bits = self._bits(scale, first * across, last * across, scale.dtype)
-        factors: npt.NDArray[np.float32] = from_integers(bits, scale.dtype).float().numpy()
-        # Values first, where they are aligned, then codes.
-        space = np.empty(5 * n, np.uint8) if buffer is None else buffer
-        values = space[: 4 * n].view(np.float32)
-        dequantise(self._bits(tensor, start, stop, torch.uint8, space[4 * n :]), factors, tensor, start, values)
-        return values
-
-    def _bits(
-        self,
-        tensor: StoredTensor,
-        start: int,
-        stop: int,
-        dtype: torch.dtype,
-        buffer: npt.NDArray[np.uint8] | None = None,
-    ) -> npt.NDArray[Any]:
-        """The bits of what is stored as ``dtype``: 8-bit codes as uint8, all else as :func:`flat_integers` has it."""
-        coded = dtype == torch.uint8
-        integer = np.dtype(np.uint8) if coded else integer_type(dtype)
-        nbytes = (stop - start) * integer.itemsize
-        data = np.empty(nbytes, np.uint8) if buffer is None else buffer[:nbytes]
-        bits = data.view(integer)
-        if tensor.loaded is not None:
-            loaded = tensor.loaded.view(torch.uint8).flatten().numpy() if coded else flat_integers(tensor.loaded)
-            mapped = loaded[start:stop]
-            bits[:] = mapped
-            _give_back(mapped)
-            return bits
-        done = 0
-        while done < nbytes:
-            count = os.preadv(
-                self._handle(tensor.file), [data[done:].data], tensor.offset + start * integer.itemsize + done
-            )
-            if count == 0:
-                raise ConfigError(f"{tensor.file} ends inside of tensor {tensor.name}: it is truncated")
-            done += count
-        return bits
-
-    def _handle(self, file: Path) -> int:
-        with self._lock:
-            if file not in self._handles:
-                self._handles[file] = os.open(file, os.O_RDONLY)
-            return self._handles[file]
+# In the order in which transformers looks for them.
+_STEMS = ("model.safetensors", "pytorch_model.bin")
+_ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
+_ADAPTER_CONFIG = "adapter_config.json"
+_SHARD = re.compile(r"^(.*)-(\d{5,6})-of-(\d{5,6})(\.safetensors|\.bin|\.gguf)$")
+_MAX_JSON = 256 << 20  # bytes; indices of the largest models have 20 MB
+# Of system calls: what is wrong is the path, not the file.
+NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR)
 
 
-def _give_back(mapped: npt.NDArray[Any]) -> None:
-    """Take the whole pages of a mapped file out of this process's memory; reading them again maps them again."""
-    first = -(-mapped.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
-    last = (mapped.ctypes.data + mapped.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-    if last > first:
-        _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
+def open_checkpoint(path: Path, key: str, base: Path | None = None) -> Checkpoint:
+    """The tensors of a directory, whatever tool wrote it, or of one file; ``docs/diff.md`` lists what is read.
 
-
-@functools.cache
-def _reopened(path: Path) -> Checkpoint:
-    return open_checkpoint(path, str(path))
-
-
-def open_checkpoint(path: Path, key: str) -> Checkpoint:
-    """The tensors of a safetensors or ``pytorch_model.bin`` directory (sharded or not), or of one such file.
-
-    Reads headers only. Raises ConfigError, naming ``key`` and the file, for what is missing, truncated or no weights.
+    Reads headers only. ``base`` is what an adapter is taken to be of where what it names is not on this machine. Raises
+    ConfigError, naming ``key`` and the file, for what is missing, truncated or no weights.
     """
-    if path.is_file():
-        return _checkpoint(path, _file_tensors(path, key), path.parent)
-    if not path.is_dir():
-        raise ConfigError(f"{key} must be a directory, a file or a Hugging Face id, and {path} is none that exists")
-    # In the order in which transformers looks for them.
-    for stem in ("model.safetensors", "pytorch_model.bin"):
-        if (path / stem).is_file():
-            tensors = _file_tensors(path / stem, key)
-        elif (index := path / f"{stem}.index.json").is_file():
-            tensors = _sharded(index, key)
-        else:
-            continue
-        return _checkpoint(path, tensors, path)
-    raise ConfigError(
-        f"{key}: {path} must hold model.safetensors or pytorch_model.bin, or their .index.json, and holds none of them"
-    )
-
-
-def _checkpoint(path: Path, tensors: dict[str, StoredTensor], directory: Path) -> Checkpoint:
     try:
-        config = json.loads((directory / "config.json").read_bytes())
-    except (FileNotFoundError, ValueError):
-        config = None
-    if not isinstance(config, dict):
-        return Checkpoint(path, with_scales(tensors, {}), tied=False)
-    return Checkpoint(path, with_scales(tensors, config), _ties(config, tensors))
+        return _open(path, key, base)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError) or (isinstance(error, OSError) and error.errno not in NO_PATH):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{key} must be a path: {shown(str(path))} is none ({reason})") from error
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a directory, or the directory of a file, is an adapter's."""
+    directory = path if path.is_dir() else path.parent
+    held = [name for name in _ADAPTERS if (directory / name).is_file()]
+    if path.is_file():
+        return path.name in _ADAPTERS and (directory / _ADAPTER_CONFIG).is_file()
+    return bool(held) and not any((directory / stem).exists() for stem in _STEMS)
+
+
+def _open(path: Path, key: str, base: Path | None) -> Checkpoint:
+    if path.is_file():
+        if is_adapter(path):
+            return _adapter(path, path.parent, key, base)
+        if path.name in _ADAPTERS:
+            raise ConfigError(f"{key}: {path} is an adapter, and there is no {_ADAPTER_CONFIG} beside it: add it")
+        if (sentence := foreign.named(path)) is not None:
+            raise ConfigError(f"{key}: {path} {sentence}")
+        return _checkpoint(path, file_tensors(path, key), path.parent, key)
+    if not path.is_dir():
+        what = "is neither" if path.exists() else "is none that exists"
+        raise ConfigError(f"{key} must be a directory, a file or a Hugging Face id, and {shown(str(path))} {what}")
+    if is_adapter(path):
+        return _adapter(path, path, key, base)
+    for stem in _STEMS:
+        if (path / stem).is_file():
+            return _checkpoint(path, file_tensors(path / stem, key), path, key)
+        if (index := path / f"{stem}.index.json").is_file():
+            return _checkpoint(path, _sharded(index, key), path, key)
+    if (sentence := foreign.named(path)) is not None:
+        raise ConfigError(f"{key}: {path} {sentence}")
+    if (path / METADATA).is_file():
+        tensors, parts = distributed_tensors(path, key)
+        checkpoint = _checkpoint(path, tensors, path, key)
+        checkpoint.derived |= parts
+        return checkpoint
+    return _checkpoint(path, _without_index(path, key), path, key)
+
+
+def _checkpoint(path: Path, tensors: dict[str, StoredTensor], directory: Path, key: str) -> Checkpoint:
+    config = _json(directory / "config.json", key) if (directory / "config.json").exists() else {}
+    scaled = with_scales(tensors, config)
+    if not lora.has_adapters(scaled):
+        checkpoint = Checkpoint(path, scaled, config)
+        files = {tensor.file for tensor in tensors.values() if tensor.file.suffix == ".gguf"}
+        # Of several files the first says what all of them are of.
+        checkpoint.facts = gguf_file.facts_of(min(files)) if files else None
+        return checkpoint
+    said = _json(directory / _ADAPTER_CONFIG, key) if (directory / _ADAPTER_CONFIG).is_file() else None
+    return _unwrapped(path, lora.unwrap(scaled, said), config)
+
+
+def _unwrapped(
+    path: Path, found: lora.Unwrapped, config: Mapping[str, Any], base: Path | None = None, notes: tuple[str, ...] = ()
+) -> Checkpoint:
+    checkpoint = Checkpoint(path, found.tensors, config, base, notes)
+    checkpoint.derived |= found.derived
+    checkpoint.adapters = found.left
+    return checkpoint
+
+
+def _adapter(path: Path, directory: Path, key: str, other: Path | None) -> Checkpoint:
+    """A base with its adapter: the base that the adapter names, if it is a directory here, or ``other``."""
+    said = _json(directory / _ADAPTER_CONFIG, key)
+    if said.get("peft_type", "LORA") != "LORA":
+        raise ConfigError(
+            f"{key}: {directory} is an adapter of kind {shown(str(said.get('peft_type')))}: merge it with PEFT"
+        )
+    named = said.get("base_model_name_or_path")
+    place = Path(named).expanduser() if isinstance(named, str) and named and len(named) < 1024 else None
+    notes: tuple[str, ...] = ()
+    if place is None or not place.is_dir() or is_adapter(place):
+        if other is None or is_adapter(other):
+            raise ConfigError(
+                f"{key}: {directory} is an adapter of {shown(str(named))}, which is no directory here: write where it"
+                f" is into base_model_name_or_path of its {_ADAPTER_CONFIG}"
+            )
+        place = other
+        notes = (f"{key} is an adapter of {shown(str(named))}: it was merged into {other}, what it is compared with",)
+    held = _open(place, f"{key} (base of the adapter)", None)
+    file = path if path.is_file() else next(directory / name for name in _ADAPTERS if (directory / name).is_file())
+    joined = lora.join(held.tensors, file_tensors(file, key), said)
+    if not joined.derived and not joined.left:
+        raise ConfigError(f"{key}: {file} holds no adapter: no tensor is called lora_A or lora_B")
+    checkpoint = _unwrapped(path, joined, held.config, place, notes)
+    checkpoint.derived |= held.derived
+    return checkpoint
 
 
 def _sharded(index: Path, key: str) -> dict[str, StoredTensor]:
@@ -184,88 +141,70 @@ def _sharded(index: Path, key: str) -> dict[str, StoredTensor]:
         raise ConfigError(f"{key}: {index} has no weight_map from tensors to files")
     shards = {}
     for shard in sorted(set(weight_map.values())):
+        name = PurePosixPath(shard)
+        if name.is_absolute() or ".." in name.parts or "\0" in shard or not shard:
+            raise ConfigError(f"{key}: {index.name} names the file {shown(shard)}, which is outside of {index.parent}")
         file = index.parent / shard
         if not file.is_file():
-            raise ConfigError(f"{key}: {index.name} names {shard}, and that file is missing in {index.parent}")
-        shards[shard] = _file_tensors(file, key)
+            raise ConfigError(f"{key}: {index.name} names {shown(shard)}, and that file is missing in {index.parent}")
+        shards[shard] = file_tensors(file, key)
     for name, shard in weight_map.items():
         if name not in shards[shard]:
-            raise ConfigError(f"{key}: {index.name} says that {shard} holds {name}, and it does not")
+            raise ConfigError(f"{key}: {index.name} says that {shown(shard)} holds {shown(name)}, and it does not")
     # A tensor that the index forgot is loaded by transformers all the same.
-    found = {name: tensor for shard in shards.values() for name, tensor in shard.items()}
-    return found | {name: shards[shard][name] for name, shard in weight_map.items()}
+    return _joined(shards, key, index.parent) | {name: shards[shard][name] for name, shard in weight_map.items()}
 
 
-def _file_tensors(file: Path, key: str) -> dict[str, StoredTensor]:
-    return _safetensors(file, key) if file.suffix == ".safetensors" else _pickled(file, key)
+def _joined(shards: Mapping[str, dict[str, StoredTensor]], key: str, directory: Path) -> dict[str, StoredTensor]:
+    return {name: tensor for shard in shards.values() for name, tensor in shard.items()}
 
 
-def _safetensors(file: Path, key: str) -> dict[str, StoredTensor]:
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if size < 8 or length > min(_MAX_HEADER, size - 8):
-            raise ConfigError(f"{key}: {file} is truncated or no safetensors file")
-        try:
-            header = json.loads(stream.read(length))
-            tensors, spans, end = {}, {}, 8 + length
-            for name, entry in header.items():
-                if name == "__metadata__":
-                    continue
-                first, last = (8 + length + int(offset) for offset in entry["data_offsets"])
-                spans[name] = last - first
-                tensors[name] = StoredTensor(
-                    name=name,
-                    shape=tuple(int(extent) for extent in entry["shape"]),
-                    dtype=_DTYPES.get(entry["dtype"]),
-                    stored_as=entry["dtype"],
-                    file=file,
-                    offset=first,
+def _without_index(path: Path, key: str) -> dict[str, StoredTensor]:
+    """The weights of a directory that has neither of transformers' names, if it is clear which files they are."""
+    for suffix in (".safetensors", ".gguf", ".bin", ".pth", ".pt"):
+        files = sorted(file for file in path.glob(f"*{suffix}") if file.is_file() and file.name not in _NO_WEIGHTS)
+        shards = [(file, match) for file in files if (match := _SHARD.match(file.name))]
+        if len(files) == 1 and not shards:
+            return file_tensors(files[0], key)
+        if shards and len(shards) == len(files) and len({match.group(1, 3, 4) for _, match in shards}) == 1:
+            expected = int(shards[0][1][3])
+            missing = sorted(set(range(1, expected + 1)) - {int(match[2]) for _, match in shards})
+            if missing or len(shards) != expected:
+                raise ConfigError(
+                    f"{key}: {path} holds {len(shards)} of {expected} shards: number {missing[:1]} is missing"
                 )
-                end = max(end, last)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{key}: {file} has no readable safetensors header") from error
-    for tensor in tensors.values():
-        width = 1 if is_code(tensor.stored_as) else tensor.dtype.itemsize if tensor.dtype else None
-        if tensor.offset < 8 + length or (width and spans[tensor.name] != tensor.n * width):
-            raise ConfigError(f"{key}: {file} is damaged: the bytes of {tensor.name} do not fit its shape")
-    if end != size:
-        raise ConfigError(f"{key}: {file} has {size} bytes, and its header asks for {end}")
-    return tensors
+            return _joined({file.name: file_tensors(file, key) for file in files}, key, path)
+        if files:
+            names = shortened(", ".join(file.name for file in files), 120)
+            raise ConfigError(f"{key}: {path} holds several files of weights and no index of them: name one of {names}")
+    inside = sorted(each.name for each in path.iterdir() if each.is_dir() and _is_checkpoint(each))
+    hint = f"; did you mean {path / shown(inside[-1])}?" if inside else ""
+    raise ConfigError(
+        f"{key}: {path} must hold model.safetensors or pytorch_model.bin, or their .index.json, and holds none of"
+        f" them{hint}"
+    )
 
 
-def _pickled(file: Path, key: str) -> dict[str, StoredTensor]:
-    try:
-        # weights_only: nothing but tensors and plain containers is ever made.
-        loaded = torch.load(file, weights_only=True, mmap=True, map_location="cpu")
-    except Exception as error:
-        # torch raises whatever its zip reader or unpickler met; each means the same to the user.
-        raise ConfigError(f"{key}: {file} cannot be read as weights ({str(error).splitlines()[0]})") from error
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ConfigError(f"{key}: {file} must hold a state dict: names and tensors, nothing else")
-    return {
-        name: StoredTensor(
-            name=name,
-            shape=tuple(tensor.shape),
-            dtype=tensor.dtype if tensor.dtype in _DTYPES.values() else None,
-            stored_as=str(tensor.dtype).removeprefix("torch."),
-            file=file,
-            loaded=tensor.contiguous(),
-        )
-        for name, tensor in loaded.items()
-    }
+_NO_WEIGHTS = frozenset(
+    ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scheduler.bin", "rng_state.pth")
+)
 
 
-def _ties(config: Mapping[str, Any], tensors: Collection[str]) -> bool:
-    """Whether the head is the embedding: as the config says; if it leaves that to a default, whether none is stored."""
-    said = config.get("tie_word_embeddings")
-    return bool(said) if said is not None else not any(name.endswith(HEAD) for name in tensors)
+def _is_checkpoint(path: Path) -> bool:
+    names = (*_STEMS, *(f"{stem}.index.json" for stem in _STEMS), METADATA)
+    return any((path / name).is_file() for name in names)
 
 
 def _json(path: Path, key: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
+        with open_regular(path) as stream:
+            data = stream.read(_MAX_JSON + 1)
+        if len(data) > _MAX_JSON:
+            raise HeaderError(f"has more than {_MAX_JSON >> 20} MiB: it is none of a checkpoint")
+        content = json.loads(data)
+    except HeaderError as error:
+        raise ConfigError(f"{key}: {path} {error}") from error
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{key}: {path} is not valid JSON") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{key}: {path} must hold a JSON object")

@@ -45,6 +45,7 @@ class PairsConfig:
     threads: int | None = None
     out: str | None = None
     dry_run: bool = False
+    partial: bool = False
 
     def __post_init__(self) -> None:
         require(bool(self.grid.pairs), "grid.pairs", "a table of pairs", self.grid.pairs)

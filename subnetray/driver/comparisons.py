@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 
 from subnetray.checkpoints import compare_checkpoints, open_checkpoint
+from subnetray.checkpoints.coverage import require_enough
 from subnetray.checkpoints.description import describe
 from subnetray.checkpoints.match import match
 from subnetray.checkpoints.progress import progress_bar
@@ -24,12 +26,15 @@ from subnetray.config import CheckpointPair, ConfigError, PairsConfig
 from subnetray.files import write_atomic
 from subnetray.models import locate_weights, weights_fingerprint
 from subnetray.places import require_writable
-from subnetray.reporting.comparisons import write_comparisons
+from subnetray.plain import one_line, percent, shown
+from subnetray.reporting.comparisons import read_result, write_comparisons
 from subnetray.reporting.heatmap import write_heat_map
 from subnetray.subnetwork.chunk import Thresholds
 from subnetray.text import LINE, clean
 
 Say = Callable[[str], None]
+# Raised when rules change which weights are compared: what earlier ones found is compared again.
+_RULES = 2
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ def show(config: PairsConfig, say: Say) -> None:
             located = _locate(config, name, pair, say, fetch=False)
             state = "done" if _done(out, name, located) else "to do"
         except ConfigError as error:
-            state = "not on this machine" if config.models_dir is None else f"missing: {error}"
-        say(f"{name}  {pair.init} -> {pair.final}  {state}")
+            state = "not on this machine" if config.models_dir is None else f"missing: {one_line(str(error))}"
+        say(f"{name}  {shown(pair.init)} -> {shown(pair.final)}  {state}")
     say(f"{len(config.selected)} of {len(config.grid.pairs)} pairs, results in {out}")
 
 
@@ -78,8 +83,8 @@ def execute(config: PairsConfig, say: Say) -> int:
                 say(f"{name}: {_summary(content)}")
             finished.append(name)
         except (ConfigError, OSError) as error:
-            failed[name] = clean(error)
-            say(f"{name}: failed: {clean(error, LINE)}")
+            failed[name] = one_line(str(error))
+            say(f"{name}: failed: {failed[name]}")
         # After every pair: they take minutes, and what there is can be read.
         report = write_comparisons(out, config, finished, failed)
     say(f"the report is {report}")
@@ -87,6 +92,11 @@ def execute(config: PairsConfig, say: Say) -> int:
 
 
 def _directory(config: PairsConfig) -> Path:
+    if not re.fullmatch(r"\w[\w.-]*", config.grid.name):
+        raise ConfigError(
+            f"grid.name must be letters, digits, dots and dashes, as its results go to outputs/NAME, not"
+            f" {shown(config.grid.name)!r}"
+        )
     out = Path(config.out or f"outputs/{config.grid.name}").expanduser().absolute()
     if out.exists() and not out.is_dir():
         raise ConfigError(f"out must be a directory, and {out} is a file")
@@ -116,13 +126,15 @@ def _locate(config: PairsConfig, name: str, pair: CheckpointPair, say: Say, fetc
         "files": {"init": weights_fingerprint(init), "final": weights_fingerprint(final)},
         "dtype": config.dtype,
         "tolerances": list(config.TOLERANCES),
+        "rules": _RULES,
     }
     return _Located(init, final, identity)
 
 
 def _done(out: Path, name: str, located: _Located) -> bool:
     path = out / "pairs" / name / "diff.json"
-    return path.is_file() and json.loads(path.read_bytes()).get("compared") == located.identity
+    found = read_result(path)
+    return found is not None and found["compared"] == located.identity
 
 
 def _compare(config: PairsConfig, name: str, pair: CheckpointPair, located: _Located) -> dict[str, Any]:
@@ -130,11 +142,16 @@ def _compare(config: PairsConfig, name: str, pair: CheckpointPair, located: _Loc
     key = f"grid.pairs.{name}"
     dtype = None if config.dtype is None else getattr(torch, config.dtype)
     threads = config.threads or len(os.sched_getaffinity(0))
-    with open_checkpoint(located.init, f"{key}.init") as init, open_checkpoint(located.final, f"{key}.final") as final:
-        total = sum(each.n for each in match(init, final)[0])
-        with progress_bar(name, total) as progress:
+    with (
+        open_checkpoint(located.init, f"{key}.init", located.final) as init,
+        open_checkpoint(located.final, f"{key}.final", located.init) as final,
+    ):
+        matching = match(init, final)
+        if not config.partial:
+            require_enough(matching.coverage, matching.skipped, key)
+        with progress_bar(name, matching.n) as progress:
             difference = compare_checkpoints(
-                init, final, Thresholds(config.TOLERANCES), dtype, threads, progress=progress
+                init, final, Thresholds(config.TOLERANCES), dtype, threads, progress=progress, matching=matching
             )
     content = describe(pair.init, pair.final, difference, time.perf_counter() - began)
     return {"compared": located.identity, **content}
@@ -144,8 +161,10 @@ def _summary(content: dict[str, Any]) -> str:
     sparsity = content["sparsity"]
     if sparsity["bitwise"] is None:
         return "no coordinate was compared"
-    left = f", {len(content['skipped'])} tensors or rows left out" if content["skipped"] else ""
+    share = content["coverage"]["share"]
+    of = "" if share == 1 else f", of the {percent(share)} that could be compared"
+    left = f"; {len(content['skipped'])} tensors or rows left out" if content["skipped"] else ""
     return (
         f"{sparsity['bitwise']:.2%} of {content['n']:,} weights unchanged bit for bit,"
-        f" {sparsity['abs']['1e-05']:.2%} up to 1e-5{left}"
+        f" {sparsity['abs']['1e-05']:.2%} up to 1e-5{of}{left}"
     )

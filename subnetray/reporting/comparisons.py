@@ -13,12 +13,15 @@ import pyarrow.parquet as pq
 
 from subnetray.config import PairsConfig
 from subnetray.files import atomic_path, write_atomic
+from subnetray.plain import percent, shown
 from subnetray.reporting import format as fmt
 from subnetray.reporting.document import Block, Bullets, Heading, Paragraph, quoted, table
 from subnetray.reporting.html import to_html
 from subnetray.reporting.markdown import to_markdown
 
 _PAPER = "arXiv 2505.11711"
+# What a report reads of a result.
+_ENTRIES = {"n": int, "nonfinite": int, "skipped": list, "sparsity": dict, "coverage": dict}
 _AGREES = 0.05  # points: what rounding to two decimals, and a tensor more or less, may make
 
 
@@ -49,7 +52,9 @@ def _schema(config: PairsConfig) -> Any:
     return pa.schema(
         [
             *(("pair", text), ("method", text), ("init", text), ("final", text), ("status", text), ("error", text)),
-            *(("n", pa.int64()), ("nonfinite", pa.int64()), ("left_out", pa.int64()), ("sparsity_bitwise", share)),
+            *(("n", pa.int64()), ("nonfinite", pa.int64()), ("left_out", pa.int64()), ("compared", share)),
+            *((f"n_{side}{end}", pa.int64()) for side in ("init", "final") for end in ("", "_compared")),
+            ("sparsity_bitwise", share),
             *((f"sparsity_{tolerance:g}", share) for tolerance in config.TOLERANCES),
             ("reported_table_1", share),
             *((f"reported_{float(tolerance):g}", share) for tolerance in config.PUBLISHED),
@@ -59,9 +64,19 @@ def _schema(config: PairsConfig) -> Any:
 
 
 def _found(directory: Path, config: PairsConfig, name: str) -> dict[str, Any] | None:
-    path = directory / "pairs" / name / "diff.json"
-    found = json.loads(path.read_bytes()) if path.is_file() else {}
-    return found if found.get("compared", {}).get("dtype", "") == config.dtype else None
+    found = read_result(directory / "pairs" / name / "diff.json")
+    return found if found is not None and found["compared"].get("dtype", "") == config.dtype else None
+
+
+def read_result(path: Path) -> dict[str, Any] | None:
+    """The result of a comparison; None if there is none, or none of this version's, which is as good as none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("compared"), dict):
+        return None
+    return found if all(isinstance(found.get(key), kind) for key, kind in _ENTRIES.items()) else None
 
 
 def _row(config: PairsConfig, name: str, found: dict[str, Any] | None, error: str | None) -> dict[str, Any]:
@@ -80,7 +95,12 @@ def _row(config: PairsConfig, name: str, found: dict[str, Any] | None, error: st
     }
     if found:
         row |= {"n": found["n"], "nonfinite": found["nonfinite"], "left_out": len(found["skipped"])}
-        row["sparsity_bitwise"] = found["sparsity"]["bitwise"]
+        for side in ("init", "final"):
+            row |= {
+                f"n_{side}": found["coverage"]["of"][side],
+                f"n_{side}_compared": found["coverage"]["compared"][side],
+            }
+        row |= {"compared": found["coverage"]["share"], "sparsity_bitwise": found["sparsity"]["bitwise"]}
         row |= {f"sparsity_{tolerance}": value for tolerance, value in found["sparsity"]["abs"].items()}
     return row
 
@@ -113,12 +133,13 @@ def _not_compared(failed: list[dict[str, Any]]) -> list[Block]:
 def _models(rows: list[dict[str, Any]]) -> Block:
     header = (
         *(("pair", "l"), ("method", "l"), ("init", "l"), ("final", "l"), ("weights", "r"), ("left out", "r")),
-        ("NaN or infinite", "r"),
+        *(("NaN or infinite", "r"), ("compared of the init", "r"), ("of the final", "r")),
     )
     body = [
         (
-            *(row["pair"], row["method"], f"`{row['init']}`", f"`{row['final']}`"),
+            *(row["pair"], row["method"], f"`{shown(row['init'])}`", f"`{shown(row['final'])}`"),
             *(f"{row[key]:,}" if key in row else fmt.NONE for key in ("n", "left_out", "nonfinite")),
+            *(_sides(row, side) for side in ("init", "final")),
         )
         for row in rows
     ]
@@ -132,13 +153,14 @@ def _models(rows: list[dict[str, Any]]) -> Block:
 def _sparsities(config: PairsConfig, rows: list[dict[str, Any]]) -> Block:
     tolerances = [(tolerance, f"{float(tolerance):g}") for tolerance in config.PUBLISHED]
     header = (
-        *(("pair", "l"), ("bit for bit", "r")),
+        *(("pair", "l"), ("compared", "r"), ("bit for bit", "r")),
         *((f"≤ {text}: here / Table 6", "r") for text, _ in tolerances),
         ("Table 1", "r"),
     )
     body = [
         (
             row["pair"] + (" *" if row["note"] else ""),
+            percent(row["compared"]) if "compared" in row else fmt.NONE,
             _percent(row.get("sparsity_bitwise")),
             *(
                 f"{_percent(row.get(f'sparsity_{key}'))} / {_percent(row.get(f'reported_{key}'))}"
@@ -149,7 +171,8 @@ def _sparsities(config: PairsConfig, rows: list[dict[str, Any]]) -> Block:
         for row in rows
     ]
     caption = (
-        f"In % of all weights, tied ones once. Tables 1 and 6 are those of {_PAPER}; Table 1 is at 1e-5. Bit for bit is"
+        f"In % of the weights that were compared, tied ones once; compared: the smaller share of the two models' weights."
+        f" Tables 1 and 6 are those of {_PAPER}; Table 1 is at 1e-5. Bit for bit is"
         " what was stored: a tolerance counts small changes of small weights as none. An asterisk: see the notes."
     )
     return table(header, body, caption)
@@ -172,6 +195,11 @@ def _agreement(config: PairsConfig, done: list[dict[str, Any]]) -> list[Block]:
         return []
     text = f"{known - len(apart)} of {known} numbers of Table 6 are met within {_AGREES} points."
     return [Paragraph(text), *([Bullets(tuple(apart))] if apart else [])]
+
+
+def _sides(row: Mapping[str, Any], side: str) -> str:
+    """Compared weights of one of the models, of all that it has."""
+    return f"{row[f'n_{side}_compared']:,} of {row[f'n_{side}']:,}" if f"n_{side}" in row else fmt.NONE
 
 
 def _percent(share: float | None, digits: int = 2) -> str:

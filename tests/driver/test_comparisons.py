@@ -63,6 +63,7 @@ def test_measured_numbers_stand_beside_published_ones(mirror: Path, capsys: pyte
     assert here[0] < here[3] < 100
     text = (out / "report.md").read_text()
     assert table_rows(text, "dpo-tulu-8b")[0][1:] == [
+        "100 %",
         f"{here[0]:.2f}",
         *(f"{mine:.2f} / {theirs:.2f}" for mine, theirs in zip(here[1:], (76.04, 76.14, 81.38), strict=True)),
         "81.4",

@@ -1,0 +1,135 @@
+"""Vocabularies: rows that only one of two models has, and a head that is the embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from subnetray.checkpoints.checkpoint import Checkpoint
+from subnetray.checkpoints.rules.names import embedding_and_head, is_embedding, is_head, is_positions, outside
+
+_CHUNK = 1 << 20  # coordinates
+_SIZES = ("vocab_size", "padded_vocab_size")
+
+Rows = tuple[int, int]
+
+
+def resized(shapes: Iterable[tuple[str, tuple[int, ...], tuple[int, ...]]]) -> dict[str, str]:
+    """Which pairs of tensors (name, shapes) that differ in rows are of a resized vocabulary, and what to call it.
+
+    Matrices outside of the numbered layers, with as many columns, that are called a vocabulary, or have as many rows as
+    one of these or more rows than columns; and their biases.
+    """
+    found: dict[str, str] = {}
+    changed: set[Rows] = set()
+    rest = [each for each in shapes if outside(each[0]) and len(each[1]) == len(each[2]) and each[1][1:] == each[2][1:]]
+    for name, one, two in rest:
+        if len(one) != 2 or one == two:
+            continue
+        known = is_embedding(name) or is_head(name)
+        if known or (min(one[0], two[0]) > one[1] and not is_positions(name)):
+            found[name] = "resized vocabulary"
+            changed.add((one[0], two[0]))
+        elif is_positions(name):
+            found[name] = "resized table of positions"
+    for name, one, two in rest:
+        if one != two and len(one) in (1, 2) and (one[0], two[0]) in changed:
+            found[name] = "resized vocabulary"
+    return found
+
+
+def is_padding(rows: int, longer: Mapping[str, Any]) -> bool:
+    """Whether the rows from ``rows`` on are padding, as the config of the longer of the two says."""
+    sizes = [longer.get(key) for key in _SIZES]
+    inner = longer.get("text_config")
+    sizes += [inner.get(key) for key in _SIZES] if isinstance(inner, dict) else []
+    known = [size for size in sizes if type(size) is int]
+    return bool(known) and min(known) <= rows
+
+
+@dataclass
+class Ties:
+    """What becomes of heads and embeddings: ``pairs`` by name, and what is the same as what counts already, by side."""
+
+    pairs: dict[str, tuple[str, str]] = field(default_factory=dict)
+    same: tuple[dict[str, str], dict[str, str]] = field(default_factory=lambda: ({}, {}))
+
+
+def tie(init: Checkpoint, final: Checkpoint, pairs: dict[str, tuple[str, str]]) -> Ties:
+    """Settle heads and embeddings of two checkpoints by what they store; takes pairs out of ``pairs`` that count twice.
+
+    A head of the same bytes as its embedding is tied to it, whatever the config says. One that is not stored is the
+    embedding, and an embedding that is not stored is the head, unless the config says that the two are not tied.
+    """
+    ties = Ties()
+    sides = (init, final)
+    names = [embedding_and_head(side.tensors) for side in sides]
+    _by_place(names, pairs)
+    (old_embedding, old_head), (new_embedding, new_head) = names
+    paired = set(pairs.values())
+    if old_head and new_head and (old_head, new_head) in paired:
+        tied = [bool(e and h) and _same(side, e, h) for side, (e, h) in zip(sides, names, strict=True)]
+        if old_embedding and new_embedding and all(tied):
+            pairs.pop(next(name for name, pair in pairs.items() if pair == (old_head, new_head)))
+            for same, (embedding, head) in zip(ties.same, names, strict=True):
+                same[str(head)] = f"tied to the embedding {embedding}, which counts"
+            return ties
+        for number, other in ((0, new_embedding), (1, old_embedding)):
+            # One of them stores no embedding: the other's is its head.
+            embedding, head = names[1 - number]
+            if names[number][0] is None and other is not None and _may_tie(sides[number]):
+                if tied[1 - number]:
+                    ties.same[1 - number][other] = f"tied to the head {head}, which counts"
+                else:
+                    ties.pairs[other] = _ordered(number, str(names[number][1]), other)
+        return ties
+    for number in (0, 1):
+        embedding, head = names[number]
+        other_embedding, other_head = names[1 - number]
+        if head is None or other_head is not None or other_embedding is None or not _may_tie(sides[1 - number]):
+            continue
+        if embedding is None:
+            ties.pairs[head if number == 0 else other_embedding] = _ordered(number, head, other_embedding)
+        elif _same(sides[number], embedding, head):
+            ties.same[number][head] = f"tied to the embedding {embedding}, which counts"
+        else:
+            ties.pairs[head] = _ordered(number, head, other_embedding)
+    return ties
+
+
+def _by_place(names: list[tuple[str | None, str | None]], pairs: dict[str, tuple[str, str]]) -> None:
+    """Pair the embeddings, and the heads, that two models call differently."""
+    olds, news = {old for old, _ in pairs.values()}, {new for _, new in pairs.values()}
+    for old, new in zip(*names, strict=True):
+        if old is not None and new is not None and old not in olds and new not in news:
+            pairs[old] = (old, new)
+
+
+def _ordered(number: int, one: str, other: str) -> tuple[str, str]:
+    return (one, other) if number == 0 else (other, one)
+
+
+def _may_tie(side: Checkpoint) -> bool:
+    said = side.config.get("tie_word_embeddings")
+    inner = side.config.get("text_config")
+    if said is None and isinstance(inner, dict):
+        said = inner.get("tie_word_embeddings")
+    return said is None or bool(said)
+
+
+def _same(side: Checkpoint, one: str | None, other: str | None) -> bool:
+    """Whether two tensors of a checkpoint are the same, bit for bit; reads no further than to where they part."""
+    a, b = side.tensor(str(one)), side.tensor(str(other))
+    if a.shape != b.shape or a.dtype is None or a.dtype != b.dtype:
+        return False
+    step = 4096
+    start = 0
+    while start < a.n:
+        stop = min(start + step, a.n)
+        if not np.array_equal(side.read(a.name, start, stop, a.dtype), side.read(b.name, start, stop, a.dtype)):
+            return False
+        start, step = stop, _CHUNK
+    return True
