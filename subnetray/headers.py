@@ -10,7 +10,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ BITS = {
 }
 MAX_HEADER = 100 << 20  # bytes; what the format allows
 _MAX_DIMENSIONS, _MAX_SIDE = 32, 1 << 62
+_PART = 1 << 20  # bytes of a frame at a time
 _POINTER = b"version https://git-lfs"
 
 
@@ -91,9 +92,45 @@ def is_pointer(path: Path) -> bool:
 
 def open_regular(path: Path) -> Any:
     """Open a file to read bytes; HeaderError for pipes, sockets and devices, which would be waited for without end."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise HeaderError("is no file that can be read at any place (a directory, a pipe or a device)")
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise HeaderError("is no file but a pipe, a socket or a device")
     return path.open("rb")
+
+
+def shapes_of(value: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes by name, as the header of a mask or a delta gives them; ValueError unless all sides are whole and >= 0."""
+    if not isinstance(value, dict):
+        raise ValueError("no shapes")
+    for shape in value.values():
+        if not isinstance(shape, list) or len(shape) > _MAX_DIMENSIONS:
+            raise ValueError("no shape")
+        if not all(type(side) is int and 0 <= side < _MAX_SIDE for side in shape):
+            raise ValueError("no shape")
+    return {name: tuple(shape) for name, shape in value.items()}
+
+
+def inflate(stored: Any, nbytes: Any) -> Iterator[bytes]:
+    """The ``nbytes`` bytes of a zstd frame, some at a time; ValueError where it holds more or fewer, or is none.
+
+    Nothing is allocated by what the header, or the frame, says that there will be.
+    """
+    import pyarrow as pa
+
+    if type(nbytes) is not int or nbytes < 0:
+        raise ValueError("no size")
+    left = nbytes
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(stored), "zstd") as frame:
+            while data := frame.read(min(_PART, left + 1)):
+                left -= len(data)
+                if left < 0:
+                    raise ValueError("too long")
+                yield data
+    except OSError as error:
+        raise ValueError(str(error)) from error
+    if left:
+        raise ValueError("too short")
 
 
 def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ class Skipped:
     """Something that was not compared, with the weights of either side that it holds.
 
     ``forgiven`` is what the other side cannot have, such as new rows of a vocabulary; ``refused`` is what is stored in
-    a format that is not read, of which no share is small enough to be passed over.
+    a format that is not read, of which no share is small enough to be passed over; ``counted`` is what holds the bits
+    of another tensor of the same checkpoint, which is compared.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Skipped:
     of_final: int = 0
     forgiven: bool = False
     refused: str = ""
+    counted: bool = False
 
     @property
     def n(self) -> int:

@@ -79,7 +79,8 @@ def match(init: Checkpoint, final: Checkpoint) -> Matching:
         for name in sorted(side.tensors):
             tensor = side.tensors[name]
             if name in ties.same[number]:
-                skipped.append(Skipped(name, ties.same[number][name]))
+                tied = Skipped(name, ties.same[number][name], counted=True)
+                skipped += [tied] if tied not in skipped else []
             elif name in used[number]:
                 total += tensor.n
             elif (reason := no_weight(tensor)) is not None:

@@ -171,8 +171,8 @@ def _sparsities(config: PairsConfig, rows: list[dict[str, Any]]) -> Block:
         for row in rows
     ]
     caption = (
-        f"In % of the weights that were compared, tied ones once; compared: the smaller share of the two models' weights."
-        f" Tables 1 and 6 are those of {_PAPER}; Table 1 is at 1e-5. Bit for bit is"
+        "In % of the weights that were compared, tied ones once; compared: the smaller share of the two models'"
+        f" weights. Tables 1 and 6 are those of {_PAPER}; Table 1 is at 1e-5. Bit for bit is"
         " what was stored: a tolerance counts small changes of small weights as none. An asterisk: see the notes."
     )
     return table(header, body, caption)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from subnetray.headers import shapes_of
 from subnetray.subnetwork import storage
 from subnetray.subnetwork.ratio import ratio
 from subnetray.subnetwork.storage import CorruptFileError
@@ -110,8 +111,8 @@ class Mask:
     def from_stored(cls, path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Mask:
         """Mask from the stored bits of a file at ``path``; checks that they fit the shapes its header gives."""
         try:
-            shapes = {str(name): tuple(int(size) for size in shape) for name, shape in header["shapes"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError):
+            shapes = shapes_of(header["shapes"])
+        except (KeyError, ValueError):
             raise CorruptFileError(f"{path} has no readable shapes in its header") from None
         if shapes.keys() != tensors.keys():
             raise CorruptFileError(f"{path} does not hold a mask for every shape in its header")

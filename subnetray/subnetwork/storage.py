@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from subnetray.files import atomic_path
+from subnetray.headers import HeaderError, inflate, read_header
 from subnetray.subnetwork.output import Output, Run
 
 _KEY = "subnetray"
@@ -187,10 +188,12 @@ def load(path: Path, kind: str, prefix: str = "") -> tuple[dict[str, Tensor], di
     Raises :class:`CorruptFileError` unless all that is read is intact.
     """
     try:
+        metadata = read_header(path).metadata
         with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
             names = list(file.keys())
             tensors = {name: file.get_tensor(name) for name in names if name.startswith(prefix)}
+    except HeaderError as error:
+        raise CorruptFileError(f"{path} {error}") from error
     except SafetensorError as error:
         raise CorruptFileError(f"{path} is truncated or not a safetensors file: {error}") from error
     header = _header(path, metadata)
@@ -205,8 +208,10 @@ def load(path: Path, kind: str, prefix: str = "") -> tuple[dict[str, Tensor], di
     try:
         compressed = {name: size for name, size in header.get("compressed", {}).items() if name.startswith(prefix)}
         for name, nbytes in compressed.items():
-            raw = pa.decompress(tensors[name].numpy(), nbytes, codec="zstd", asbytes=True)
-            tensors[name] = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
+            raw = bytearray()
+            for part in inflate(tensors[name].numpy(), nbytes):
+                raw += part
+            tensors[name] = torch.frombuffer(raw, dtype=torch.uint8) if raw else torch.empty(0, dtype=torch.uint8)
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptFileError(f"{path} is damaged: what it says is compressed cannot be read") from error
     return tensors, header
@@ -215,7 +220,7 @@ def load(path: Path, kind: str, prefix: str = "") -> tuple[dict[str, Tensor], di
 def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         header = json.loads(metadata[_KEY])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
         raise CorruptFileError(f"{path} was not written by subnetray: no readable metadata entry {_KEY!r}")

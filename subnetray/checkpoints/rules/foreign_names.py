@@ -38,9 +38,9 @@ def _named(file: Checkpoint, other: Checkpoint) -> dict[str, str]:
     said = facts.get("general.architecture")
     if said not in _SAME:
         raise ConfigError(
-            f"{file.path} is a GGUF file of architecture {shown(str(said))}, which is compared with another GGUF file"
-            " only: convert it with transformers, from_pretrained(DIRECTORY, gguf_file=NAME) and save_pretrained(OUT), or"
-            f" name one of {', '.join(_SAME)}"
+            f"{file.path} is a GGUF file of architecture {shown(str(said))}, which is compared with another GGUF"
+            " file only: convert it with transformers, from_pretrained(DIRECTORY, gguf_file=NAME) and"
+            f" save_pretrained(OUT), or name one of {', '.join(_SAME)}"
         )
     layers = facts.get(f"{said}.block_count")
     if type(layers) is not int or not 0 <= layers <= 10_000:
