@@ -180,7 +180,8 @@ class Checkpoint:
             loaded = tensor.loaded.view(torch.uint8).flatten().numpy() if coded else flat_integers(tensor.loaded)
             mapped = loaded[start:stop]
             bits[:] = mapped
-            _give_back(mapped)
+            if tensor.mapped:  # what is in memory alone would be lost
+                _give_back(mapped)
             return bits
         done = 0
         while done < nbytes:

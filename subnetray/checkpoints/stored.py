@@ -34,7 +34,8 @@ class StoredTensor:
     stored_as: str
     file: Path
     offset: int = 0  # of its first byte in a safetensors file
-    loaded: Tensor | None = field(default=None, compare=False)  # from a file of another kind, mapped into memory
+    loaded: Tensor | None = field(default=None, compare=False)  # from a file of another kind
+    mapped: bool = False  # whether that is so: its pages can be read from the file again
     scales: Scales | None = None
     decoder: Decoder | None = None
     pieces: tuple[Piece, ...] = ()

@@ -63,10 +63,10 @@ def _pickled(file: Path, magic: bytes) -> dict[str, StoredTensor]:
         for name, value in loaded.items()
     ):
         raise HeaderError("must hold a state dict: names and tensors, nothing else")
-    return {name: _held(name, value, file, size) for name, value in loaded.items()}
+    return {name: _held(name, value, file, zipped) for name, value in loaded.items()}
 
 
-def _held(name: str, tensor: Any, file: Path, size: int) -> StoredTensor:
+def _held(name: str, tensor: Any, file: Path, mapped: bool) -> StoredTensor:
     if not isinstance(tensor, Tensor):  # what a module of Transformer Engine says of itself
         return StoredTensor(name, (0,), None, type(tensor).__name__, file)
     stored_as = str(tensor.dtype).removeprefix("torch.")
@@ -75,7 +75,9 @@ def _held(name: str, tensor: Any, file: Path, size: int) -> StoredTensor:
         layout = str(tensor.layout).removeprefix("torch.")
         return StoredTensor(name, tuple(tensor.shape), None, f"{stored_as}, {layout}", file)
     # A shape may ask for any number of coordinates of a storage that has few of them.
-    if not tensor.is_contiguous() and tensor.numel() * tensor.element_size() > size:
+    if not tensor.is_contiguous() and tensor.numel() * tensor.element_size() > file.stat().st_size:
         raise HeaderError(f"is damaged: {shown(name)} has more coordinates than the file has bytes")
     dtype = tensor.dtype if tensor.dtype in DTYPES.values() else None
-    return StoredTensor(name, tuple(tensor.shape), dtype, stored_as, file, loaded=tensor.detach().contiguous())
+    mapped = mapped and tensor.is_contiguous()
+    held = tensor.detach().contiguous()
+    return StoredTensor(name, tuple(tensor.shape), dtype, stored_as, file, loaded=held, mapped=mapped)
