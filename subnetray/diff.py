@@ -244,7 +244,7 @@ def _show(config: DiffConfig, difference: Difference, matrices: dict[str, Any], 
             lines.append(f"no delta: {difference.delta}")
     lines.append(f"{difference.bytes_read / 1e9:.2f} GB in {seconds:.2f} s")
     for line in lines:
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _nothing_changed(difference: Difference) -> str:
