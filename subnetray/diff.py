@@ -15,6 +15,7 @@ input, or less than 99 % can be compared.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -32,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from subnetray import cli
 from subnetray.checkpoints import Difference, compare_checkpoints, open_checkpoint
 from subnetray.checkpoints.coverage import by_reason, left_out, require_enough
 from subnetray.checkpoints.description import describe
@@ -39,12 +41,12 @@ from subnetray.checkpoints.findings import describe_matrices, show_matrices
 from subnetray.checkpoints.match import match
 from subnetray.checkpoints.progress import progress_bar
 from subnetray.checkpoints.reader import NO_PATH
-from subnetray.compose import parse
 from subnetray.config import Cluster, ConfigError, Measurement
+from subnetray.config.checks import expand_home
 from subnetray.driver.cluster import start, stop
 from subnetray.files import write_atomic
 from subnetray.models import locate_weights
-from subnetray.plain import one_line, percent, shown
+from subnetray.plain import percent, shown
 from subnetray.subnetwork.chunk import Thresholds
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -69,6 +71,10 @@ class DiffConfig:
     partial: bool = False
 
     def __post_init__(self) -> None:
+        expand_home(self, "", "init", "final", "out")
+        for key in ("tolerances", "ulps", "relative"):
+            if len(getattr(self, key)) > Measurement.MOST:
+                raise ConfigError(f"{key} must be a list of at most {Measurement.MOST}, each a column of the table")
         if self.dtype is not None and self.dtype not in _DTYPES:
             raise ConfigError(f"dtype must be one of {', '.join(_DTYPES)}, not {self.dtype!r}")
         for key, levels in (("tolerances", self.tolerances), ("relative", self.relative)):
@@ -90,59 +96,29 @@ class DiffConfig:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or {"-h", "--help"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
-    try:
-        config = _config(words)
-        seconds, difference, matrices = _run(config)
-        if config.out is not None:
-            content = describe(config.init, config.final, difference, seconds) | matrices
-            write_atomic(Path(config.out) / "diff.json", json.dumps(content, indent=1))
-            # Here: it takes a second to import, which counts alone need not wait for.
-            from subnetray.reporting.heatmap import write_heat_map
+    return cli.run("subnetray.diff", __doc__, arguments, _main)
 
-            write_heat_map(Path(config.out), content)
-    except ConfigError as error:
-        print(one_line(f"subnetray: {error}"), file=sys.stderr)
-        return 2
-    except OSError as error:
-        # A full disk or an unreadable file: results are written atomically, nothing partial is left behind.
-        print(one_line(f"subnetray: {error}"), file=sys.stderr)
-        return 1
+
+def _main(options: argparse.Namespace) -> int:
+    config = _config(options.overrides)
+    seconds, difference, matrices = _run(config)
+    if config.out is not None:
+        content = describe(config.init, config.final, difference, seconds) | matrices
+        write_atomic(Path(config.out) / "diff.json", json.dumps(content, indent=1))
+        # Here: it takes a second to import, which counts alone need not wait for.
+        from subnetray.reporting.heatmap import write_heat_map
+
+        write_heat_map(Path(config.out), content)
     _show(config, difference, matrices, seconds)
     return 0
 
 
 def _config(words: Sequence[str]) -> DiffConfig:
-    values: dict[str, Any] = {}
-    for override in parse(words):
-        key = override.key_or_group
-        value: Any = override.value()
-        if key not in DiffConfig.__dataclass_fields__:
-            raise ConfigError(f"there is no key {key}: choose from {', '.join(DiffConfig.__dataclass_fields__)}")
-        if key in ("tolerances", "relative"):
-            if not isinstance(value, list) or not all(isinstance(level, (int, float)) for level in value):
-                raise ConfigError(f"{key} must be a list of numbers >= 0, not {value!r}")
-            value = tuple(float(level) for level in value)
-        elif key == "ulps":
-            if not isinstance(value, list) or not all(type(level) is int for level in value):
-                raise ConfigError(f"ulps must be a list of whole numbers >= 1, not {value!r}")
-            value = tuple(value)
-        elif key in ("rank", "geometry", "partial"):
-            if not isinstance(value, bool):
-                raise ConfigError(f"{key} must be true or false, not {value!r}")
-        elif key == "threads":
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise ConfigError(f"threads must be a whole number >= 1, not {value!r}")
-        else:
-            value = None if value is None else str(value)
-        values[key] = value
+    found = cli.values(words, DiffConfig)
     for key in ("init", "final"):
-        if not values.get(key):
+        if not found.get(key):
             raise ConfigError(f"{key}= must name a directory, a file or a Hugging Face id")
-    return DiffConfig(**values)
+    return DiffConfig(**found)
 
 
 def _run(config: DiffConfig) -> tuple[float, Difference, dict[str, Any]]:

@@ -8,44 +8,54 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from subnetray.compose import parse
+from subnetray import cli
 from subnetray.config import ConfigError
+from subnetray.config.checks import expand_home
+from subnetray.config.hints import schema_of
+from subnetray.config.words import parse
 
 _PACKAGES = ("pandas", "matplotlib")
 
 
+@dataclass(frozen=True)
+class _Keys:
+    """The keys of the command."""
+
+    sweep: str
+
+    def __post_init__(self) -> None:
+        if not self.sweep:
+            raise ConfigError("sweep must be a directory, as in sweep=outputs/origins")
+        expand_home(self, "", "sweep")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m subnetray.report", description=__doc__.splitlines()[0])
-    parser.add_argument("overrides", nargs="*", metavar="sweep=DIR", help="the directory of a sweep")
-    options = parser.parse_args(arguments)
-    try:
-        directory = _directory(options.overrides)
-        _check_packages()
-        from subnetray.driver.derive import derive
-        from subnetray.models import default_cache
+    return cli.run("subnetray.report", __doc__, arguments, _run)
 
-        print(f"the report is {derive(directory.absolute(), default_cache(), print)}")
-        return 0
-    except ConfigError as error:
-        print(f"subnetray: {error}", file=sys.stderr)
-        return 2
+
+def _run(options: argparse.Namespace) -> int:
+    directory = _directory(options.overrides)
+    _check_packages()
+    from subnetray.driver.derive import derive
+    from subnetray.models import default_cache
+
+    print(f"the report is {derive(directory.absolute(), default_cache(), print)}")
+    return 0
 
 
 def _directory(overrides: Sequence[str]) -> Path:
-    parsed = parse(overrides)
+    parsed = parse(overrides, schema_of(_Keys))
     for override in parsed:
         if override.key_or_group != "sweep" or override.is_add() or override.is_delete():
             raise ConfigError(f"{override.input_line} is not an option of a report: write sweep=DIR")
     if len(parsed) != 1:
         raise ConfigError("a report is of one sweep: write sweep=DIR, as in sweep=outputs/origins")
-    value = parsed[0].value()
-    if parsed[0].is_sweep_override() or value is None or value == "" or isinstance(value, (list, dict)):
-        raise ConfigError("sweep must be a directory, as in sweep=outputs/origins")
-    return Path(str(value)).expanduser()
+    return Path(_Keys(str(parsed[0].value())).sweep)
 
 
 def _check_packages() -> None:

@@ -11,48 +11,32 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from subnetray.compose import Composer
-from subnetray.config import ConfigError, PairsConfig, SweepConfig
-from subnetray.driver import estimate, machine, signals
-from subnetray.driver.aside import StartError
+from subnetray import cli
+from subnetray.config import PairsConfig, SweepConfig
+from subnetray.config.compose import Composer
+from subnetray.driver import estimate, machine
 from subnetray.driver.execute import check, execute, missing
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.progress import clock
 from subnetray.grid import Plan, plan
 from subnetray.grid.design import describe
-from subnetray.places import explain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m subnetray.sweep", description=__doc__.splitlines()[0])
-    parser.add_argument("--config-dir", type=Path, help="a directory of your own in the layout of conf/")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, such as +grid=origins")
-    options = parser.parse_intermixed_args(arguments)
-    where: tuple[Path, ...] = ()
-    try:
-        composer = Composer(options.config_dir)
-        if (pairs := composer.pairs(options.overrides)) is not None:
-            return _compare(pairs)
-        sweep, planned = plan(composer, options.overrides)
-        where = (sweep.directory,)
-        if sweep.dry_run:
-            _show(sweep, planned)
-            return 0
-        return 1 if execute(sweep, planned, options.overrides, _say) else 0
-    except ConfigError as error:
-        print(f"subnetray: {error}", file=sys.stderr)
-        return 2
-    except StartError as error:
-        print(f"subnetray: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"subnetray: {explain(error, *where)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return signals.exit_code()
+    return cli.run("subnetray.sweep", __doc__, arguments, _run, config_dir=True)
+
+
+def _run(options: argparse.Namespace) -> int:
+    composer = Composer(options.config_dir)
+    if (pairs := composer.pairs(options.overrides)) is not None:
+        return _compare(pairs)
+    sweep, planned = plan(composer, options.overrides)
+    if sweep.dry_run:
+        _show(sweep, planned)
+        return 0
+    return 1 if execute(sweep, planned, options.overrides, _say) else 0
 
 
 def _compare(config: PairsConfig) -> int:

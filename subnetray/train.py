@@ -14,53 +14,36 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from subnetray.compose import Composer, parse
+from subnetray import cli
 from subnetray.config import ConfigError
-from subnetray.driver import signals
-from subnetray.driver.aside import StartError
+from subnetray.config.compose import Composer, parse
 from subnetray.driver.execute import check, execute
 from subnetray.driver.ledger import Ledger
 from subnetray.grid import plan
-from subnetray.places import explain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m subnetray.train", description=__doc__.splitlines()[0])
-    parser.add_argument("--config-dir", type=Path, help="a directory of your own in the layout of conf/")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides, such as algorithm=grpo")
-    options = parser.parse_intermixed_args(arguments)
-    where: tuple[Path, ...] = ()
-    try:
-        overrides = _of_a_grid(options.overrides)
-        sweep, planned = plan(Composer(options.config_dir), overrides)
-        run = planned.runs[0]
-        if sweep.out is None:
-            sweep = dataclasses.replace(sweep, out=f"outputs/train/{run.run_id}")
-        directory = sweep.directory
-        where = (directory,)
-        if sweep.dry_run:
-            check(sweep, planned, Ledger(directory, planned, sweep.store_directory))
-            print(f"{run.run_id} in {directory}")
-            return 0
-        failed = execute(sweep, planned, overrides, _say)
-        if not failed:
-            _say(_summary(json.loads((Ledger(directory, planned).run_directory(run) / "result.json").read_bytes())))
-        return 1 if failed else 0
-    except ConfigError as error:
-        print(f"subnetray: {error}", file=sys.stderr)
-        return 2
-    except StartError as error:
-        print(f"subnetray: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"subnetray: {explain(error, *where)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return signals.exit_code()
+    return cli.run("subnetray.train", __doc__, arguments, _run, config_dir=True)
+
+
+def _run(options: argparse.Namespace) -> int:
+    overrides = _of_a_grid(options.overrides)
+    sweep, planned = plan(Composer(options.config_dir), overrides)
+    run = planned.runs[0]
+    if sweep.out is None:
+        sweep = dataclasses.replace(sweep, out=f"outputs/train/{run.run_id}")
+    directory = sweep.directory
+    if sweep.dry_run:
+        check(sweep, planned, Ledger(directory, planned, sweep.store_directory))
+        print(f"{run.run_id} in {directory}")
+        return 0
+    failed = execute(sweep, planned, overrides, _say)
+    if not failed:
+        _say(_summary(json.loads((Ledger(directory, planned).run_directory(run) / "result.json").read_bytes())))
+    return 1 if failed else 0
 
 
 def _of_a_grid(overrides: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from subnetray.config.checks import at_least, positive, require
+from subnetray.config.checks import at_least, expand_home, positive, require
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class EmbeddedModel:
         at_least("model.pretrain_loss", self.pretrain_loss, 0)
         at_least("model.pretrain_steps", self.pretrain_steps, 0)
         at_least("model.sft_steps", self.sft_steps, 0)
+        seed = self.pretrain_seed
+        require(0 <= seed < 2**31, "model.pretrain_seed", "a whole number from 0 to 2147483647", seed)
         positive("model.pretrain_lr", self.pretrain_lr)
         positive("model.sft_lr", self.sft_lr)
         require(self.hidden_size % self.heads == 0, "model.hidden_size", "a multiple of model.heads", self.hidden_size)
@@ -49,6 +51,7 @@ class PretrainedModel:
 
     def __post_init__(self) -> None:
         require(bool(self.path), "model.path", "a local directory or a Hugging Face id", self.path)
+        expand_home(self, "model.", "path")
 
 
 @dataclass(frozen=True)

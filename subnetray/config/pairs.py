@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from subnetray.config.checks import at_least, one_of, require
+from subnetray.config.checks import at_least, expand_home, named, one_of, require
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,14 @@ class PairsConfig:
     partial: bool = False
 
     def __post_init__(self) -> None:
+        named("grid.name", self.grid.name)
         require(bool(self.grid.pairs), "grid.pairs", "a table of pairs", self.grid.pairs)
         for name, pair in self.grid.pairs.items():
             key = f"grid.pairs.{name}"
-            require(
-                re.fullmatch(r"\w[\w.-]*", name) is not None, key, "named by letters, digits, dots and dashes", name
-            )
+            named(key, name)
             for side in ("init", "final"):
                 require(bool(getattr(pair, side)), f"{key}.{side}", "a Hugging Face id or a directory", "")
+            expand_home(pair, f"{key}.", "init", "final")
             for tolerance in pair.table_6:
                 one_of(f"{key}.table_6", tolerance, self.PUBLISHED)
         if self.pairs is not None:
@@ -68,6 +67,7 @@ class PairsConfig:
             at_least("threads", self.threads, 1)
         for key in ("models_dir", "out"):
             require(getattr(self, key) != "", key, "a directory", getattr(self, key))
+        expand_home(self, "", "models_dir", "out")
 
     @property
     def selected(self) -> dict[str, CheckpointPair]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from subnetray.config.algorithm import ALGORITHMS
-from subnetray.config.checks import ConfigError, at_least, freeze, one_of, positive, require
+from subnetray.config.checks import ConfigError, at_least, expand_home, freeze, one_of, positive, require
 from subnetray.config.model import MODELS
 from subnetray.config.task import TASKS
 
@@ -111,12 +111,16 @@ class Measurement:
     # runs that train all weights, for what a restricted run may change is known before.
     early: tuple[int, ...] = ()
 
+    MOST: ClassVar[int] = 64  # each is a column, or scores of all coordinates
     ULPS: ClassVar[tuple[int, ...]] = (2, 4)  # counted beside the tolerances: 1 is bit for bit
     NEAR: ClassVar[tuple[float, ...]] = (1e-5, 1e-4)  # within which the paper counts the weights of two finals as equal
 
     def __post_init__(self) -> None:
         freeze(self, "tolerances", "early")
         at_least("measurement.every", self.every, 1)
+        for key in ("tolerances", "early"):
+            count = len(getattr(self, key))
+            require(count <= self.MOST, f"measurement.{key}", f"a list of at most {self.MOST}", f"one of {count}")
         require(len(self.tolerances) > 0, "measurement.tolerances", "a list of numbers >= 0", list(self.tolerances))
         for tolerance in self.tolerances:
             at_least("measurement.tolerances", tolerance, 0)
@@ -151,6 +155,7 @@ class Subnetwork:
     def __post_init__(self) -> None:
         freeze(self, "source")
         require(self.mask != "", "subnetwork.mask", "a mask file, a run's id or an arm", self.mask)
+        expand_home(self, "subnetwork.", "mask")
         one_of("subnetwork.clip", self.clip, ("before", "after"))
         at_least("subnetwork.source_seed", self.source_seed, 0)
         if self.arm is None:

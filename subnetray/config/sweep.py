@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from subnetray.config.checks import at_least, one_of, positive, require
+from subnetray.config.checks import at_least, expand_home, one_of, positive, require
 from subnetray.config.run import RunConfig
 
 
@@ -55,7 +55,9 @@ class Tracking:
 
     def __post_init__(self) -> None:
         one_of("tracking.mode", self.mode, ("offline", "online", "disabled"))
-        require(bool(self.project), "tracking.project", "a W&B project name", self.project)
+        ok = 0 < len(self.project) <= 128 and not set(self.project) & set("/\\#?%:")
+        want = "a W&B project name, of at most 128 characters without any of / \\ # ? % :"
+        require(ok and self.project.isprintable(), "tracking.project", want, self.project)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class SweepConfig:
         one_of("resume", self.resume, self.RESUME)
         for key in ("out", "cache", "store"):
             require(getattr(self, key) != "", key, "a directory", getattr(self, key))
+        expand_home(self, "", "out", "cache", "store")
         if self.out is not None:
             require("://" not in self.out, "out", "a directory on a file system that all nodes share", self.out)
 
@@ -109,9 +112,9 @@ class SweepConfig:
     def directory(self) -> Path:
         """Where the results go, absolute; of a sweep that has a grid or names a directory."""
         name = "" if self.grid is None else self.grid.name
-        return Path(self.out or f"outputs/{name}").expanduser().absolute()
+        return Path(self.out or f"outputs/{name}").absolute()
 
     @property
     def store_directory(self) -> Path | None:
         """Where finished runs of many sweeps are kept, absolute."""
-        return None if self.store is None else Path(self.store).expanduser().absolute()
+        return None if self.store is None else Path(self.store).absolute()

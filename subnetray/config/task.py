@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from subnetray.config.checks import at_least, freeze, one_of, positive, require
+from subnetray.config.checks import at_least, expand_home, freeze, one_of, positive, require
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ class DatasetTask:
 
     def __post_init__(self) -> None:
         require(bool(self.path), "task.path", "a file, a directory or a Hugging Face id", self.path)
-        local = os.path.expanduser(self.path)  # noqa: PTH111 - raises for nothing that may stand in a path
-        if os.path.exists(local):  # noqa: PTH110 - likewise
+        expand_home(self, "task.", "path")
+        if os.path.exists(self.path):  # noqa: PTH110 - raises for nothing that may stand in a path
             # Runs have a working directory of their own.
-            object.__setattr__(self, "path", str(Path(local).absolute()))
+            object.__setattr__(self, "path", str(Path(self.path).absolute()))
         if self.reward is not None:
             parts = self.reward.split(".")
             require(

@@ -30,7 +30,6 @@ from subnetray.plain import one_line, percent, shown
 from subnetray.reporting.comparisons import read_result, write_comparisons
 from subnetray.reporting.heatmap import write_heat_map
 from subnetray.subnetwork.chunk import Thresholds
-from subnetray.text import LINE, clean
 
 Say = Callable[[str], None]
 # Raised when rules change which weights are compared: what earlier ones found is compared again.

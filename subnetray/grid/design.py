@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from subnetray.config import ConfigError, Factor, Grid
+from subnetray.config.checks import named
 from subnetray.store.columns import is_reserved
+
+# Runs of one sweep: beyond it a design is one that was not meant.
+_MOST_RUNS = 100_000
+# What the name of a level holds besides letters and digits: it stands in columns, tables, figures and LaTeX.
+_LEVEL = re.compile(r"[\w.+\-=,:;%()^@*≤≥ ]{1,60}")
 
 
 def expand(grid: Grid) -> list[dict[str, str]]:
@@ -41,8 +49,7 @@ def _cells(grid: Grid) -> Iterator[dict[str, str]]:
 
 
 def _check(grid: Grid) -> None:
-    if not re.fullmatch(r"\w[\w.-]*", grid.name):
-        raise ConfigError(f"grid.name must be a name of letters, digits, _, - and ., not {grid.name!r}")
+    named("grid.name", grid.name)
     _check_seeds(grid.seeds)
     for name, factor in grid.factors.items():
         _check_factor(name, factor)
@@ -60,6 +67,17 @@ def _check(grid: Grid) -> None:
                     raise ConfigError(
                         f"grid.crossed: {name} has no level {level!r}, choose from {', '.join(factor.levels)}"
                     )
+    _check_size(grid)
+
+
+def _check_size(grid: Grid) -> None:
+    cells = 1 + sum(len(grid.factors[name].levels) for name in grid.one_at_a_time)
+    cells += sum(math.prod(map(len, crossing.values())) for crossing in grid.crossed)
+    if cells * len(grid.seeds) > _MOST_RUNS:
+        raise ConfigError(
+            f"grid has {cells} cells and {len(grid.seeds)} seeds, and a sweep at most {_MOST_RUNS} runs: cross fewer"
+            " factors in grid.crossed"
+        )
 
 
 def _check_seeds(seeds: list[int]) -> None:
@@ -68,18 +86,25 @@ def _check_seeds(seeds: list[int]) -> None:
     for seed in seeds:
         if not 0 <= seed < 2**31:
             raise ConfigError(f"grid.seeds must be whole numbers from 0 to 2147483647, not {seed}")
-        if seeds.count(seed) > 1:
+    for seed, count in Counter(seeds).items():
+        if count > 1:
             raise ConfigError(f"grid.seeds must name each seed once, and names {seed} more than once")
 
 
 def _check_factor(name: str, factor: Factor) -> None:
     key = f"grid.factors.{name}"
-    if not name.isidentifier():
+    if not name.isidentifier() or len(name) > 60:
         raise ConfigError(f"{key}: a factor's name must be letters, digits and _, as it names a column of runs.parquet")
     if is_reserved(name):
         raise ConfigError(f"{key}: a factor must not be called {name}, which is another column of runs.parquet")
     if not factor.levels:
         raise ConfigError(f"{key}.levels must name at least one level")
+    for level in factor.levels:
+        if not _LEVEL.fullmatch(level) or level != level.strip() or level.startswith("."):
+            raise ConfigError(
+                f"{key}.levels: a level's name must have at most 60 letters, digits and characters of _.+-=,:;%()^@*,"
+                f" and begin with no dot, not {level!r}"
+            )
     if factor.baseline not in factor.levels:
         raise ConfigError(f"{key}.baseline must be one of {', '.join(factor.levels)}, not {factor.baseline!r}")
 

@@ -1,0 +1,129 @@
+"""What all commands share: how their words are read, their errors in one line, and their exit codes.
+
+Exit codes: 0 done; 1 something failed, the rest is done and reported, or could not be started or written; 2 bad input,
+found before work began; 130 interrupted. Errors are one line on standard error of at most 500 characters, in which
+nothing can move the cursor or break the line, whatever the names in it hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from hydra.core.override_parser.types import OverrideType
+
+from subnetray.config import ConfigError
+from subnetray.config.hints import fault, is_text, may_be_none, schema_of
+from subnetray.config.words import parse
+from subnetray.driver import signals
+from subnetray.driver.aside import StartError
+from subnetray.places import explain
+
+_LONGEST = 500
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+def run(
+    command: str,
+    about: str,
+    arguments: Sequence[str] | None,
+    work: Callable[[argparse.Namespace], int],
+    config_dir: bool = False,
+) -> int:
+    """Run a command on its arguments (those of the process, if None) and return its exit code.
+
+    ``work`` is given ``overrides``, a list of words. ``about``: what ``--help`` prints. ``config_dir``: whether the
+    command takes ``--config-dir`` too, a path or None.
+    """
+    try:
+        options = _options(command, about, arguments, config_dir)
+        return 0 if options is None else work(options)
+    except ConfigError as error:
+        return _say(error, 2)
+    except StartError as error:
+        return _say(error, 1)
+    except BrokenPipeError:
+        # Who read the output has gone; what Python writes while it ends must not fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        # A full disk or an unreadable file: results are written atomically, nothing partial is left behind.
+        print(f"subnetray: {explain(error)}", file=sys.stderr)
+        return 1
+    except SystemExit as error:
+        # Code that a command calls, of somebody's reward or task, tried to end it.
+        return _say(RuntimeError(f"something that this command imports ended it (exit code {error.code})"), 1)
+    except KeyboardInterrupt:
+        return signals.exit_code()
+
+
+def values(overrides: Sequence[str], kind: type) -> dict[str, Any]:
+    """The fields of the dataclass ``kind`` that ``overrides`` set, lists as tuples.
+
+    Raises ConfigError for other keys, and for values that are not of a field's type.
+    """
+    schema = schema_of(kind)
+    found: dict[str, Any] = {}
+    for override in parse(overrides, schema):
+        key, value = override.key_or_group, override.value()
+        if override.type != OverrideType.CHANGE or override.package is not None or key not in schema:
+            names = ", ".join(schema)
+            raise ConfigError(f"{override.input_line} is not an option of this command: write key=value with {names}")
+        hints = schema[key]
+        listed = not is_text(hints) and fault(hints, []) is None
+        if listed and not isinstance(value, list) and not (value is None and may_be_none(hints)):
+            inner = get_args(hints[0])[0]
+            what = "text" if inner is str else "whole numbers" if inner is int else "numbers"
+            raise ConfigError(f"{key} must be a list of {what}, as in {key}=[…], not {value!r}")
+        found[key] = (
+            tuple(float(each) if get_args(hints[0])[0] is float else each for each in value) if listed else value
+        )
+    return found
+
+
+def one_line(text: str, longest: int = _LONGEST) -> str:
+    """``text`` as one line of visible characters, cut in its middle to ``longest``; what is not visible is escaped."""
+    flat = " ".join(text.split())
+    safe = "".join(each if _visible(each) else each.encode("unicode_escape").decode() for each in flat)
+    if len(safe) <= longest:
+        return safe
+    end = longest // 3
+    return f"{safe[: longest - end - 1]}…{safe[-end:]}"
+
+
+def _visible(character: str) -> bool:
+    # Beside control characters those that turn the direction of writing, and halves of surrogate pairs.
+    return character == " " or not unicodedata.category(character).startswith(("C", "Z"))
+
+
+def _options(command: str, about: str, arguments: Sequence[str] | None, config_dir: bool) -> argparse.Namespace | None:
+    """None where ``--help`` was asked for and printed."""
+    parser = _Parser(
+        prog=f"python -m {command}",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if config_dir:
+        parser.add_argument(
+            "--config-dir", type=Path, metavar="DIR", help="a directory of yours in the layout of conf/"
+        )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides in Hydra's syntax")
+    try:
+        return parser.parse_intermixed_args(arguments)
+    except SystemExit:
+        return None
+
+
+def _say(error: Exception, code: int) -> int:
+    print(f"subnetray: {one_line(str(error))}", file=sys.stderr)
+    return code

@@ -1,0 +1,117 @@
+"""What each key holds, read off the schema: text is kept as it was typed, and numbers are read strictly."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from subnetray.config.algorithm import ALGORITHMS
+from subnetray.config.model import MODELS
+from subnetray.config.pairs import PairGrid, PairsConfig
+from subnetray.config.run import Evaluation, Measurement, Rollout, Subnetwork
+from subnetray.config.sweep import Cluster, Grid, Tracking
+from subnetray.config.task import TASKS
+
+# The types of a value; the keys of a table; or several where the key's owner is a choice.
+Hints = tuple[Any, ...]
+Schema = Mapping[str, Hints]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The keys of a file of the group ``recipe``."""
+
+    about: str
+    overrides: list[str]
+
+
+# By key: what the command line of a sweep, a run or a comparison of pairs holds there.
+COMMAND: Schema = {
+    "model": MODELS,
+    "task": TASKS,
+    "algorithm": tuple(ALGORITHMS.values()),
+    "rollout": (Rollout,),
+    "evaluation": (Evaluation,),
+    "measurement": (Measurement,),
+    "subnetwork": (Subnetwork,),
+    "cluster": (Cluster,),
+    "tracking": (Tracking,),
+    "grid": (Grid, PairGrid),
+    "recipe": (Recipe,),
+    "precision": (str,),
+    "seed": (int,),
+    "cache": (str | None,),
+    "store": (str | None,),
+    "resume": (str,),
+    **{name: (hint,) for name, hint in get_type_hints(PairsConfig).items() if name in {"models_dir", "pairs", "dtype"}},
+    **{name: (hint,) for name, hint in get_type_hints(PairsConfig).items() if name in {"threads", "out", "dry_run"}},
+}
+
+
+def schema_of(kind: type) -> Schema:
+    """The keys of a dataclass, as those of a command line."""
+    return {name: (hint,) for name, hint in _fields(kind).items()}
+
+
+def hints_at(schema: Schema, key: Sequence[str]) -> Hints:
+    """The types that the value at ``key`` may have: none where there is no such key."""
+    found = schema.get(key[0], ()) if key else ()
+    for name in key[1:]:
+        found = tuple(inner for hint in found for inner in below(hint, name))
+    return found
+
+
+def below(hint: Any, name: str) -> Hints:
+    """The types of what ``hint`` holds under ``name``: a field, a key or an index."""
+    hint = _without_none(hint)
+    if dataclasses.is_dataclass(hint):
+        own = _fields(hint)  # type: ignore[arg-type]
+        return (own[name],) if name in own else ()
+    arguments = get_args(hint)
+    if get_origin(hint) is dict:
+        return (arguments[1],)
+    if get_origin(hint) in (list, tuple):
+        return (arguments[0],)
+    return (Any,) if hint is Any else ()
+
+
+def is_text(hints: Iterable[Any]) -> bool:
+    """Whether what is typed there is the value, character by character."""
+    return any(_without_none(hint) is str for hint in hints)
+
+
+def may_be_none(hints: Iterable[Any]) -> bool:
+    return any(hint is Any or type(None) in get_args(hint) for hint in hints)
+
+
+def fault(hints: Hints, value: object) -> str | None:
+    """What a number or a truth value must be, in words, where ``value`` is none; others are left to OmegaConf."""
+    kinds = {_without_none(hint) for hint in hints}
+    if value is None and may_be_none(hints):
+        return None
+    if kinds == {bool} and not isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int) and kinds <= {int, float} and abs(value) >= 1 << 63:
+        return "a number below 2**63"
+    # OmegaConf would take true for 1, and digits of every script.
+    odd = isinstance(value, (bool, str, list, dict))
+    if kinds == {int} and (odd or isinstance(value, float)):
+        return "a whole number"
+    if kinds == {float} and odd:
+        return "a number"
+    return None
+
+
+def _without_none(hint: Any) -> Any:
+    if get_origin(hint) in (Union, types.UnionType):
+        return next(each for each in get_args(hint) if each is not type(None))
+    return hint
+
+
+@cache
+def _fields(kind: type) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
