@@ -13,12 +13,12 @@ import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 from hydra.core.override_parser.types import OverrideType
 
 from subnetray.config import ConfigError
-from subnetray.config.hints import fault, is_text, may_be_none, schema_of
+from subnetray.config.hints import Hints, below, may_be_none, schema_of
 from subnetray.config.words import parse
 from subnetray.driver import signals
 from subnetray.driver.aside import StartError
@@ -78,16 +78,19 @@ def values(overrides: Sequence[str], kind: type) -> dict[str, Any]:
         if override.type != OverrideType.CHANGE or override.package is not None or key not in schema:
             names = ", ".join(schema)
             raise ConfigError(f"{override.input_line} is not an option of this command: write key=value with {names}")
-        hints = schema[key]
-        listed = not is_text(hints) and fault(hints, []) is None
-        if listed and not isinstance(value, list) and not (value is None and may_be_none(hints)):
-            inner = get_args(hints[0])[0]
-            what = "text" if inner is str else "whole numbers" if inner is int else "numbers"
-            raise ConfigError(f"{key} must be a list of {what}, as in {key}=[…], not {value!r}")
-        found[key] = (
-            tuple(float(each) if get_args(hints[0])[0] is float else each for each in value) if listed else value
-        )
+        found[key] = _listed(key, value, schema[key])
     return found
+
+
+def _listed(key: str, value: Any, hints: Hints) -> Any:
+    """A list as the tuple that a field holds, all else as it is."""
+    inner = [each for hint in hints for each in below(hint, "0")]
+    if not inner or (value is None and may_be_none(hints)):
+        return value
+    if not isinstance(value, list):
+        what = {str: "text", int: "whole numbers", float: "numbers"}[inner[0]]
+        raise ConfigError(f"{key} must be a list of {what}, as in {key}=[…], not {value!r}")
+    return tuple(map(inner[0], value))
 
 
 def one_line(text: str, longest: int = _LONGEST) -> str:

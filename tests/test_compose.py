@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from subnetray.compose import GROUPS, RUN_KEYS, Composer, parse
 from subnetray.config import (
     DPO,
     GRPO,
@@ -25,6 +25,8 @@ from subnetray.config import (
     RunConfig,
     Tracking,
 )
+from subnetray.config.compose import GROUPS, RUN_KEYS, Composer, parse
+from subnetray.config.hints import COMMAND, hints_at, is_text
 
 ALGORITHMS = "dpo, grpo, kto, orpo, ppo, prime, raft, raft_plus_plus, rloo, sft, simpo"
 
@@ -82,11 +84,11 @@ def test_a_recipe_is_a_list_of_overrides(composer: Composer, tmp_path: Path) -> 
     [
         (["+recipe=nope"], "recipe=nope is unknown: choose one of dpo_tulu_3_8b, "),
         (["recipe=smollm2_chain_sum"], "recipe=smollm2_chain_sum must be written +recipe=smollm2_chain_sum"),
-        (["+recipe=[a,b]"], "+recipe=[a,b]: write +recipe=NAME with one of dpo_tulu_3_8b, "),
+        (["+recipe=[a,b]"], "recipe=[a,b] is unknown: choose one of dpo_tulu_3_8b, "),
         (["+recipe=a", "+recipe=b"], "+recipe=b: write +recipe=NAME once, with one of dpo_tulu_3_8b, "),
         (["+recipe.overrides=[a]"], "+recipe.overrides=[a]: write +recipe=NAME once, with one of dpo_tulu_3_8b, "),
         (["+recipe=empty"], "recipe=empty must have overrides: a list of overrides in quotes, not None"),
-        (["+recipe=table"], "recipe=table must have overrides: a list of overrides in quotes, not {'lr': 1}"),
+        (["+recipe=table"], "recipe=table must have overrides: a list of overrides in quotes, not {'lr': '1'}"),
     ],
 )
 def test_what_is_no_recipe(tmp_path: Path, words: list[str], sentence: str) -> None:
@@ -161,10 +163,15 @@ def test_a_directory_must_exist(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("layers: [", "a config file is not valid YAML"),
-        ("defaults: [schema_embedded, _self_]\nlayers: many\n", "model.layers must be a whole number, not 'many'"),
+        ("layers: [", "FILE is not valid YAML: line 1: expected the node content"),
+        (
+            "defaults: [schema_embedded, _self_]\nlayers: many\n",
+            "FILE: line 2: layers must be a whole number, not 'many'",
+        ),
         ("defaults: [schema_embedded, _self_]\nlayrs: 2\n", "there is no config key model.layrs: choose one of heads,"),
-        ("defaults: [nope, _self_]\n", "model=nope is unknown: choose one of"),
+        ("defaults: [nope, _self_]\n", "FILE: line 1: defaults must be a list of deepseek_math_7b_instruct, "),
+        ("defaults: [mine, _self_]\n", "FILE begins with itself"),
+        ("layers: 2\n", "model: its file must begin with defaults: [SCHEMA, _self_], where SCHEMA is one of"),
     ],
 )
 def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
@@ -172,7 +179,7 @@ def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentenc
     (tmp_path / "model" / "mine.yaml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         run(Composer(tmp_path), "model=mine")
-    assert str(caught.value).startswith(sentence)
+    assert str(caught.value).replace(str(tmp_path / "model" / "mine.yaml"), "FILE").startswith(sentence)
     assert "\n" not in str(caught.value)
 
 
@@ -186,9 +193,10 @@ def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentenc
         ("algorithm.foo=1", "there is no config key algorithm.foo: choose one of batch_size, beta,"),
         ("algorithm=sft algorithm.beta=1", "there is no config key algorithm.beta: choose one of batch_size, data,"),
         ("algorithm=nope", f"algorithm=nope is unknown: choose one of {ALGORITHMS}"),
-        ("algorithm=null", f"algorithm=null: write algorithm=NAME with one of {ALGORITHMS}"),
-        ("algorithm=[sft]", f"algorithm=[sft]: write algorithm=NAME with one of {ALGORITHMS}"),
-        ("algorithm={lr:1}", "algorithm={lr:1}: write algorithm=NAME with one of"),
+        ("algorithm=null", f"algorithm=null is unknown: choose one of {ALGORITHMS}"),
+        ("algorithm=[sft]", f"algorithm=[sft] is unknown: choose one of {ALGORITHMS}"),
+        ("algorithm={lr:1}", "algorithm={lr:1} is unknown: choose one of"),
+        ("algorithm=", f"algorithm=: write algorithm=NAME with one of {ALGORITHMS}"),
         ("~algorithm", "~algorithm: write algorithm=NAME with one of"),
         ("+algorithm=sft", "+algorithm=sft must be written algorithm=sft"),
         ("algorithm.name=sft", "algorithm.name must be left alone"),
@@ -207,7 +215,7 @@ def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentenc
         ("grid=origins", "grid=origins must be written +grid=origins"),
         ("grid.seeds=[0]", "grid needs a grid: name one with +grid=NAME"),
         ("+grid=origins grid.seeds=3", "grid.seeds must be a list, as in grid.seeds=[0]"),
-        ("+grid=origins grid.seeds=[a]", "grid.seeds[0] must be a whole number, not 'a'"),
+        ("+grid=origins grid.seeds=[a]", "grid.seeds must be a list of whole numbers, and holds 'a'"),
         ("+grid=origins grid.nope=3", "there is no config key grid.nope: choose one of about,"),
         ("+grid=origins grid.factors.kl=3", "grid.factors.kl must be a table of about, baseline and levels, not 3"),
         ("+grid=origins +grid.factors.kl.x=3", "there is no config key grid.factors.kl.x: choose one of about,"),
@@ -226,7 +234,7 @@ def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentenc
         ("foo=1", "there is no config key foo: choose one of algorithm, cache,"),
         ("+foo=1", "there is no config key foo: choose one of algorithm, cache,"),
         ("~foo", "there is no config key foo to delete"),
-        ("~seed", "there is no config key seed"),
+        ("~seed", "~seed: seed always has a value: write seed=value"),
         ("seeds=[0]", "there is no config key seeds: choose one of algorithm, cache,"),
         ("hydra.run.dir=x", "there is no config key hydra.run.dir"),
         ("junk", "'junk' is no override: write key=value, or +grid=NAME"),
@@ -260,3 +268,136 @@ def test_every_folder_of_configs_is_a_package() -> None:
 
 def test_parse_keeps_order_and_text() -> None:
     assert [o.input_line for o in parse(["b=1", "+grid=x", "a.c=[1,2]"])] == ["b=1", "+grid=x", "a.c=[1,2]"]
+
+
+# Names that Hydra or YAML would read as something else, or not at all.
+NAMES = (
+    *("1_000", "2024_12_01", "1e5", "1.50", "0x10", "007", "+5", "-1", "1870288932e0", "nan", "inf", "1.0"),
+    *("true", "False", "yes", "on", "Null", "~", "none", "[a]", "{a:b}", "a,b", "a=b", "=", "#1", "(x)", "a b", " "),
+    *(
+        "it's",
+        'say "x"',
+        "'a'b",
+        "back\\slash",
+        "end\\",
+        "\\'",
+        "100%",
+        "a@b",
+        "a:b",
+        "über/größe",
+        "$HOME",
+        "*",
+        "a;b",
+    ),
+    *(
+        "choice(1,2)",
+        "range(1,3)",
+        "new\nline",
+        "tab\t",
+        "https://x/y?z=1&w=2",
+        "日本",
+        "-",
+        "_",
+        "...",
+        "!x",
+        "|",
+        "&a",
+    ),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_text_is_what_was_typed(composer: Composer, name: str) -> None:
+    words = [f"out={name}", f"cache={name}", "model=llama_3_1_8b", f"model.path={name}", f"model.revision={name}"]
+    words += [f"cluster.address={name}", f"subnetwork.mask={name}", "task=jsonl", f"task.path={name}"]
+    sweep = composer.sweep(words)
+    run = sweep.run
+    assert {run.model.revision, sweep.cluster.address} == {name}
+    assert {sweep.out, sweep.cache, run.model.path, run.subnetwork.mask, run.task.path} == {
+        name if name != "~" else str(Path.home())
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_text_is_what_a_list_of_overrides_holds(composer: Composer, name: str) -> None:
+    (config,) = composer.runs([["subnetwork.mask=random", "subnetwork.source=['task=jsonl',\"a\",b=[1,2]]"]])
+    assert config.subnetwork.source == ("task=jsonl", "a", "b=[1,2]")
+    if not set(name) & set("[]{}(),\\'\"") and name.strip() == name:
+        (config,) = composer.runs([["subnetwork.mask=random", f"subnetwork.source=[{name}, x={name}]"]])
+        assert config.subnetwork.source == (name, f"x={name}")
+
+
+def test_quotes_are_hydra_s_and_null_is_none(composer: Composer) -> None:
+    sweep = composer.sweep(["out='null'", 'cache="it\'s"', "model=llama_3_1_8b", "model.revision=null"])
+    assert (sweep.out, sweep.cache, sweep.run.model.revision) == ("null", "it's", None)
+    assert composer.sweep(["out=null"]).out is None
+
+
+def test_numbers_are_as_python_writes_them(composer: Composer) -> None:
+    config = run(composer, "algorithm.steps=1_000", "algorithm.lr=1_0e-5", "algorithm.weight_decay=1")
+    assert (config.algorithm.steps, config.algorithm.lr, config.algorithm.weight_decay) == (1000, 1e-4, 1.0)
+    assert type(config.algorithm.weight_decay) is float
+
+
+def test_a_user_s_file_keeps_its_text(tmp_path: Path) -> None:
+    (tmp_path / "grid").mkdir()
+    (tmp_path / "grid" / "1_0.yaml").write_text(
+        "# @package grid\nname: 1_0\nseeds: [0]\noverrides: [subnetwork.mask=1870288932e0]\n"
+        "factors: {f: {baseline: 1.50, levels: {1.50: [], 1e5: [], off: [], null: [], 0x10: []}}}\n"
+        "crossed: [{f: [1e5, off]}]\none_at_a_time: [f]\n"
+    )
+    grid = Composer(tmp_path).sweep(["+grid=1_0"]).grid
+    assert grid is not None
+    assert (grid.name, grid.overrides) == ("1_0", ["subnetwork.mask=1870288932e0"])
+    assert (grid.factors["f"].baseline, [*grid.factors["f"].levels]) == ("1.50", ["1.50", "1e5", "off", "null", "0x10"])
+    assert grid.crossed == [{"f": ["1e5", "off"]}]
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "mine.yaml").write_text(
+        "defaults: [jsonl, _self_]\nname: 1e5\npath: 1870288932e0\nsubset: null\nsplit: ~\naccept: 1e-2\nchat: yes\n"
+    )
+    task = run(Composer(tmp_path), "task=mine").task
+    assert (task.name, task.path, task.subset, task.split) == ("1e5", "1870288932e0", None, "~")
+    assert (task.accept, task.chat) == (0.01, True)
+
+
+def test_a_file_of_ours_is_not_replaced_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tiny.yaml").write_text("defaults: [schema_embedded, _self_]\nlayers: 3\n")
+    with pytest.raises(
+        ConfigError, match=r"tiny.yaml has the name of a config of subnetray itself: call it otherwise$"
+    ):
+        run(Composer(tmp_path), "model=tiny")
+
+
+@pytest.mark.parametrize(
+    "resolver", ["oc.env:PLANTED_SECRET", "oc.decode:${oc.env:PLANTED_SECRET}", "hydra:run.dir", "x"]
+)
+def test_nothing_is_read_from_the_environment(
+    resolver: str, composer: Composer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """... by a word, by a file that is somebody else's, nor by what either says of a level; escapes make no way in."""
+    monkeypatch.setenv("PLANTED_SECRET", "hunter2")
+    (tmp_path / "grid").mkdir()
+    file = tmp_path / "grid" / "theirs.yaml"
+    for text in (f"${{{resolver}}}", f"a${{{resolver}}}b", f"\\\\${{{resolver}}}"):
+        for place in ("about: %s", "factors: {%s: {}}", "overrides: ['model.path=%s']", "seeds: [%s]"):
+            file.write_text(f"name: theirs\n{place % json.dumps(text)}\n")
+            with pytest.raises(
+                ConfigError, match=rf"^{file}: line 2: .* nothing is taken from the environment"
+            ) as error:
+                Composer(tmp_path).sweep(["+grid=theirs"])
+            assert "hunter2" not in str(error.value)
+        for word in (f"out={text}", f"out='{text}'", f"algorithm.lr={text}", f"task.operators=[{text}]"):
+            with pytest.raises(ConfigError, match="is not read, as nothing is taken from the environment"):
+                composer.sweep([word])
+
+
+def test_the_schema_says_of_every_key_whether_it_holds_text(composer: Composer) -> None:
+    """Keys of several algorithms, models or tasks are text in all of them or in none."""
+    for group in ("model", "task", "algorithm"):
+        names = {field.name for kind in COMMAND[group] for field in dataclasses.fields(kind)}
+        for name in names:
+            hints = hints_at(COMMAND, [group, name])
+            assert hints
+            assert is_text(hints) == all(is_text([hint]) for hint in hints), name
+    assert {key.split(".")[0] for key in composer.keys([])} <= COMMAND.keys()

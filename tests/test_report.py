@@ -30,9 +30,9 @@ def test_the_report_of_a_sweep_is_written_and_named(tmp_path: Path, capsys: pyte
         (["~sweep"], "~sweep is not an option of a report"),
         (["outputs/origins"], "'outputs/origins' is no override"),
         (["sweep="], "sweep must be a directory"),
-        (["sweep=null"], "sweep must be a directory"),
-        (["sweep=[a]"], "sweep must be a directory"),
-        (["sweep=a,b"], "sweep must be a directory"),
+        (["sweep=null"], "null/sweep.yaml does not exist"),
+        (["sweep=[a]"], "[a]/sweep.yaml does not exist"),
+        (["sweep=a,b"], "a,b/sweep.yaml does not exist"),
         (["sweep=no/such/place"], "no/such/place/sweep.yaml does not exist"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from subnetray.compose import Composer
+from subnetray.config.compose import Composer
 from subnetray.grid import plan
 from subnetray.train import main
 
@@ -32,9 +32,9 @@ def test_a_run_is_that_of_a_sweep(capsys: pytest.CaptureFixture[str], tmp_path: 
     [
         (["+grid=origins"], "one run has no grid"),
         (["grid.seeds=[1]"], "one run has no grid"),
-        (["seed=x"], "seed must be a whole number from 0"),
-        (["seed=[1,2]"], "seed must be a whole number from 0"),
-        (["seed=1,2"], "seed must be a whole number from 0"),
+        (["seed=x"], "seed must be a whole number, not 'x'"),
+        (["seed=[1,2]"], "seed must be a whole number, not '[1,2]'"),
+        (["seed=1,2"], "seed takes one value"),
         (["seed=-1"], "seed must be a whole number from 0"),
         (["algorithm=none"], "algorithm"),
         (["algorithm.lr=-1"], "algorithm.lr"),

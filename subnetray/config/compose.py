@@ -92,6 +92,9 @@ def _structured(schema_class: type) -> DictConfig:
 
 _register()
 
+# What choices of our own files compose to, which is the same for every command line of a process.
+_COMPOSED: dict[tuple[str, ...], DictConfig] = {}
+
 
 class Composer:
     """Composes configs from ``conf/`` (and ``config_dir``, a user's own directory of the same layout)."""
@@ -100,7 +103,7 @@ class Composer:
         if config_dir is not None and not config_dir.is_dir():
             raise ConfigError(f"--config-dir must be a directory of the layout of conf/, and {config_dir} is none")
         self._config_dir = config_dir
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._composed: dict[tuple[str, ...], DictConfig] = _COMPOSED if config_dir is None else {}
         self._ours = {group: documents.names_in(files("subnetray.conf") / group) for group in GROUPS}
         self._theirs = {
             group: set[str]() if config_dir is None else documents.names_in(config_dir / group) for group in GROUPS

@@ -142,7 +142,7 @@ class _Copy:
             raise self._error(node, key, f"must be {want}, not {node.value[:80]!r}")
         if node.tag == _STRING or (is_text(hints) and not (node.tag == _NULL and may_be_none(hints))):
             # Numbers that only OmegaConf takes for such stay bare.
-            quoted = is_text(hints) or node.style is not None
+            quoted = is_text(hints) or getattr(node, "style", None) is not None
             return yaml.ScalarNode(_STRING, node.value, style='"' if quoted else None)
         return yaml.ScalarNode(node.tag, node.value)
 

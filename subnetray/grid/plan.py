@@ -10,8 +10,8 @@ from functools import cache
 
 from hydra.core.override_parser.types import Override
 
-from subnetray.compose import GROUPS, Composer, parse
 from subnetray.config import ConfigError, Grid, RunConfig, SweepConfig
+from subnetray.config.compose import GROUPS, Composer, parse
 from subnetray.grid.checks import check_run
 from subnetray.grid.design import baseline, describe, expand
 from subnetray.grid.identity import run_id

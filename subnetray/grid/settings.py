@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hydra.core.override_parser.types import Override, OverrideType
 
-from subnetray.compose import GROUPS, RUN_KEYS, parse
 from subnetray.config import ConfigError, Grid
+from subnetray.config.compose import RUN_KEYS
+from subnetray.config.words import GROUPS, parse
 from subnetray.grid.design import describe
 
 # The keys of the config that a list of choices (model=..., algorithm=...) composes to.

@@ -10,8 +10,8 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override, OverrideType
 
 from subnetray import models
-from subnetray.compose import RUN_KEYS, Composer, parse
 from subnetray.config import Algorithm, ConfigError, Grid, RunConfig, Subnetwork
+from subnetray.config.compose import RUN_KEYS, Composer, parse
 from subnetray.grid.checks import check_run
 from subnetray.grid.settings import Keys, is_choice, key_of, level_overrides, merge_levels, recipe_values, text_of
 from subnetray.store import results

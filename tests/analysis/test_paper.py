@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from subnetray.analysis import paper, roles
-from subnetray.compose import Composer
+from subnetray.config.compose import Composer
 from subnetray.config import ALGORITHMS, Factor, Grid
 from subnetray.grid import plan
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from subnetray.analysis import roles
-from subnetray.compose import Composer
+from subnetray.config.compose import Composer
 from subnetray.config import Factor
 from subnetray.grid import plan
 from tests.analysis.tables import make_grid

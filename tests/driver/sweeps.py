@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from subnetray.compose import Composer
+from subnetray.config.compose import Composer
 from subnetray.grid import Plan, Run, plan
 from subnetray.store import results
 from subnetray.subnetwork import Mask

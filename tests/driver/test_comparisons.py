@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from subnetray.compose import Composer
 from subnetray.config import PairsConfig
+from subnetray.config.compose import Composer
 from subnetray.driver import comparisons
 from subnetray.subnetwork import compare
 from subnetray.sweep import main

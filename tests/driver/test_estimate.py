@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from subnetray.compose import Composer
 from subnetray.config import ALGORITHMS
+from subnetray.config.compose import Composer
 from subnetray.driver.estimate import cost
 
 

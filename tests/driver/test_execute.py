@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from subnetray import models
-from subnetray.compose import Composer
 from subnetray.config import ConfigError, EmbeddedModel
+from subnetray.config.compose import Composer
 from subnetray.driver import cluster, execute
 from subnetray.grid import plan
 from subnetray.models.making import Making

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from subnetray.compose import Composer
 from subnetray.config import ConfigError, Rollout, SweepConfig
+from subnetray.config.compose import Composer
 from subnetray.driver import machine
 from subnetray.grid import plan
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from subnetray.compose import Composer
 from subnetray.config import (
     DPO,
     GRPO,
@@ -24,6 +23,7 @@ from subnetray.config import (
     ReasoningGymTask,
     SmolLM2Model,
 )
+from subnetray.config.compose import Composer
 from subnetray.grid import Plan, plan, run_id
 from subnetray.grid.checks import _longest, check_run
 from subnetray.tasks.arithmetic import Arithmetic
@@ -258,7 +258,7 @@ def test_exactly_enough_room_is_enough() -> None:
 def test_planning_imports_nothing_heavy() -> None:
     script = """
 import sys
-from subnetray.compose import Composer
+from subnetray.config.compose import Composer
 from subnetray.grid import plan
 plan(Composer(), ["+grid=origins", "grid.seeds=[0]"])
 print([name for name in ("torch", "ray", "transformers", "trl", "vllm", "wandb") if name in sys.modules])

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from subnetray.compose import Composer
 from subnetray.config import DPO, GRPO, SFT, ConfigError, Subnetwork
+from subnetray.config.compose import Composer
 from subnetray.grid import Plan, plan, run_id
 from subnetray.subnetwork import Mask
 

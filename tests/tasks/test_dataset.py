@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from subnetray import tasks
-from subnetray.compose import Composer
 from subnetray.config import ConfigError, DatasetTask
+from subnetray.config.compose import Composer
 from subnetray.tasks import dataset
 from subnetray.tasks.dataset import Records
 from subnetray.tasks.split import is_held_out
