@@ -117,14 +117,21 @@ def _options(command: str, about: str, arguments: Sequence[str] | None, config_d
         allow_abbrev=False,
     )
     if config_dir:
-        parser.add_argument(
-            "--config-dir", type=Path, metavar="DIR", help="a directory of yours in the layout of conf/"
-        )
+        parser.add_argument("--config-dir", metavar="DIR", help="a directory of yours in the layout of conf/")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides in Hydra's syntax")
     try:
-        return parser.parse_intermixed_args(arguments)
+        options = parser.parse_intermixed_args(arguments)
     except SystemExit:
         return None
+    if config_dir and options.config_dir is not None:
+        options.config_dir = _directory(options.config_dir)
+    return options
+
+
+def _directory(text: str) -> Path:
+    if not text:
+        raise ConfigError("--config-dir must be a directory of the layout of conf/, and '' is none")
+    return Path(text).expanduser() if text.startswith("~/") else Path(text)
 
 
 def _say(error: Exception, code: int) -> int:

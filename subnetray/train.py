@@ -54,8 +54,10 @@ def _of_a_grid(overrides: Sequence[str]) -> list[str]:
             raise ConfigError(f"{override.input_line}: one run has no grid, use python -m subnetray.sweep")
         if override.key_or_group == "seed":
             seed = override.value()
-            if type(seed) is not int or override.is_sweep_override() or not 0 <= seed < 2**31:
-                raise ConfigError(f"seed must be a whole number from 0 to 2147483647, not {override.value()!r}")
+            if override.input_line != str(override.input_line).lstrip("+~"):
+                raise ConfigError(f"{override.input_line}: seed always has a value: write seed=value")
+            if not isinstance(seed, int) or not 0 <= seed < 2**31:
+                raise ConfigError(f"seed must be a whole number from 0 to 2147483647, not {seed!r}")
             words.append(f"grid.seeds=[{seed}]")
         else:
             words.append(str(override.input_line))

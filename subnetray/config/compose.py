@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from subnetray import config as schema
 from subnetray.config import ALGORITHMS, MODELS, TASKS, ConfigError, PairsConfig, RunConfig, SweepConfig, documents
 from subnetray.config.explain import explain
+from subnetray.config.hints import COMMAND, hints_at
 from subnetray.config.words import GROUPS, hydra_text, parse
 
 __all__ = ["GROUPS", "RUN_KEYS", "Composer", "explain", "parse"]
@@ -51,7 +52,7 @@ _BASES: dict[str, tuple[type, ...]] = {
     "tracking": (schema.Tracking,),
 }
 # By group: the schemas that a file of it begins with, by name.
-_SCHEMAS: dict[str, dict[str, type]] = {
+SCHEMAS: dict[str, dict[str, type]] = {
     "model": {
         "schema_embedded": schema.EmbeddedModel,
         "schema_pretrained": schema.PretrainedModel,
@@ -72,13 +73,13 @@ _SCHEMAS: dict[str, dict[str, type]] = {
 def _register() -> None:
     store = ConfigStore.instance()
     root = {
-        **dict.fromkeys(_SCHEMAS, MISSING),
+        **dict.fromkeys(SCHEMAS, MISSING),
         "evaluation": _structured(schema.Evaluation),
         "measurement": _structured(schema.Measurement),
         "subnetwork": _structured(schema.Subnetwork),
     }
     store.store(name="schema", node=root)
-    for group, kinds in _SCHEMAS.items():
+    for group, kinds in SCHEMAS.items():
         for name, kind in kinds.items():
             store.store(group=group, name=name, node=_structured(kind))
 
@@ -145,9 +146,7 @@ class Composer:
             chosen = [each for each in parse(overrides) if each.key_or_group.split(".")[0] == "recipe"]
             if not chosen:
                 return "", []
-            if len(chosen) > 1 or chosen[0].key_or_group != "recipe":
-                raise ConfigError(f"{chosen[-1].input_line}: write +recipe=NAME once, with {self._names('recipe')}")
-            node = self._compose([str(chosen[0].input_line)])
+            node = self._compose([str(each.input_line) for each in chosen])
             name, content = str(chosen[0].value()), _typed(node.recipe)
             texts = content.get("overrides")
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
@@ -176,6 +175,10 @@ class Composer:
         parsed = parse(overrides)
         for override in parsed:
             self._check(override)
+        for group in _ADDED:
+            said = [each for each in parsed if each.key_or_group == group]
+            if len(said) > 1:
+                raise ConfigError(f"{said[-1].input_line}: write +{group}=NAME once, with {self._names(group)}")
         # Hydra composes from scratch in 50 ms, and the cells of a grid share few sets of choices.
         choices = [override for override in parsed if override.key_or_group in GROUPS]
         key = (root, *(str(override.input_line) for override in choices))
@@ -196,7 +199,7 @@ class Composer:
                 raise ConfigError(f"there is no config key {key}: choose one of {', '.join(sorted(_ROOT_KEYS[root]))}")
         for group, kinds in _BASES.items():
             if group in node and OmegaConf.get_type(node[group]) not in kinds:
-                names = ", ".join(_SCHEMAS[group])
+                names = ", ".join(SCHEMAS[group])
                 raise ConfigError(
                     f"{group}: its file must begin with defaults: [SCHEMA, _self_], where SCHEMA is one of {names} or"
                     " another file of the group"
@@ -223,11 +226,11 @@ class Composer:
         if self._config_dir is None or name not in self._theirs[group]:
             return
         path = self._config_dir / group / f"{name}.yaml"
-        if name in self._ours[group] or name in _SCHEMAS.get(group, {}):
+        if name in self._ours[group] or name in SCHEMAS.get(group, {}):
             raise ConfigError(f"{path} has the name of a config of subnetray itself: call it otherwise")
         if name in above:
             raise ConfigError(f"{path} begins with itself: its defaults must name other files")
-        names = self._ours[group] | self._theirs[group] | set(_SCHEMAS.get(group, ()))
+        names = self._ours[group] | self._theirs[group] | set(SCHEMAS.get(group, ()))
         content = documents.read(path, group, names)
         ConfigStore.instance().store(group=group, name=name, node=content, package=group)
         yield group, name
@@ -239,6 +242,8 @@ class Composer:
         group = override.key_or_group
         if override.package is not None or group.split(".")[0] == "hydra":
             raise ConfigError(f"there is no config key {group}: Hydra itself is not configured here")
+        if group.startswith("recipe."):
+            raise ConfigError(f"{override.input_line}: write +recipe=NAME once, with {self._names('recipe')}")
         if group not in GROUPS:
             return
         sign = "+" if group in _ADDED else ""
@@ -270,7 +275,9 @@ def _set(node: DictConfig, override: Override) -> None:
     key, value = override.key_or_group, override.value()
     above, _, name = key.rpartition(".")
     if override.type == OverrideType.CHANGE:
-        OmegaConf.update(node, key, value, merge=True)
+        # What a grid's file leaves out has a default all the same.
+        own = above == "grid" and bool(hints_at(COMMAND, ["grid", name])) and node.get("grid") is not None
+        OmegaConf.update(node, key, value, merge=True, force_add=own)
         return
     parent = OmegaConf.select(node, above) if above else node
     names = [str(each) for each in parent] if isinstance(parent, DictConfig) else []

@@ -44,6 +44,8 @@ def explain(error: Exception) -> str:
         return f"{key} must not be null"
     if match := re.fullmatch(r"(?:Invalid value assigned: )?(\w+) is not a (?:ListConfig|DictConfig).*", text):
         return f"{key} must be a list, as in {key}=[0]" if "list" in text else f"{key} must be a table of keys"
+    if re.match(r"Cannot (?:merge DictConfig with|assign \w+ to Dict)", text):
+        return f"{key} must be a table of keys"
     return f"{key}: {text}"
 
 

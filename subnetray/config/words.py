@@ -6,6 +6,7 @@ schema says that a key holds text, its value is quoted here before Hydra reads i
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -22,6 +23,7 @@ GROUPS = ("algorithm", "cluster", "grid", "model", "recipe", "rollout", "task", 
 
 # Hydra's reader takes a second for as many characters; what is longer belongs in a file.
 _LONGEST = 8192
+_DEEPEST = 32
 _WORD = re.compile(r"(?P<sign>\+\+?|~)?(?P<key>[^=]*)(?P<value>=.*)?", re.DOTALL)
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 # An interpolation, unless the dollar is escaped.
@@ -62,7 +64,7 @@ def _parse(text: str, same: _Same) -> Override:
     match = _WORD.fullmatch(text)
     key = "" if match is None else match["key"]
     short = text if len(text) <= 80 else f"{text[:79]}…"
-    if match is None or not key or (match["value"] is None and match["sign"] != "~"):
+    if match is None or not key or "@" in key or (match["value"] is None and match["sign"] != "~"):
         raise ConfigError(f"{short!r} is no override: write key=value, or +grid=NAME")
     if len(text) > _LONGEST:
         raise ConfigError(f"{key} is given {len(text)} characters: write what has more than {_LONGEST} in a file")
@@ -75,6 +77,8 @@ def _parse(text: str, same: _Same) -> Override:
             f"{key}: ${{…}} is not read, as nothing is taken from the environment or from other keys: write the value"
         )
     hints: Hints = (str,) if key in GROUPS and key in same.schema else hints_at(same.schema, key.split("."))
+    if not is_text(hints) and _depth(text) > _DEEPEST:
+        raise ConfigError(f"{key} is nested too deeply: at most {_DEEPEST} brackets within each other are read")
     line = text if match["value"] is None else f"{match['sign'] or ''}{key}={_quote(match['value'][1:], hints)}"
     try:
         override = OverridesParser.create().parse_override(line)
@@ -90,7 +94,8 @@ def _unreadable(short: str, key: str, value: str | None, hints: Hints) -> str:
         return f"{short!r} is no override: write key=value, or +grid=NAME"
     quoted = QuotedString(value[1:], Quote.single).with_quotes()
     shown = f"{key}={quoted}" if len(quoted) <= 80 else f"{key}='…'"
-    want = fault(hints, []) or (is_text(hints) and "text") or "a value, a [list] or a {table}, with text in quotes"
+    listed = any(below(hint, "0") for hint in hints)
+    want = fault(hints, []) or ("a list, as in [a,b]" if listed else "a value, with text in quotes")
     return f'{short!r} is no override: {key} must be {want}; what it holds is quoted as in "{shown}"'
 
 
@@ -105,7 +110,7 @@ def _check_type(override: Override, hints: Hints) -> None:
         raise ConfigError(f"{key} must be {want}, not {typed(override)[:80]!r}")
     inner = tuple(each for hint in hints for each in below(hint, "0"))
     for item in value if isinstance(value, list) else ():
-        if not is_text(inner) and (want := fault(inner, item)):
+        if not is_text(inner) and (want := fault(inner, "" if item is None else item)):
             raise ConfigError(f"{key} must be a list of {want.removeprefix('a ')}s, and holds {str(item)[:80]!r}")
 
 
@@ -133,6 +138,11 @@ def _quote_pair(text: str, hints: Hints) -> str:
         return text
     inner: tuple[Any, ...] = tuple(each for hint in hints for each in below(hint, name.strip()))
     return f"{name}:{_quote(':'.join(rest).strip(), inner)}"
+
+
+def _depth(text: str) -> int:
+    """How many brackets are open at most."""
+    return max(itertools.accumulate((each in "[{(") - (each in "]})") for each in text), default=0)
 
 
 def _split(text: str, separator: str) -> Iterator[str]:

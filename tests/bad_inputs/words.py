@@ -32,12 +32,10 @@ _NO_WORDS = (
         "[1,2]",
         "outputs/origins",
     ),
-    *("'quoted'", "\x1b[31mred", "new\nline", "日本", "--", "[/x]", "%s%s", "\t"),
+    *("'quoted'", "\x1b[31mred", "new\nline", "日本", "[/x]", "%s%s", "\t"),
 )
 NO_WORDS = [
-    case(command, [word], "is no override" if word != "--" else "")
-    for command in ("sweep", "train", "diff", "report")
-    for word in _NO_WORDS
+    case(command, [word], "is no override") for command in ("sweep", "train", "diff", "report") for word in _NO_WORDS
 ]
 OPTIONS = [
     *(
@@ -68,19 +66,17 @@ NO_KEYS = [
         ("hydra.run.dir=x", "+hydra.x=1", "hydra/launcher=basic", "hydra=x", "~hydra", "hydra.mode=MULTIRUN"),
         "hydra",
     ),
-    *_each("train", ("model@x=tiny", "+model@x=tiny", "algorithm@=sft"), "there is no config key"),
+    *_each("train", ("model@x=tiny", "+model@x=tiny", "algorithm@=sft"), "is no override"),
     *_each(
-        "train", ("~seed", "~algorithm.lr", "~cluster.workers=0", "~out", "~model.name"), "always has a value: write"
+        "train",
+        ("~seed", "+seed=1", "~algorithm.lr", "~cluster.workers=0", "~out", "~model.name"),
+        "always has a value: write",
     ),
     *_each("train", ("~algorithm", "~model=tiny", "~task"), "=NAME with one of"),
     *_each("train", ("~foo", "~algorithm.foo", "~model.x.y"), "there is no config key"),
-    *_each("train", ("+seed=1", "+algorithm.lr=1e-5", "+out=x"), "has a value already: write"),
-    *_each(
-        "diff", ("foo=1", "+init=a", "~init", "init@x=a", "model=tiny", "ulps.0=2", "hydra.x=1"), "is not an option"
-    ),
-    *_each(
-        "report", ("foo=1", "+sweep=a", "~sweep", "out=x", "sweep@x=a", "hydra.x=1"), "is not an option of a report"
-    ),
+    *_each("train", ("+algorithm.lr=1e-5", "+out=x", "+cluster.workers=1"), "has a value already: write"),
+    *_each("diff", ("foo=1", "+init=a", "~init", "model=tiny", "ulps.0=2", "hydra.x=1"), "is not an option"),
+    *_each("report", ("foo=1", "+sweep=a", "~sweep", "out=x", "hydra.x=1"), "is not an option of a report"),
 ]
 CHOICES = [
     *_each("train", ("algorithm=", "model=", "model=''"), "=NAME with one of"),
@@ -287,7 +283,6 @@ TOGETHER = [
     case("train", "task=reasoning_gym task.generator=", "task.generator must be the name of a generator"),
     case("train", "model=qwen2_5_0_5b model.path=", "model.path must be"),
     case("train", "grid.seeds=[0]", "one run has no grid"),
-    case("train", "resume=must", "resume=must"),
 ]
 GRIDS = [
     case("sweep", [], "no grid is named: write +grid=NAME with one of"),
@@ -321,15 +316,14 @@ GRIDS = [
             "+grid.factors.status={baseline:a,levels:{a:[]}}": "a factor must not be called status",
             "+grid.factors.a-b={baseline:a,levels:{a:[]}}": "a factor's name must be letters, digits and _",
             "grid.factors.method.baseline=nope": "grid.factors.method.baseline must be one of",
-            "grid.factors.method.levels={}": "",
             "+grid.factors.method.levels.x=3": "grid.factors.method.levels.x must hold a list of",
             "+grid.factors.method.levels.x=[seed=1]": "must not set seed",
             "+grid.factors.method.levels.x=[out=y]": "must set keys of a run",
             "+grid.factors.method.levels.x=[junk]": "'junk' is no override",
             "+grid.factors.method.levels.x=[+algorithm.lr=1]": "must set keys as key=value",
-            "+grid.factors.method.levels.x=[algorithm.lr=x]": "algorithm.lr must be a number",
-            "+grid.factors.method.levels.x=[algorithm.nope=1]": "algorithm.nope",
-            "+grid.factors.method.levels.x=[algorithm=nope]": "algorithm=nope is unknown",
+            "grid.factors.method.levels.grpo=[algorithm.lr=x]": "algorithm.lr must be a number",
+            "grid.factors.method.levels.grpo=[algorithm.nope=1]": "algorithm.nope",
+            "grid.factors.method.levels.grpo=[algorithm=nope]": "algorithm=nope is unknown",
             "grid.one_at_a_time=[nope]": "names the factor nope, which grid.factors lacks",
             "grid.one_at_a_time=method": "grid.one_at_a_time must be a list",
             "grid.crossed=[{nope:[a]}]": "names the factor nope",
@@ -341,8 +335,6 @@ GRIDS = [
             "grid.overrides=['a=${oc.env:X}']": "nothing is taken from the environment",
             "algorithm=dpo": "algorithm is what the factor method varies",
             "algorithm.nope=1": "there is no config key algorithm.nope in any cell of the grid",
-            "cluster.cpus_per_run=10000": "cluster.cpus_per_run",
-            "cluster.memory_gib_per_run=1000000": "cluster.memory_gib_per_run",
         }.items()
     ),
     *(
@@ -362,7 +354,6 @@ GRIDS = [
             "algorithm.lr=1": "there is no config key algorithm",
             "+grid.pairs.x={init:a}": "grid.pairs.x.final must be",
             "+grid.pairs.x=3": "grid.pairs.x must be a table of init and final",
-            "grid.pairs={}": "",
         }.items()
     ),
 ]
