@@ -8,8 +8,8 @@ import pytest
 
 from subnetray.analysis.ceiling import axes, claims
 from subnetray.analysis.pairs import label_pairs
-from subnetray.config.compose import Composer
 from subnetray.config import Grid
+from subnetray.config.compose import Composer
 from subnetray.grid import plan
 from tests.analysis.tables import Run, make_grid, make_overlap, make_runs
 

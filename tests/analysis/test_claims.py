@@ -18,8 +18,8 @@ from subnetray.analysis.contrasts import logit
 from subnetray.analysis.intervals import NOTHING, Estimate, t_interval
 from subnetray.analysis.pairs import label_pairs
 from subnetray.analysis.verdicts import Claim, above, agreed, every, within
-from subnetray.config.compose import Composer
 from subnetray.config import Grid
+from subnetray.config.compose import Composer
 from subnetray.grid import plan
 from tests.analysis.tables import Cell, Run, make_grid, make_overlap, make_runs
 

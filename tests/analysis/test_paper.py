@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from subnetray.analysis import paper, roles
-from subnetray.config.compose import Composer
 from subnetray.config import ALGORITHMS, Factor, Grid
+from subnetray.config.compose import Composer
 from subnetray.grid import plan
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from subnetray.analysis import roles
-from subnetray.config.compose import Composer
 from subnetray.config import Factor
+from subnetray.config.compose import Composer
 from subnetray.grid import plan
 from tests.analysis.tables import make_grid
 
