@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import psutil
-from subnetray.compose import Composer
 
 from subnetray import models
+from subnetray.config.compose import Composer
 from subnetray.driver import cluster
 from subnetray.grid import plan
 

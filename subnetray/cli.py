@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,8 +22,9 @@ from subnetray.config.words import parse
 from subnetray.driver import signals
 from subnetray.driver.aside import StartError
 from subnetray.places import explain
+from subnetray.text import one_line
 
-_LONGEST = 500
+_LONGEST = 480  # of an error, behind the name of the program
 
 
 class _Parser(argparse.ArgumentParser):
@@ -93,21 +93,6 @@ def _listed(key: str, value: Any, hints: Hints) -> Any:
     return tuple(map(inner[0], value))
 
 
-def one_line(text: str, longest: int = _LONGEST) -> str:
-    """``text`` as one line of visible characters, cut in its middle to ``longest``; what is not visible is escaped."""
-    flat = " ".join(text.split())
-    safe = "".join(each if _visible(each) else each.encode("unicode_escape").decode() for each in flat)
-    if len(safe) <= longest:
-        return safe
-    end = longest // 3
-    return f"{safe[: longest - end - 1]}…{safe[-end:]}"
-
-
-def _visible(character: str) -> bool:
-    # Beside control characters those that turn the direction of writing, and halves of surrogate pairs.
-    return character == " " or not unicodedata.category(character).startswith(("C", "Z"))
-
-
 def _options(command: str, about: str, arguments: Sequence[str] | None, config_dir: bool) -> argparse.Namespace | None:
     """None where ``--help`` was asked for and printed."""
     parser = _Parser(
@@ -135,5 +120,5 @@ def _directory(text: str) -> Path:
 
 
 def _say(error: Exception, code: int) -> int:
-    print(f"subnetray: {one_line(str(error))}", file=sys.stderr)
+    print(f"subnetray: {one_line(str(error), _LONGEST)}", file=sys.stderr)
     return code

@@ -46,8 +46,8 @@ from subnetray.config.checks import expand_home
 from subnetray.driver.cluster import start, stop
 from subnetray.files import write_atomic
 from subnetray.models import locate_weights
-from subnetray.plain import percent, shown
 from subnetray.subnetwork.chunk import Thresholds
+from subnetray.text import percent, shown
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 _REASONS = 8  # lines on what was left out; diff.json has all of them

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from subnetray.plain import shown
+from subnetray.text import shown
 
 # Bits a coordinate, by safetensors' names of formats.
 BITS = {

@@ -19,8 +19,8 @@ from subnetray.checkpoints.loops import Place
 from subnetray.checkpoints.quantised import blocks_across, dequantise, factors_of, scale_rows
 from subnetray.checkpoints.stored import Merged, Piece, StoredTensor, dense
 from subnetray.config import ConfigError
-from subnetray.plain import shown
 from subnetray.subnetwork.bits import flat_integers, from_integers, integer_type
+from subnetray.text import shown
 
 _LIBC = ctypes.CDLL(None)
 # Coordinates that are read at once to pick some of them: more than so many times as needed are not.

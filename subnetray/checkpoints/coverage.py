@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from subnetray.config import ConfigError
-from subnetray.plain import percent, shown
+from subnetray.text import percent, shown
 
 ENOUGH = 0.99  # of either side; below it a headline would be about something else than the models
 

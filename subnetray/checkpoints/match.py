@@ -14,7 +14,7 @@ from subnetray.checkpoints.rules import foreign_names, fused, unread, vocabulary
 from subnetray.checkpoints.rules.names import no_weight, pair_names
 from subnetray.checkpoints.stored import StoredTensor
 from subnetray.config import ConfigError
-from subnetray.plain import shown
+from subnetray.text import shown
 
 __all__ = ["Coverage", "Match", "Matching", "Skipped", "match", "why_no_delta"]
 

@@ -18,7 +18,7 @@ from subnetray.checkpoints.rules import lora
 from subnetray.checkpoints.stored import StoredTensor
 from subnetray.config import ConfigError
 from subnetray.headers import HeaderError, open_regular
-from subnetray.plain import shortened, shown
+from subnetray.text import shortened, shown
 
 __all__ = ["NO_PATH", "Checkpoint", "open_checkpoint"]
 

@@ -26,10 +26,10 @@ from subnetray.config import CheckpointPair, ConfigError, PairsConfig
 from subnetray.files import write_atomic
 from subnetray.models import locate_weights, weights_fingerprint
 from subnetray.places import require_writable
-from subnetray.plain import one_line, percent, shown
 from subnetray.reporting.comparisons import read_result, write_comparisons
 from subnetray.reporting.heatmap import write_heat_map
 from subnetray.subnetwork.chunk import Thresholds
+from subnetray.text import one_line, percent, shown
 
 Say = Callable[[str], None]
 # Raised when rules change which weights are compared: what earlier ones found is compared again.

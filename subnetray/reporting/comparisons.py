@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from subnetray.config import PairsConfig
 from subnetray.files import atomic_path, write_atomic
-from subnetray.plain import percent, shown
 from subnetray.reporting import format as fmt
 from subnetray.reporting.document import Block, Bullets, Heading, Paragraph, quoted, table
 from subnetray.reporting.html import to_html
 from subnetray.reporting.markdown import to_markdown
+from subnetray.text import percent, shown
 
 _PAPER = "arXiv 2505.11711"
 # What a report reads of a result.

@@ -20,8 +20,8 @@ from subnetray.config import ConfigError, DatasetTask
 from subnetray.tasks import json_rows, records, rewards
 from subnetray.tasks.base import Problem, Prompt, RewardError
 from subnetray.tasks.judging import Judge
-from subnetray.tasks.shown import shown
 from subnetray.tasks.split import Split, chat, is_held_out
+from subnetray.text import shown
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # Quick whatever the text; others get a process and a time limit.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from subnetray.config import ConfigError
-from subnetray.tasks.shown import shown
+from subnetray.text import shown
 
 _BOMS = (
     (b"\xff\xfe\x00\x00", "UTF-32"),

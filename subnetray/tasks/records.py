@@ -12,7 +12,7 @@ from typing import Any
 
 from subnetray.config import ConfigError, DatasetTask
 from subnetray.tasks import json_rows
-from subnetray.tasks.shown import shown
+from subnetray.text import shown
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")

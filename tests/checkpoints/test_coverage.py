@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from subnetray.diff import main
-from subnetray.plain import one_line, percent, shown
+from subnetray.text import one_line, percent, shown
 from tests.checkpoints import pairs
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from subnetray import places
-from subnetray.compose import Composer
 from subnetray.config import ConfigError
+from subnetray.config.compose import Composer
 from subnetray.driver import checks, machine
 from subnetray.driver.checks import check_all
 from subnetray.grid import plan
@@ -140,7 +140,7 @@ def test_a_mask_of_another_model_is_known_before_the_model_is_made(tmp_path: Pat
 def test_checks_import_nothing_that_is_slow_to_import() -> None:
     code = (
         "import sys\n"
-        "from subnetray.compose import Composer\n"
+        "from subnetray.config.compose import Composer\n"
         "from subnetray.driver.checks import check_all\n"
         "from subnetray.grid import plan\n"
         "check_all(*plan(Composer(), ['+grid=smoke', 'tracking=disabled']))\n"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from subnetray.compose import Composer
+from subnetray.config.compose import Composer
 from subnetray.grid import plan
 from subnetray.job import RunSpec, launch
 from subnetray.text import LIMIT

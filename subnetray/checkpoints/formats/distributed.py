@@ -22,7 +22,7 @@ from subnetray.checkpoints.formats.single import DTYPES
 from subnetray.checkpoints.stored import Piece, StoredTensor, dense, whole
 from subnetray.config import ConfigError
 from subnetray.headers import open_regular
-from subnetray.plain import shown
+from subnetray.text import shown
 
 METADATA = ".metadata"
 _MOST = 1 << 30  # bytes of .metadata

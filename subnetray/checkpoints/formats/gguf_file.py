@@ -20,7 +20,7 @@ import torch
 
 from subnetray.checkpoints.stored import StoredTensor
 from subnetray.headers import HeaderError, open_regular
-from subnetray.plain import shown
+from subnetray.text import shown
 
 MAGIC = b"GGUF"
 _PLAIN = {0: torch.float32, 1: torch.float16, 30: torch.bfloat16, 28: torch.float64}

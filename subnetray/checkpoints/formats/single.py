@@ -13,7 +13,7 @@ from subnetray.checkpoints.formats import gguf_file
 from subnetray.checkpoints.stored import StoredTensor
 from subnetray.config import ConfigError
 from subnetray.headers import POINTER_TEXT, HeaderError, is_pointer, open_regular, read_header
-from subnetray.plain import one_line, shown
+from subnetray.text import one_line, shown
 
 # safetensors' names of the formats that weights are compared in.
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}

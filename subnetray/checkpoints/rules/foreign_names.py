@@ -12,7 +12,7 @@ from subnetray.checkpoints.checkpoint import Checkpoint
 from subnetray.checkpoints.rules.names import bare
 from subnetray.checkpoints.stored import Piece, StoredTensor
 from subnetray.config import ConfigError
-from subnetray.plain import shown
+from subnetray.text import shown
 
 # Architectures whose weights GGUF holds as transformers does, but for names and what is said above.
 _SAME = ("llama", "qwen2", "qwen3")
