@@ -57,7 +57,9 @@ class PairCounts:
     stratified: Null
 
 
-def pair_counts(rows: Sequence[Arranged], columns: Sequence[Arranged], strata_at_once: int | None = None) -> PairCounts:
+def pair_counts(
+    rows: Sequence[Arranged], columns: Sequence[Arranged], *, strata_at_once: int | None = None
+) -> PairCounts:
     """Count all pairs of ``rows`` × ``columns`` block by block, so that each mask is read from memory once.
 
     Where both are the same sequence each pair is counted once. ``strata_at_once``: how many strata are summed at a time

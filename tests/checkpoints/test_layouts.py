@@ -65,7 +65,9 @@ def _distributed(directory: Path, weights: Weights) -> Path:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dcp.save({"model": weights, "optim": {"exp_avg": torch.ones(7)}}, checkpoint_id=str(directory), no_dist=True)
+        dcp.save(  # type: ignore[attr-defined]
+            {"model": weights, "optim": {"exp_avg": torch.ones(7)}}, checkpoint_id=str(directory), no_dist=True
+        )
     return directory
 
 
