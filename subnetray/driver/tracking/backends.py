@@ -147,8 +147,10 @@ class Online:
 
     def close(self, patience: Patience) -> None:
         try:
-            if not self._lost and not patience.for_server(self._process, self._offline.start):
-                self._lose("it does not answer")
+            answered = patience.for_server(self._process, self._offline.start)
+            with self._lock:  # whoever hands over what a lost server had been sent has done so by then
+                if not answered:
+                    self._lose("it does not answer")
             self._process.kill()
             self._offline.close(patience)
         finally:
