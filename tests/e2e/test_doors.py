@@ -107,11 +107,14 @@ def _answers(address: str, port: int) -> bool:
 
 
 def _with_secret(*places: Path | None) -> list[str]:
+    """Files that hold what was planted; those that go meanwhile are looked at no more."""
     found = []
-    for path in (path for place in places if place is not None for path in place.rglob("*") if path.is_file()):
-        with contextlib.suppress(OSError):
-            if _SECRET.encode() in path.read_bytes():
-                found.append(str(path))
+    for place in (place for place in places if place is not None):
+        for directory, _, names in os.walk(place):
+            for path in (Path(directory, name) for name in names):
+                with contextlib.suppress(OSError):
+                    if path.is_file() and _SECRET.encode() in path.read_bytes():
+                        found.append(str(path))
     return found
 
 
