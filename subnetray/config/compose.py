@@ -308,6 +308,8 @@ def _grid(node: DictConfig) -> schema.Grid | None:
     # The node of a frozen Factor is read-only: give each factor one that is not, so that its values can be merged in.
     holder = OmegaConf.create({"grid": _structured(schema.Grid)})
     factors = OmegaConf.select(node, "grid.factors")
+    if OmegaConf.is_list(node.grid) or OmegaConf.is_list(factors):
+        raise ConfigError("grid.factors must be a table of keys, each the name of a factor")
     for name, factor in factors.items() if isinstance(factors, DictConfig) else ():
         if not isinstance(factor, DictConfig):
             raise ConfigError(f"grid.factors.{name!s} must be a table of about, baseline and levels, not {factor!r}")
@@ -320,6 +322,8 @@ def _pairs(node: DictConfig) -> PairsConfig:
     whole = _structured(PairsConfig)
     whole.grid = _structured(schema.PairGrid)
     pairs = OmegaConf.select(node, "grid.pairs")
+    if OmegaConf.is_list(pairs):
+        raise ConfigError("grid.pairs must be a table of keys, each the name of a pair")
     for name, pair in pairs.items() if isinstance(pairs, DictConfig) else ():
         if not isinstance(pair, DictConfig):
             raise ConfigError(f"grid.pairs.{name!s} must be a table of init and final, not {pair!r}")

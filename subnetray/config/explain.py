@@ -40,7 +40,7 @@ def explain(error: Exception) -> str:
         return f"{key} must hold {_HINTS.get(match[2], match[2])}, not {match[1]}"
     if "missing mandatory value" in text:
         return f"{key} must be given: write {key}=value"
-    if "is not Optional" in text:
+    if "is not Optional" in text or text.startswith("Incompatible value 'None'"):
         return f"{key} must not be null"
     if match := re.fullmatch(r"(?:Invalid value assigned: )?(\w+) is not a (?:ListConfig|DictConfig).*", text):
         return f"{key} must be a list, as in {key}=[0]" if "list" in text else f"{key} must be a table of keys"

@@ -44,7 +44,7 @@ CONFIGS = [
     _model(_BEGIN + "layers: -1\n", "model.layers must be"),
     _model(_BEGIN + "pretrain_lr: .nan\n", "model.pretrain_lr must be"),
     _model(_BEGIN + "layers: [1]\n", "model.layers"),
-    _model(_BEGIN + "layers: null\n", "layers must"),
+    _model(_BEGIN + "layers: null\n", "model.layers must not be null"),
     _model(_BEGIN + "nope: 1\n", "there is no config key model.nope"),
     _model("layers: 2\n", "its file must begin with defaults: [SCHEMA, _self_]"),
     _model("", "its file must begin with defaults"),
