@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 
 from subnetray import models
@@ -38,15 +40,22 @@ def derive(directory: Path, cache: Path, say: Say) -> Path:
     if not ledger.lock():
         write_report(directory)
         return path
-    for run in plan.runs:
-        if (state := ledger.state(run)).status == "damaged":
-            say(f"run {run.run_id} is left out, as {state.reason}: the command that ran the sweep runs it again")
-    _write_tables(ledger, cache, say)
-    report(ledger)
+    try:
+        for run in plan.runs:
+            if (state := ledger.state(run)).status == "damaged":
+                say(f"run {run.run_id} is left out, as {state.reason}: the command that ran the sweep runs it again")
+        if _write_tables(ledger, cache, say):
+            report(ledger)
+        else:
+            derived.begin(directory)
+            write_report(directory)
+    finally:
+        ledger.release()
     return path
 
 
-def _write_tables(ledger: Ledger, cache: Path, say: Say) -> None:
+def _write_tables(ledger: Ledger, cache: Path, say: Say) -> bool:
+    """Write the tables of the runs; whether all could be."""
     done = [run for run in ledger.plan.runs if ledger.done(run)]
     pairs = Pairs([run.run_id for run in ledger.plan.runs], ledger.directory / derived.OVERLAP)
     inits: dict[Model, Path] = {run.config.model: _init(run.config.model, cache) for run in done}
@@ -54,14 +63,23 @@ def _write_tables(ledger: Ledger, cache: Path, say: Say) -> None:
     absent = [model.name for model, init in inits.items() if not init.is_dir()]
     if absent and not known:
         say(
-            f"overlap.parquet is left as it is: the init of {', '.join(absent)} is not in {cache}, and pairs need it;"
+            f"{derived.OVERLAP} is left as it is: the init of {', '.join(absent)} is not in {cache}, and pairs need it;"
             " the command that ran the sweep makes both again"
         )
         ledger.write_runs()
-        return
+        _remove_damaged(ledger.directory / derived.OVERLAP)
+        return False
     gatherer = Gatherer(ledger, inits, pairs, Tracker(Tracking(mode="disabled"), ledger.plan, ledger.directory, say))
     gatherer.found()
     gatherer.write()
+    return True
+
+
+def _remove_damaged(table: Path) -> None:
+    try:
+        pq.read_metadata(table)
+    except (OSError, ValueError, pa.ArrowException):
+        table.unlink(missing_ok=True)
 
 
 def _init(model: Model, cache: Path) -> Path:

@@ -93,6 +93,12 @@ class Ledger:
             return False
         return True
 
+    def release(self) -> None:
+        """Let others write here."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
     def tidy(self) -> None:
         """Remove what a killed driver was writing, and the scratch files of Ray that it left."""
         for directory in (self.directory, self.directory / "figures", self.directory / "tables"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -212,8 +211,7 @@ def test_resume_never_removes_nothing_while_another_sweep_runs(tmp_path: Path) -
 
 def _close(ledger: Ledger) -> None:
     """Let go of the directory, as the end of a process does."""
-    assert ledger._lock is not None
-    os.close(ledger._lock)
+    ledger.release()
 
 
 def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
