@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -44,10 +44,19 @@ def orderly() -> Iterator[None]:
     take()
     try:
         yield
-    finally:
-        _state.at = None
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    except KeyboardInterrupt:
+        raise  # the process is ending, in which a second signal is to be no error
+    except BaseException:
+        _give_back(before)
+        raise
+    else:
+        _give_back(before)
+
+
+def _give_back(handlers: Mapping[signal.Signals, Any]) -> None:
+    _state.at = None
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def take() -> None:

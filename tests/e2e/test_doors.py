@@ -203,5 +203,7 @@ def test_a_second_signal_ends_it_at_once(tiny: Path, base: Path) -> None:
     time.sleep(1.2)
     if command.process.poll() is None:
         command.process.send_signal(signal.SIGTERM)
-    assert command.process.wait(5) == 128 + signal.SIGTERM
+    # The latter if Python itself has ended by then, and only the process has not.
+    assert command.process.wait(5) in (128 + signal.SIGTERM, -signal.SIGTERM)
+    assert "Traceback" not in command.said
     command.assert_gone()
