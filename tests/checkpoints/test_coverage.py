@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from subnetray.diff import main
-from subnetray.text import one_line, percent, shown
+from subnetray.plain import one_line, percent, shown
 from tests.checkpoints import pairs
 
 
@@ -40,8 +40,7 @@ def test_a_tied_model_that_stores_only_its_head_is_compared_whole(tmp_path: Path
     if other == "head":
         del two["model.embed_tokens.weight"]
     places = [pairs.save(tmp_path / "one", one, tie_word_embeddings=True), pairs.save(tmp_path / "two", two)]
-    first, second = reversed(places) if back else places
-    found = pairs.diff(first, second, tmp_path / "out")
+    found = pairs.diff(places[back], places[not back], tmp_path / "out")
     changed = sum(int((one.get(name, tensor) != new).sum()) for name, new in moved.items())
     assert sum(each["changed_bitwise"] for each in found["tensors"]) == changed
     assert found["n"] == sum(new.numel() for new in moved.values())

@@ -61,13 +61,11 @@ def _shards(directory: Path, weights: Weights) -> Path:
 
 
 def _distributed(directory: Path, weights: Weights) -> Path:
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dcp.save(  # type: ignore[attr-defined]
-            {"model": weights, "optim": {"exp_avg": torch.ones(7)}}, checkpoint_id=str(directory), no_dist=True
-        )
+        save({"model": weights, "optim": {"exp_avg": torch.ones(7)}}, checkpoint_id=str(directory), no_dist=True)
     return directory
 
 

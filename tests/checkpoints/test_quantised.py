@@ -191,3 +191,73 @@ def test_itemsize_is_that_of_the_file() -> None:
     scale = StoredTensor("s", (1,), torch.float32, "F32", Path())
     assert StoredTensor("x", (2, 2), torch.bfloat16, "F8_E4M3", Path(), scales=Scales(scale, 2, 2)).itemsize == 1
     assert StoredTensor("x", (2, 2), torch.bfloat16, "BF16", Path()).itemsize == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "scales", "spread"),
+    [
+        ("scale", torch.full((2, 2), 2.0**-7).to(torch.float8_e8m0fnu), (128, 128)),
+        ("weight_scale_inv", torch.randint(110, 130, (256, 8), dtype=torch.uint8), (1, 32)),
+        ("weight_scale", torch.rand(2, 2) + 0.1, (128, 128)),
+        ("weight_scale", torch.rand(256, 1).bfloat16() + 1, (1, 256)),
+        ("weight_scale_inv", torch.rand(1, 2) + 0.1, (256, 128)),
+    ],
+    ids=["E8M0", "bytes of MX", "blocks that no config gives", "channels", "blocks of columns"],
+)
+def test_scales_of_any_name_and_format(tmp_path: Path, name: str, scales: Tensor, spread: tuple[int, int]) -> None:
+    codes = _codes((256, 256))
+    directory = _save(tmp_path / "model", {NAME: codes, NAME.replace("weight", name): scales}, None)
+    factors = scales.view(torch.float8_e8m0fnu) if scales.dtype == torch.uint8 else scales
+    assert _same(_read(directory, 0, codes.numel(), torch.float32), _direct(codes, factors, spread).flatten())
+
+
+def test_int8_with_scales_of_channels_is_dequantised_as_compressed_tensors_does(tmp_path: Path) -> None:
+    quantization = pytest.importorskip("compressed_tensors.quantization")
+
+    codes = torch.randint(-128, 128, (32, 48), dtype=torch.int8, generator=torch.Generator().manual_seed(0))
+    scales = torch.rand(32, 1, generator=torch.Generator().manual_seed(1)) + 0.01
+    directory = _save(tmp_path / "model", {NAME: codes, f"{NAME}_scale": scales}, None)
+    arguments = quantization.QuantizationArgs(num_bits=8, strategy="channel")
+    expected = quantization.lifecycle.forward.dequantize(codes, scales, args=arguments)
+    assert _same(_read(directory, 0, codes.numel(), torch.float32), expected.float().flatten())
+    # With an offset beside them they mean something else, which is not guessed.
+    other = _save(
+        tmp_path / "o", {NAME: codes, f"{NAME}_scale": scales, f"{NAME}_zero_point": torch.ones(32, 1).char()}
+    )
+    assert main([f"init={other}", f"final={other}"]) == 2
+
+
+def test_a_gguf_of_llama_has_the_rows_of_transformers_again(tmp_path: Path) -> None:
+    from gguf import GGMLQuantizationType, GGUFWriter, dequantize, quantize
+
+    generator = np.random.default_rng(0)
+    shapes = {"attn_q": (64, 64), "attn_k": (32, 64), "attn_v": (32, 64)}
+    held = {name: generator.normal(0, 0.02, shape).astype(np.float32) for name, shape in shapes.items()}
+    held = {
+        name: dequantize(quantize(each, Q8), Q8) for Q8 in [GGMLQuantizationType.Q8_0] for name, each in held.items()
+    }
+    writer = GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer.add_block_count(1)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    for name, values in held.items():
+        # As llama.cpp's conversion permutes them.
+        heads = {"attn_q": 4, "attn_k": 2}.get(name)
+        turned = values if heads is None else values.reshape(heads, 2, 8, 64).swapaxes(1, 2).reshape(values.shape)
+        coded = quantize(np.ascontiguousarray(turned), GGMLQuantizationType.Q8_0)
+        writer.add_tensor(f"blk.0.{name}.weight", coded, raw_dtype=GGMLQuantizationType.Q8_0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    init = {
+        f"model.layers.0.self_attn.{name[-1]}_proj.weight": torch.from_numpy(each).bfloat16()
+        for name, each in held.items()
+    }
+    one = tmp_path / "init"
+    one.mkdir()
+    save_file(init, one / "model.safetensors")
+    found = _diff(one, tmp_path / "m.gguf", tmp_path / "out")
+    assert found["n"] == 64 * 128
+    assert found["sparsity"]["bitwise"] == 1
+    assert found["coverage"]["share"] == 1
