@@ -294,7 +294,6 @@ NAMES = (
         "range(1,3)",
         "new\nline",
         "tab\t",
-        "https://x/y?z=1&w=2",
         "日本",
         "-",
         "_",

@@ -173,12 +173,12 @@ class Composer:
 
     def _compose(self, overrides: Sequence[str], root: str = _SWEEP) -> DictConfig:
         parsed = parse(overrides)
-        for override in parsed:
-            self._check(override)
         for group in _ADDED:
             said = [each for each in parsed if each.key_or_group == group]
             if len(said) > 1:
                 raise ConfigError(f"{said[-1].input_line}: write +{group}=NAME once, with {self._names(group)}")
+        for override in parsed:
+            self._check(override)
         # Hydra composes from scratch in 50 ms, and the cells of a grid share few sets of choices.
         choices = [override for override in parsed if override.key_or_group in GROUPS]
         key = (root, *(str(override.input_line) for override in choices))
