@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.bad_inputs import keys, places, words
+from tests.bad_inputs import grids, keys, places, words
 from tests.bad_inputs.refusal import Case, check_line, listing, refuse
 
 
-@pytest.mark.parametrize("case", words.CASES, ids=str)
+@pytest.mark.parametrize("case", [*words.CASES, *grids.CASES], ids=str)
 def test_bad_words_are_one_sentence(case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refuse(case, tmp_path, capsys)
 
@@ -30,7 +30,7 @@ def test_bad_files_are_one_sentence(case: Case, tmp_path: Path, capsys: pytest.C
 
 
 def test_the_table_has_hundreds_of_kinds() -> None:
-    cases = [*words.CASES, *keys.CASES, *places.CASES]
+    cases = [*words.CASES, *grids.CASES, *keys.CASES, *places.CASES]
     assert len(cases) >= 300
     assert {case.command for case in cases} == {"sweep", "train", "diff", "report"}
 
