@@ -257,7 +257,7 @@ class Ledger:
             pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary)
 
     def write_runs(self) -> None:
-        """Write ``runs.parquet`` and ``times.parquet``."""
+        """Write ``runs.parquet`` and ``time.parquet``."""
         self.write_table(derived.RUNS, self.rows(), columns.schema(self.columns()))
         times = self.times()
         phases = dict.fromkeys(key for row in times for key in row if key != "run_id")

@@ -39,7 +39,7 @@ def head(sweep: Sweep) -> list[Block]:
             f"Algorithms: {_names(finished, 'algorithm')}. Tasks: {_names(finished, 'task')}."
             f" Weights are compared in {_names(finished, 'export_dtype')}.",
             f"{_span(finished['steps'])} optimizer steps a run; {_span(finished['eval_n'])} held-out prompts."
-            " What runs took: `times.parquet` and `time.md`.",
+            " What runs took: `time.parquet` and `time.md`.",
         ]
     return [Heading(1, f"Sweep {grid.name}"), *([Paragraph(grid.about)] if grid.about else []), Bullets(tuple(facts))]
 

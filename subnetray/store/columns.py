@@ -196,7 +196,7 @@ _UPDATE = (
 _RUN_ID = Column("run_id", TEXT, "the run's id, a content hash", source="run.run_id")
 _FIXED = (_RUN_ID, *_IDENTITY, *_EVALUATION, *_UPDATE)
 
-# ``seconds`` was one of them, and is what times.parquet has.
+# ``seconds`` was one of them, and is what time.parquet has.
 RESERVED = frozenset(column.name for column in _FIXED) | {"seconds"}
 _FAMILY = "density_"  # of columns by tolerance
 

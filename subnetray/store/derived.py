@@ -14,7 +14,7 @@ from subnetray import __version__
 from subnetray.files import write_atomic
 from subnetray.store.results import digest, sha256
 
-RUNS, OVERLAP, TIMES, CLAIMS = "runs.parquet", "overlap.parquet", "times.parquet", "claims.json"
+RUNS, OVERLAP, TIMES, CLAIMS = "runs.parquet", "overlap.parquet", "time.parquet", "claims.json"
 REPORT, PAGE, TIME, BUDGET = "report.md", "report.html", "time.json", "time.md"
 _STAMP = ".derived.json"
 _NAMES = (RUNS, OVERLAP, TIMES, CLAIMS, REPORT, PAGE, TIME, BUDGET, _STAMP)

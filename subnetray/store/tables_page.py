@@ -11,7 +11,7 @@ _HEAD = """# The columns of a sweep's tables
 
 Made from `subnetray/store/columns.py` by `python -m subnetray.store.tables_page > docs/tables.md`.
 
-What differs from one execution of a run to the next, its wall-clock, has a table of its own: `times.parquet`, with a
+What differs from one execution of a run to the next, its wall-clock, has a table of its own: `time.parquet`, with a
 column a phase, in seconds. All other files of a sweep are the same, byte for byte, however often it was interrupted.
 """
 

@@ -17,7 +17,7 @@ from subnetray.job.recorder import Recorder
 from subnetray.subnetwork import named_weights
 from tests.algorithms.lab import Scored, make_setting
 
-ALL = {"step", "loss", "lr", "grad_norm", "tokens", "tokens_per_s"} | {"density", "density_step", "update_norm"}
+ALL = {"step", "loss", "lr", "grad_norm", "tokens"} | {"density", "density_step", "update_norm"}
 ROLLOUTS = {"reward", "reward_std", "zero_advantage_share", "completion_length", "truncated_share", "clip_share"}
 ENGINE = {f"engine_ratio_{name}" for name in ("mean", "min", "max")} | {"engine_logp_gap_mean", "engine_logp_gap_max"}
 PREFERENCES = {"preference_margin", "preference_reward_chosen", "preference_reward_rejected"}
@@ -59,7 +59,10 @@ def test_every_algorithm_writes_the_metrics_it_has(init: Path, tmp_path: Path, n
     (line,) = [json.loads(text) for text in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert expected(algorithm) - set(line) == set()
     assert line["tokens"] > 0
-    assert line["tokens_per_s"] > 0
+    (times,) = [json.loads(text) for text in (tmp_path / "time.jsonl").read_text().splitlines()]
+    assert times["step"] == 1
+    assert times["tokens_per_s"] > 0
+    assert "tokens_per_s" not in line
     if isinstance(algorithm, Pairs):
         # Of both completions and their prompts, padding left out.
         pairs = pairs_of(setting)

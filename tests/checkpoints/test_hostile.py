@@ -77,7 +77,7 @@ def test_paths_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     os.mkfifo(tmp_path / "piped" / "config.json")
     save_file(pairs.weights(), tmp_path / "piped" / "model.safetensors")
     for place, text in (
-        ("x" * 300, "File name too long"),
+        ("x" * 300, "each of its names at most 255"),
         (f"{one}/model.safetensors/x", "must be a"),
         (tmp_path / "pipe", "must be a directory, a file or a Hugging Face id"),
         (tmp_path / "loop", "must be a"),

@@ -192,4 +192,4 @@ def test_beyond_the_exact_size_bounds_are_given_and_said_to_be(tmp_path: Path, m
 @pytest.mark.parametrize("key", ["rank", "geometry"])
 def test_the_keys_are_true_or_false(tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"init={tmp_path}", f"final={tmp_path}", f"{key}=8"]) == 2
-    assert f"{key} must be true or false, not 8" in capsys.readouterr().err
+    assert f"{key} must be true or false, not '8'" in capsys.readouterr().err

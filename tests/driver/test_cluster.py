@@ -97,7 +97,7 @@ def test_a_cluster_that_answers_is_joined_as_ray_does_it() -> None:
 
 
 def test_the_commands_say_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    models.locate(EmbeddedModel(), tmp_path / "cache", print).mkdir()  # nothing is to be made
+    models.locate(EmbeddedModel(), tmp_path / "cache", print).mkdir(parents=True)  # nothing is to be made
     words = [f"cache={tmp_path / 'cache'}", "tracking=disabled"]
     assert main(["+grid=smoke", f"out={tmp_path / 'smoke'}", *words]) == 1
     assert train([f"out={tmp_path / 'single'}", *words]) == 1

@@ -39,7 +39,7 @@ def test_runs_parquet_has_every_factor_and_result_as_a_column(tmp_path: Path) ->
     assert failed["error"] == "RunError: loss is nan at step 3"
     assert failed["density_bitwise"] is None
     assert set(done) == {column.name for column in ledger.columns()}
-    times = pq.read_table(ledger.directory / "times.parquet").to_pylist()
+    times = pq.read_table(ledger.directory / "time.parquet").to_pylist()
     assert times == [{"run_id": first.run_id, "train": 1.5, "total": 2.0}]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 from subnetray.config import DPO, GRPO, SFT, ConfigError, Subnetwork
 from subnetray.config.compose import Composer
 from subnetray.grid import Plan, plan, run_id
+from subnetray.store import results
 from subnetray.subnetwork import Mask
 
 GRID = """
@@ -171,7 +171,7 @@ def test_what_cannot_be_is_one_sentence(words: list[str], sentence: str) -> None
 def write_run(directory: Path, mask: Mask, status: str = "done") -> None:
     directory.mkdir(parents=True)
     mask.save(directory / "mask.safetensors", {})
-    (directory / "result.json").write_text(json.dumps({"status": status}))
+    results.write(directory, {"run_id": directory.name, "status": status, "error": None})
 
 
 @pytest.mark.parametrize("place", ["outputs/other/runs", "outputs/train/0123456789ab/runs"])
