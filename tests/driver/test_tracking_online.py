@@ -97,8 +97,8 @@ def test_every_step_is_on_the_server_once_over_two_invocations(serve: Serve, tmp
         ("silent", "it does not answer"),
         ("gone", "it does not answer"),
         (500, "it does not answer"),
-        (401, "returned error 401"),
-        (403, "returned error 403"),
+        (401, "the server answered 401"),
+        (403, "the server answered 403"),
     ],
 )
 def test_a_server_that_fails_costs_ten_seconds_and_one_sentence(

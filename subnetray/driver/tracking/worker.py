@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import shutil
 import sys
 import threading
@@ -101,11 +102,18 @@ class Log:
         self._clear(key)
         return kept
 
-    def give_up(self, key: str) -> None:
-        """Forget a record that could not be logged."""
+    def give_up(self, key: str, error: Exception) -> str:
+        """Forget a record that could not be logged; why it could not."""
         self._open.pop(key, None)
+        reason = str(error) or type(error).__name__
+        # W&B's own words depend on which request was refused, and may be "<no message>".
+        for log in (self._unfinished / key).glob("wandb/*/logs/debug-internal.log"):
+            with suppress(OSError):
+                if found := re.findall(r'"msg":"api: HTTP error","status":(\d+)', log.read_text(errors="replace")):
+                    reason = f"the server answered {found[-1]}"
         with suppress(OSError):
             self._clear(key)
+        return reason
 
     def _begin(self, record: Mapping[str, Any], anew: bool) -> _Open:
         import wandb
@@ -214,8 +222,7 @@ def _lane(log: Log, tasks: queue.SimpleQueue[dict[str, Any]], answer: _Answers) 
         try:
             kept = log.finish(**task) if did == "finish" else log.follow(**task)
         except Exception as error:
-            log.give_up(record["id"])
-            kept = {"error": str(error) or type(error).__name__}
+            kept = {"error": log.give_up(record["id"], error)}
         answer({"did": did, "id": record["id"], **kept})
 
 
