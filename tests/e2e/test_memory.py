@@ -35,7 +35,7 @@ pytestmark = pytest.mark.e2e
 
 MODEL = EmbeddedModel(hidden_size=256, intermediate_size=1024, heads=4, layers=2)
 ROLLOUT = Rollout(name="hf")
-ALGORITHMS = (GRPO(steps=1, batch_size=8), SFT(steps=1, batch_size=8), DPO(steps=1, batch_size=8))
+ALGORITHMS = (GRPO(steps=1, batch_size=8), SFT(steps=1, batch_size=8), DPO(steps=1, batch_size=8, data="off_policy"))
 
 
 class _Trial:
