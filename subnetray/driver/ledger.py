@@ -6,6 +6,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from subnetray.store.results import State
 VERSION = 2
 _VERSIONS = (1, VERSION)  # of sweep.yaml, that a sweep goes on with
 _SEEN = ".verified.json"
-_WHERE = ("out", "cache", "store", "dry_run", "resume")
+_WHERE = ("out", "cache", "store", "dry_run", "resume", "tracking")
 # Beyond this a run that is taken over is linked, not copied: a file of another sweep is then one with this one's.
 _COPIED_BYTES = 64 << 20
 
@@ -130,7 +131,7 @@ class Ledger:
 
         What says where the sweep is and how it goes on is no part of it: a copy elsewhere has the same bytes.
         """
-        overrides = [text for text in overrides if text.partition("=")[0].lstrip("+") not in _WHERE]
+        overrides = [text for text in overrides if re.split(r"[=.]", text.lstrip("+"))[0] not in _WHERE]
         owner = self._owner() or {}
         mine = {run.run_id: run for run in (*self.plan.runs, *self.plan.sources)}
         kept = sorted({*_run_ids(owner.get("runs")), *owner.get("kept", ())} - mine.keys())

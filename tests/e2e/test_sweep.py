@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from subnetray.store.results import sha256
 from subnetray.subnetwork import Mask
 
 pytestmark = pytest.mark.e2e
@@ -71,6 +73,16 @@ def _rows(out: Path, table: str = "runs") -> list[dict[str, Any]]:
     return rows
 
 
+def _files(out: Path) -> dict[str, str]:
+    """The hash of every file of a sweep but those that hold times."""
+    found = {path.relative_to(out): path for path in out.rglob("*") if path.is_file()}
+    return {
+        str(name): sha256(path)
+        for name, path in sorted(found.items())
+        if name.parts[0] != "wandb" and not name.name.startswith((".", "time."))
+    }
+
+
 def _finals(out: Path) -> dict[str, str]:
     return {row["run_id"]: row["final_hash"] for row in _rows(out)}
 
@@ -118,11 +130,15 @@ def test_all_results_are_there(swept: Path) -> None:
     assert len(_rows(swept, "overlap")) == 15
     for row in rows:
         files = {path.name for path in (swept / "runs" / row["run_id"]).iterdir()}
-        assert files == {"config.yaml", "metrics.jsonl", "result.json", "mask.safetensors", "delta.safetensors"}
+        assert files == {
+            *("config.yaml", "metrics.jsonl", "result.json", "mask.safetensors", "delta.safetensors"),
+            *("time.json", "time.jsonl"),
+        }
     report = (swept / "report.md").read_text()
     assert "sft_gold" in report
     # Phases of the sweep and of its runs, which make up all of the cores' time.
-    assert "## Where the time went" in report
+    assert "## Where the time went" in (swept / "time.md").read_text()
+    assert "Where the time went" not in report
     spent = json.loads((swept / "time.json").read_text())
     assert set(spent["seconds"]) == {"prepare", "ray", "engines", "runs", "report"}
     assert spent["inits_cpu_s"] == 0  # it was there
@@ -181,10 +197,26 @@ def test_dry_run_lists_runs_what_is_cached_and_an_estimate(swept: Path) -> None:
     shown = _sweep("+grid=smoke", f"out={swept}", "dry_run=true")
     assert shown.returncode == 0
     assert "6 runs, 6 done, 0 to do" in shown.stdout
-    fresh = _sweep("+grid=smoke", f"out={swept}-other", "dry_run=true")
+    beside = _sweep("+grid=smoke", f"out={swept}-other", "dry_run=true")
+    assert "6 runs, 6 done, 0 to do" in beside.stdout
+    assert f", in {swept}/runs/" in beside.stdout
+    fresh = _sweep("+grid=smoke", f"out={swept}-other/smoke", "dry_run=true")
     assert "6 runs, 0 done, 6 to do" in fresh.stdout
     assert "estimate: " in fresh.stdout
     assert not Path(f"{swept}-other").exists()
+
+
+def test_a_sweep_beside_one_that_is_done_takes_its_runs_over_and_grows(swept: Path, tmp_path: Path) -> None:
+    """Ray is not started for runs that are done: it takes seconds. One more level is one more run a method."""
+    out = swept.parent / "again"
+    taken = _sweep("+grid=smoke", f"out={out}", "tracking=disabled")
+    assert taken.returncode == 0, taken.stderr
+    assert "6 runs are done already and are taken over" in taken.stdout
+    assert "starting the rollout engines" not in taken.stdout
+    assert _files(out) == _files(swept)
+    grown = _sweep("+grid=smoke", f"out={out}", "tracking=disabled", "grid.seeds=[0,1]", "dry_run=true")
+    assert "12 runs, 6 done, 6 to do" in grown.stdout
+    shutil.rmtree(out)  # what is beside is found by other tests
 
 
 def _kill_when(overrides: Sequence[str], started: Callable[[], bool]) -> None:
@@ -213,7 +245,7 @@ def test_a_sweep_that_is_ended_leaves_no_process_and_resumes_to_the_same_bytes(s
     resumed = _sweep(*words, "resume=must")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "of 6 runs to do" in resumed.stdout
-    assert _finals(out) == _finals(swept)
+    assert _files(out) == _files(swept)
 
 
 # In arms of an SFT run of the smoke grid, and of one that diverges.
@@ -273,4 +305,5 @@ def test_a_sweep_that_is_killed_while_runs_wait_for_their_mask_resumes_to_the_sa
     assert 0 < final.k == (final & used).k
     assert (of_nothing["status"], of_nothing["final_hash"]) == ("failed", None)
     assert re.fullmatch(r"its mask is that of run [0-9a-f]{12}, which failed: .* at step \d.*", of_nothing["error"])
-    assert [path.name for path in (out / "runs" / of_nothing["run_id"]).iterdir()] == ["result.json"]
+    failed = {path.name for path in (out / "runs" / of_nothing["run_id"]).iterdir()}
+    assert failed == {"config.yaml", "result.json"}
