@@ -17,11 +17,12 @@ from subnetray.driver import checks, cluster, estimate, launcher, session, track
 from subnetray.driver.aside import Aside
 from subnetray.driver.ledger import Ledger
 from subnetray.grid.checks import check_engine
+from subnetray.grid.design import describe
 from subnetray.grid.plan import Plan, Run
 from subnetray.libraries import load
 from subnetray.mask_file import inspect
 from subnetray.models.making import Making
-from subnetray.store import derived
+from subnetray.store import derived, results
 
 if TYPE_CHECKING:
     from subnetray.rollout.pool import Pool
@@ -92,6 +93,7 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
         ledger.take(run, place)
     ledger.note_seen()
     if not left.todo and derived.is_fresh(ledger.directory, ledger.inputs()):
+        _track(sweep, ledger, say)
         say(f"all {len(plan.runs)} runs are done: nothing to do; the report is {ledger.directory / derived.REPORT}")
         return 0
     derived.begin(ledger.directory)
@@ -139,7 +141,7 @@ def _run(
         gatherer = Gatherer(ledger, inits, pairs, tracker)
         run_all(sweep, ledger, todo, inits, pool, gatherer, say, clock)
         gatherer.write()
-        return finish(sweep, ledger, Execution(todo, clock, making.cpu_s), tracker, pairs, say)
+        return finish(sweep, ledger, Execution(todo, clock, making.cpu_s), tracker, say)
 
 
 def _gather(sweep: SweepConfig, ledger: Ledger, inits: Inits, cache: Path, say: Say) -> int:
@@ -157,7 +159,16 @@ def _gather(sweep: SweepConfig, ledger: Ledger, inits: Inits, cache: Path, say: 
         gatherer = Gatherer(ledger, inits, pairs, tracker)
         gatherer.found()
         gatherer.write()
-        return finish(sweep, ledger, Execution([], Clock(), making.cpu_s), tracker, pairs, say)
+        return finish(sweep, ledger, Execution([], Clock(), making.cpu_s), tracker, say)
+
+
+def _track(sweep: SweepConfig, ledger: Ledger, say: Say) -> None:
+    """Track what was not taken when it was made; of what was, nothing is logged again."""
+    tracker = tracking.Tracker(sweep.tracking, ledger.plan, ledger.directory, say)
+    for run in ledger.plan.runs:
+        label, metrics = describe(ledger.plan.grid, run.cell), ledger.run_directory(run) / results.METRICS
+        tracker.finish(run, label, metrics, ledger.row(run, ledger.result(run) or {}))
+    tracker.close(ledger.tables(), {"runs_done": len(ledger.rows()), "runs_failed": 0})
 
 
 def _absent(inits: Inits) -> list[EmbeddedModel]:

@@ -9,7 +9,6 @@ from subnetray.clock import Clock
 from subnetray.config import SweepConfig
 from subnetray.driver import machine
 from subnetray.driver.ledger import Ledger
-from subnetray.driver.pairs import Pairs
 from subnetray.driver.progress import Say
 from subnetray.driver.tracking import Tracker
 from subnetray.grid.plan import Run
@@ -26,7 +25,7 @@ class Execution:
     inits_cpu_s: float
 
 
-def finish(sweep: SweepConfig, ledger: Ledger, executed: Execution, tracker: Tracker, pairs: Pairs, say: Say) -> int:
+def finish(sweep: SweepConfig, ledger: Ledger, executed: Execution, tracker: Tracker, say: Say) -> int:
     """Write all of it; the number of runs that failed. Raises KeyboardInterrupt if runs of the plan are left to do."""
     say("writing the report")
     clock, cluster = executed.clock, sweep.cluster
@@ -46,7 +45,7 @@ def finish(sweep: SweepConfig, ledger: Ledger, executed: Execution, tracker: Tra
     rows = ledger.rows()
     failed = sum(row["status"] != "done" for row in rows)
     left = len({run.run_id for run in ledger.plan.runs}) - len(rows)
-    tracker.close({"runs": rows, "overlap": pairs.rows}, {"runs_done": len(rows) - failed, "runs_failed": failed})
+    tracker.close(ledger.tables(), {"runs_done": len(rows) - failed, "runs_failed": failed})
     say(f"{len(rows) - failed} runs done, {failed} failed; the report is {ledger.directory / derived.REPORT}")
     if left:
         # Tune takes the first Ctrl-C as a request to stop, and returns.
