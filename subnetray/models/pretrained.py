@@ -118,7 +118,8 @@ def fingerprint(directory: Path) -> str:
 
 def weights_fingerprint(path: Path) -> str:
     """What :func:`fingerprint` is to a model, of weights alone: a file's, or those of a directory with its config."""
-    names = ("config.json", "*.safetensors", "*.index.json", "pytorch_model*.bin")
+    names = ("config.json", "*.safetensors", "*.index.json", "pytorch_model*.bin", "*.gguf", ".metadata", "*.distcp")
+    names += ("adapter_config.json", "adapter_model.bin")
     return _fingerprint({path} if path.is_file() else {file for name in names for file in path.glob(name)})
 
 
@@ -132,7 +133,7 @@ def _fingerprint(files: Iterable[Path]) -> str:
 
 def _digest(path: Path) -> bytes:
     size = path.stat().st_size
-    if path.suffix not in (".safetensors", ".bin") or size <= _BLOCK * _BLOCKS:
+    if path.suffix not in (".safetensors", ".bin", ".gguf", ".distcp") or size <= _BLOCK * _BLOCKS:
         return hashlib.sha256(path.read_bytes()).digest()
     digest = hashlib.sha256()
     with path.open("rb") as file:
