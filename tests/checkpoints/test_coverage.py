@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from subnetray.plain import one_line, percent, shown
+from subnetray.text import one_line, percent, shown
 
 from subnetray.diff import main
 from tests.checkpoints import pairs

@@ -54,8 +54,8 @@ def test_only_what_could_be_made_whole_counts_as_made(swept: Path, tmp_path: Pat
     for run in plan.runs:  # as a driver that had their init would have
         result = ledger.result(run)
         assert result is not None
-        files = [ledger.run_directory(run) / name for name in (results.MASK, results.DELTA)]
-        pairs._runs[run.run_id] = Finished(run.run_id, *files, swept, identity(result))
+        mask, delta = (ledger.run_directory(run) / name for name in (results.MASK, results.DELTA))
+        pairs._runs[run.run_id] = Finished(run.run_id, mask, delta, swept, identity(result))
     pairs.write(swept / derived.OVERLAP)
     said: list[str] = []
     derive(swept, tmp_path / "cache", said.append)
