@@ -118,8 +118,10 @@ def fingerprint(directory: Path) -> str:
 
 def weights_fingerprint(path: Path) -> str:
     """What :func:`fingerprint` is to a model, of weights alone: a file's, or those of a directory with its config."""
-    names = ("config.json", "*.safetensors", "*.index.json", "pytorch_model*.bin", "*.gguf", ".metadata", "*.distcp")
-    names += ("adapter_config.json", "adapter_model.bin")
+    names = (
+        *("config.json", "*.safetensors", "*.index.json", "pytorch_model*.bin"),
+        *("adapter_config.json", "adapter_model.bin", "*.gguf", ".metadata", "*.distcp"),
+    )
     return _fingerprint({path} if path.is_file() else {file for name in names for file in path.glob(name)})
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from subnetray.text import one_line, percent, shown
 
 from subnetray.diff import main
+from subnetray.text import one_line, percent, shown
 from tests.checkpoints import pairs
 
 
