@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Ray reads it when it is imported, which test modules do before they start Ray as ``driver.cluster`` would.
+os.environ["RAY_AUTH_MODE"] = "token"
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

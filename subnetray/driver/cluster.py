@@ -166,14 +166,20 @@ def _init(failed: str, **arguments: Any) -> None:
         signals.take()
 
 
-def _token(directory: Path) -> Path:
-    """A file with a secret of this session's: who does not know it is not answered by any of Ray's processes.
+@functools.cache
+def _secret() -> str:
+    return secrets.token_hex(32)
 
-    Ray would keep one for all clusters in the user's home, if there is one.
+
+def _token(directory: Path) -> Path:
+    """A file with a secret of this process's: who does not know it is not answered by any of Ray's processes.
+
+    Ray would keep one for all clusters in the user's home, if there is one. It reads a token once, so that a second
+    session of a process has the token of the first.
     """
     path = directory / "token"
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-        file.write(secrets.token_hex(32))
+        file.write(_secret())
     return path
 
 

@@ -35,29 +35,30 @@ def entered(local: bool) -> Iterator[Path]:
 
     ``local``: whether all of its processes are on this machine. Afterwards its environment is what it was.
     """
-    remove_stale()
-    before = dict(os.environ)
-    scratch = Scratch()
-    watchdog: Watchdog | None = None
-    try:
-        watchdog = Watchdog(scratch.path)
-        forget_launcher()
-        os.environ[SESSION] = str(scratch.path)
-        os.environ.update(MARKS)
-        if local:
-            os.environ["TMPDIR"] = str(scratch.path)
-            tempfile.tempdir = None
-        os.environ.update(_without_home(scratch.path))
-        _entered.append(scratch.path)
-        with signals.orderly():
+    # Before there is anything to clear away: a signal then ends what has begun in order.
+    with signals.orderly():
+        remove_stale()
+        before = dict(os.environ)
+        scratch = Scratch()
+        watchdog: Watchdog | None = None
+        try:
+            watchdog = Watchdog(scratch.path)
+            forget_launcher()
+            os.environ[SESSION] = str(scratch.path)
+            os.environ.update(MARKS)
+            if local:
+                os.environ["TMPDIR"] = str(scratch.path)
+                tempfile.tempdir = None
+            os.environ.update(_without_home(scratch.path))
+            _entered.append(scratch.path)
             yield scratch.path
-    finally:
-        if scratch.path in _entered:
-            _entered.remove(scratch.path)
-        _restore(before)
-        scratch.close()
-        if watchdog is not None:
-            watchdog.close()
+        finally:
+            if scratch.path in _entered:
+                _entered.remove(scratch.path)
+            _restore(before)
+            scratch.close()
+            if watchdog is not None:
+                watchdog.close()
 
 
 def _without_home(scratch: Path) -> dict[str, str]:

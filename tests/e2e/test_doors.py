@@ -31,7 +31,7 @@ _LAUNCHER = {
     **{"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "True", "GROUP_RANK": "0"},
 }
 _WORDS = ("algorithm=sft", "algorithm.steps=2", "algorithm.batch_size=8", "evaluation.prompts=8")
-_GONE_S = 10.0
+_GONE_S = 45.0  # 10 where cores are not shared
 
 
 class Command:
@@ -172,7 +172,7 @@ def test_sigterm_is_an_orderly_end_at_every_moment(tiny: Path, base: Path, momen
     command = Command(base, f"cache={tiny.parents[1]}", "tracking=disabled")
     command.wait(lambda: _MOMENTS[moment](command))
     os.killpg(command.process.pid, signal.SIGTERM)  # as ``timeout`` does
-    code = command.process.wait(60)
+    code = command.process.wait(240)
     if moment == "the report" and code == 0:  # it had been written
         assert (command.out / "report.md").exists()
     else:
@@ -192,7 +192,7 @@ def test_nothing_is_left_of_a_command_that_is_killed_while_it_starts(
     command.wait(lambda: _MOMENTS[moment](command))
     time.sleep(later_s)
     command.process.kill()
-    command.process.wait(10)
+    command.process.wait(60)
     command.assert_gone()
 
 
@@ -204,6 +204,6 @@ def test_a_second_signal_ends_it_at_once(tiny: Path, base: Path) -> None:
     if command.process.poll() is None:
         command.process.send_signal(signal.SIGTERM)
     # The latter if Python itself has ended by then, and only the process has not.
-    assert command.process.wait(5) in (128 + signal.SIGTERM, -signal.SIGTERM)
+    assert command.process.wait(60) in (128 + signal.SIGTERM, -signal.SIGTERM)
     assert "Traceback" not in command.said
     command.assert_gone()
