@@ -178,7 +178,7 @@ def _token(directory: Path) -> Path:
     session of a process has the token of the first.
     """
     path = directory / "token"
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
         file.write(_secret())
     return path
 

@@ -244,6 +244,8 @@ class _Careless(VLLMEngine):
             self._packed = None
         model = self._llm.llm_engine.model_executor.driver_worker.worker.get_model()
         stale = model.lm_head.cpu_linear
+        if (held := model.lm_head.weight.clone()).numel():  # vLLM packs none for this processor
+            stale = lambda x, _, bias: torch.nn.functional.linear(x, held, bias)  # noqa: E731
         if self._fault == "half":
             weights = dict(list(weights.items())[: len(weights) // 2])
         if self._fault != "nothing":

@@ -74,6 +74,6 @@ def test_a_run_adds_no_megabyte_to_its_process(init: Path, tmp_path: Path) -> No
             spec = RunSpec(f"run-{number}", config, init, tmp_path / str(number), pool.names[init, ROLLOUT], 0, 1, 0)
             held.append(ray.get(trial.launch.remote(spec)))
     finally:
-        ray.shutdown()
+        cluster.stop()
     later = held[4:]  # what libraries set up once is there by then
     assert np.polyfit(range(len(later)), later, 1)[0] < 1, held
