@@ -370,6 +370,7 @@ def test_a_run_whose_workers_share_the_model_is_measured_as_others_are(
 def test_sft_on_gold_learns(tiny: Path, engines: tuple[str, ...], tmp_path: Path) -> None:
     config = _config(SFT(steps=60, lr=1e-4), evaluation=Evaluation(prompts=512))
     _, result, lines = _run(tiny, engines, tmp_path, config)
+    assert result["error"] is None
     before, after = (result["evaluation"][when]["sampled"] for when in ("before", "after"))
     assert after["accuracy"] > before["accuracy"] + 3 * (before["accuracy_se"] ** 2 + after["accuracy_se"] ** 2) ** 0.5
     assert lines[-1]["loss"] < lines[0]["loss"]
