@@ -24,6 +24,12 @@ from tests.driver.tracked import config, label, offline, row, sweep_plan, track,
 RUNS = sweep_plan().runs[:2]
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written is tested here, and not how long a busy machine may take to write it."""
+    monkeypatch.setattr("subnetray.driver.tracking.patience.TOTAL_S", 180.0)
+
+
 def test_a_run_is_logged_under_its_own_id_and_the_sweep_s_name(tmp_path: Path) -> None:
     out = tmp_path / "mine"
     for run in RUNS:
