@@ -22,7 +22,9 @@ LAYOUTS = (
     Layout("shards without an index", True, "if all of `-00001-of-0000N` are there"),
     Layout("one safetensors file of any name", True, "`consolidated.safetensors`, `model.fp16.safetensors`"),
     Layout(
-        "torch.distributed.checkpoint", True, "parts along rows; the optimiser's are left aside; nothing is unpickled"
+        "torch.distributed.checkpoint",
+        True,
+        "parts along rows; the optimiser's are left aside; its pickled index makes torch's records of places alone",
     ),
     Layout("GGUF", True, "dequantised by `gguf`; beside transformers' names: llama, qwen2, qwen3"),
     Layout("PEFT adapter", True, "base + adapter, rounded as PEFT merges; `modules_to_save` in place of the base's"),

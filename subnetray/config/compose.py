@@ -334,8 +334,8 @@ def _pairs(node: DictConfig) -> PairsConfig:
 def _keys(node: DictConfig, prefix: str) -> Iterator[str]:
     for key in map(str, node):
         yield f"{prefix}{key}"
-        child = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none():
+        child = None if OmegaConf.is_missing(node, key) else node[key]
+        if isinstance(child, DictConfig):
             yield from _keys(child, f"{prefix}{key}.")
 
 

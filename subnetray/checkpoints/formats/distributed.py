@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
-from torch.distributed.checkpoint import filesystem, metadata
+from torch.distributed.checkpoint import metadata
 
 from subnetray.checkpoints.formats.single import DTYPES
 from subnetray.checkpoints.stored import Piece, StoredTensor, dense, whole
@@ -35,19 +35,40 @@ _OPTIMISER = (
     "train_state.",
     "dataloader.",
 )
+
+
+class _Properties:
+    """A tensor's properties: of what torch writes of them only the dtype is kept."""
+
+    dtype: torch.dtype
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.dtype = state[0]
+
+
+class _Place:
+    """Where a part of a tensor lies: its file, and its bytes there."""
+
+    relative_path: str
+    offset: int
+    length: int
+
+
 # Everything that torch writes into .metadata, by module and name; nothing else is ever made.
 _RECORDS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch", "Size"): torch.Size,
     ("torch.serialization", "_get_layout"): lambda name: name,
+    ("torch.distributed.checkpoint.metadata", "_MEM_FORMAT_ENCODING"): lambda number: number,
     **{
         ("torch.distributed.checkpoint.metadata", name): getattr(metadata, name)
         for name in (
             *("Metadata", "MetadataIndex", "TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata"),
-            *("TensorProperties", "StorageMeta", "_MEM_FORMAT_ENCODING"),
+            "StorageMeta",
         )
     },
-    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"): filesystem._StorageInfo,
+    ("torch.distributed.checkpoint.metadata", "TensorProperties"): _Properties,
+    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"): _Place,
 }
 
 
