@@ -26,7 +26,7 @@ _WITHOUT = frozenset(("SSE41", "AVX", "AVX2", "AVX2_VNNI"))
 
 @functools.cache
 def native() -> bool:
-    """Whether PyTorch multiplies bf16 matrices on this CPU with vector instructions.
+    """Return whether PyTorch multiplies bf16 matrices on this CPU with vector instructions.
 
     Decided by the kind of processor, never by timing it: a run has the same bytes each time.
     """

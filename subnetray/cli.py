@@ -1,4 +1,4 @@
-"""What all commands share: how their words are read, their errors in one line, and their exit codes.
+"""The commands' shared part: reading words, errors in one line, exit codes.
 
 Exit codes: 0 done; 1 something failed, the rest is done and reported, or could not be started or written; 2 bad input,
 found before work began; 130 interrupted. Errors are one line on standard error of at most 500 characters, in which

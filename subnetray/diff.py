@@ -224,7 +224,7 @@ def _show(config: DiffConfig, difference: Difference, matrices: dict[str, Any], 
 
 
 def _nothing_changed(difference: Difference) -> str:
-    """That nothing differs, of no more than was compared."""
+    """Say that nothing differs, of no more than was compared."""
     if difference.coverage.whole and all(each.counted for each in difference.skipped):
         return "init and final are the same, bit for bit (±0 aside)"
     if difference.coverage.whole:

@@ -1,4 +1,4 @@
-"""What processes that compute are told by their environment, and what they must not be told."""
+"""Set the environment of processes that compute, and drop what they must not be told."""
 
 from __future__ import annotations
 

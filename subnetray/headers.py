@@ -83,7 +83,7 @@ POINTER_TEXT = "is a Git LFS pointer, not the file itself: run `git lfs pull` in
 
 
 def is_pointer(path: Path) -> bool:
-    """Whether a file holds no more than where Git LFS has the real one."""
+    """Return whether a file holds no more than where Git LFS has the real one."""
     if path.stat().st_size > 1024:
         return False
     with open_regular(path) as file:

@@ -20,7 +20,7 @@ def existing(path: Path) -> Path:
 
 
 def unwritable(path: Path) -> str | None:
-    """Why no directory could be made or written to at ``path``, or None; nothing is made to find out."""
+    """Return why no directory could be made or written to at ``path``, or None; nothing is made to find out."""
     place = existing(path)
     if not place.is_dir():
         return f"{place} is no directory"
@@ -42,7 +42,7 @@ def require_writable(place: Path, what: str, remedy: str) -> None:
 
 
 def free_bytes(path: Path) -> int:
-    """What this user may still write where ``path`` is or would be; 0 where no further file can be made."""
+    """Return the bytes that this user may still write where ``path`` is or would be; 0 where no file can be made."""
     status = os.statvfs(existing(path))
     full = status.f_files > 0 and status.f_favail == 0
     return 0 if full else status.f_bavail * status.f_frsize
@@ -91,7 +91,7 @@ def _temporary() -> Path | None:
 
 
 def hub_cache() -> Path:
-    """Where the Hugging Face libraries keep what they download, as they decide it, without importing them."""
+    """Return where the Hugging Face libraries keep downloads, as they decide it, without importing them."""
     if chosen := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
         return Path(os.path.expandvars(chosen)).expanduser()
     user = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

@@ -1,4 +1,4 @@
-"""How far rounding may take what two programs compute of one bf16 model, and what two engines draw from it.
+"""Bound how far rounding may take what two programs compute of one bf16 model, and what engines draw from it.
 
 Processors and programs add in different orders, so that the same weights give other log-probabilities, and another
 token where two are nearly as likely. No test may depend on that.
@@ -23,7 +23,7 @@ _Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 class Rounding:
-    """What a bf16 model's distributions are without rounding, and how far from them a computation in bf16 may be.
+    """A bf16 model's distributions without rounding, and how far from them a computation in bf16 may be.
 
     transformers and an engine round to bf16 after the same operations, each in an order of its own: their errors are as
     large, and independent. So the engine's is known from that of transformers, the distance of its logits in bf16 from
@@ -59,7 +59,7 @@ class Rounding:
 
     @torch.no_grad()
     def between_two(self, prompts: Sequence[list[int]], samples: Samples) -> float:
-        """How far apart two engines' log-probabilities of a token may be, each of which is off by σ: 5 √2 σ."""
+        """Return how far apart two engines' log-probabilities of a token may be, each off by σ: 5 √2 σ."""
         return _DEVIATIONS * math.sqrt(2) * _deviation(self._distributions(prompts, samples))
 
     def _distributions(self, prompts: Sequence[list[int]], samples: Samples) -> list[_Pair]:

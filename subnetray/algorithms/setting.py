@@ -123,7 +123,7 @@ class Setting:
         return ids[-min(64, self.config.rollout.max_model_len - 1) :]
 
     def accepts(self, reward: float) -> bool:
-        """Whether a completion that earns this reward is right."""
+        """Return whether a completion that earns this reward is right."""
         return bool(reward >= self.config.task.accept)
 
     def encode(self, problems: Sequence[Problem]) -> list[list[int]]:

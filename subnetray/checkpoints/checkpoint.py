@@ -92,7 +92,7 @@ class Checkpoint:
         return bits if dtype == tensor.dtype else flat_integers(from_integers(bits, tensor.dtype).to(dtype))
 
     def place(self, name: str, start: int, dtype: torch.dtype) -> Place | None:
-        """Where coordinate ``start`` of a tensor is stored as ``dtype``; None if it has to be converted first."""
+        """Find where coordinate ``start`` of a tensor is stored as ``dtype``; None if it has to be converted first."""
         tensor = self.tensor(name)
         if tensor.dtype != dtype or not tensor.plain:
             return None

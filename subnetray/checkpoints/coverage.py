@@ -1,4 +1,4 @@
-"""How much of two checkpoints is compared, and what is not and why: said before any number that is about the rest."""
+"""Count how much of two checkpoints is compared, and list what is not and why, before any number about the rest."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class Coverage:
 
     @property
     def whole(self) -> bool:
-        """Whether every weight of both is compared."""
+        """Return whether every weight of both is compared."""
         return not self.left_init and not self.left_final
 
     def content(self) -> dict[str, Any]:
-        """What ``diff.json`` says."""
+        """Return the part of ``diff.json``."""
         compared = {"init": self.init - self.left_init, "final": self.final - self.left_final}
         return {
             "compared": compared,
@@ -81,7 +81,7 @@ class Coverage:
 
 
 def by_reason(skipped: Iterable[Skipped]) -> list[tuple[str, list[Skipped]]]:
-    """What was left out by reason: what is not read first, then what holds most weights."""
+    """Group what was left out by reason: what is not read first, then what holds most weights."""
     groups: dict[str, list[Skipped]] = {}
     for each in skipped:
         groups.setdefault(each.reason, []).append(each)

@@ -1,4 +1,4 @@
-"""What ``diff`` reads and what it refuses by name: the table of ``docs/diff.md``, of each of which tests make one."""
+"""List what ``diff`` reads and refuses: the table of ``docs/diff.md``. Tests make one of each."""
 
 from __future__ import annotations
 

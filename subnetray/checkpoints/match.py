@@ -39,7 +39,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Matching:
-    """What is compared, in order of the names of comparison, what is not, and how much that is of either side."""
+    """The pairs to compare, in order of their names, what is left out, and how much that is of either side."""
 
     matches: tuple[Match, ...]
     skipped: tuple[Skipped, ...]
@@ -146,7 +146,7 @@ def _apart(init: Checkpoint, final: Checkpoint, pairs: Mapping[str, tuple[str, s
 def _shared(
     init: Checkpoint, final: Checkpoint, pairs: Mapping[str, tuple[str, str]]
 ) -> tuple[list[Match], list[Skipped]]:
-    """What of the pairs is compared; rows that one of them lacks, and formats that are not compared."""
+    """Return the pairs that are compared, and what is not: rows that one side lacks, formats that are not read."""
     matches: list[Match] = []
     skipped: list[Skipped] = []
     methods = [unread.method(side.tensors, side.config) for side in (init, final)]

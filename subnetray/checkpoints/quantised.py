@@ -46,7 +46,7 @@ _EXPORT = torch.bfloat16
 
 
 def is_code(stored_as: str) -> bool:
-    """Whether a format is one of 8-bit floats, which are weights only together with scales."""
+    """Return whether a format is one of 8-bit floats, which are weights only together with scales."""
     return stored_as in _CODES
 
 

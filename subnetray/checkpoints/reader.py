@@ -48,7 +48,7 @@ def open_checkpoint(path: Path, key: str, base: Path | None = None) -> Checkpoin
 
 
 def is_adapter(path: Path) -> bool:
-    """Whether a directory, or the directory of a file, is an adapter's."""
+    """Return whether a directory, or the directory of a file, is an adapter's."""
     directory = path if path.is_dir() else path.parent
     held = [name for name in _ADAPTERS if (directory / name).is_file()]
     if path.is_file():

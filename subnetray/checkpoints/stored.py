@@ -55,7 +55,7 @@ class StoredTensor:
 
     @property
     def plain(self) -> bool:
-        """Whether its bytes stand in a file one after another, as they are compared."""
+        """Return whether its bytes stand in a file one after another, as they are compared."""
         return not (self.pieces or self.merged or self.scales or self.decoder or self.loaded is not None)
 
 
@@ -85,7 +85,7 @@ class Piece:
         return math.prod(self.shape)
 
     def indices(self, start: int, stop: int) -> npt.NDArray[np.int64]:
-        """Which coordinates of ``of`` its own ``start`` to ``stop`` (C order) are."""
+        """Map its own coordinates ``start`` to ``stop`` (C order) to those of ``of``."""
         rest = np.arange(start, stop, dtype=np.int64)
         found = np.full(rest.shape, self.start, np.int64)
         for side, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):

@@ -1,4 +1,4 @@
-"""What each key holds, read off the schema: text is kept as it was typed, and numbers are read strictly."""
+"""The types of all keys, read off the schema: text is kept as it was typed, and numbers are read strictly."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def below(hint: Any, name: str) -> Hints:
 
 
 def is_text(hints: Iterable[Any]) -> bool:
-    """Whether what is typed there is the value, character by character."""
+    """Return whether what is typed there is the value, character by character."""
     return any(_without_none(hint) is str for hint in hints)
 
 
@@ -88,7 +88,7 @@ def may_be_none(hints: Iterable[Any]) -> bool:
 
 
 def fault(hints: Hints, value: object) -> str | None:
-    """What a number or a truth value must be, in words, where ``value`` is none; others are left to OmegaConf."""
+    """Say what a number or a truth value must be where ``value`` is none; others are left to OmegaConf."""
     kinds = {_without_none(hint) for hint in hints}
     if value is None and may_be_none(hints):
         return None

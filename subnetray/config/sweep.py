@@ -41,7 +41,7 @@ class Cluster:
 
     @property
     def sharded(self) -> bool:
-        """Whether the workers of a run share one copy of its model."""
+        """Return whether the workers of a run share one copy of its model."""
         return self.sharding == "full"
 
 
@@ -116,5 +116,5 @@ class SweepConfig:
 
     @property
     def store_directory(self) -> Path | None:
-        """Where finished runs of many sweeps are kept, absolute."""
+        """The absolute directory that keeps finished runs of many sweeps."""
         return None if self.store is None else Path(self.store).absolute()

@@ -36,7 +36,7 @@ def parse(overrides: Sequence[str], schema: Schema = COMMAND) -> list[Override]:
 
 
 def typed(override: Override) -> str:
-    """What was typed as the value, for a sentence."""
+    """Return the value as it was typed, for a sentence."""
     return str(override.input_line).partition("=")[2]
 
 
@@ -141,7 +141,7 @@ def _quote_pair(text: str, hints: Hints) -> str:
 
 
 def _depth(text: str) -> int:
-    """How many brackets are open at most."""
+    """Count the brackets that are open at most."""
     return max(itertools.accumulate((each in "[{(") - (each in "]})") for each in text), default=0)
 
 

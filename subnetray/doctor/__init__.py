@@ -1,1 +1,1 @@
-"""What an installation and a machine are like, looked at before anything is run on them; imports no torch."""
+"""Check an installation and a machine before anything is run on them; imports no torch."""

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def examine(checks: Sequence[Check], patience_s: float = _PATIENCE_S) -> list[Finding]:
-    """What all checks find, in their order; one that fails, or is not done in time, is a finding too."""
+    """Run all checks, in their order; one that fails, or is not done in time, is a finding too."""
     found: dict[Check, list[Finding]] = {}
 
     def look(check: Check) -> None:

@@ -28,7 +28,7 @@ _LEAST_SHARED = 256 << 20
 
 
 def processor() -> Iterator[Finding]:
-    """What it can compute with, and what keeps libraries from doing so."""
+    """Check what the processor can compute with, and what keeps libraries from doing so."""
     known = dict(_lines(_ROOT / "proc/cpuinfo"))
     flags = set((known.get("flags") or known.get("Features") or "").split())
     has = [name for name in _FEATURES if name in flags]
@@ -45,7 +45,7 @@ def processor() -> Iterator[Finding]:
 
 
 def cores_and_memory() -> Iterator[Finding]:
-    """What is free, of the machine and of its container."""
+    """Check the memory that is free, of the machine and of its container."""
     there, limit = os.cpu_count() or 1, container.cpu_limit()
     given = f", and time for {limit:g} by its container" if limit is not None else ""
     yield Finding("ok", f"cores: {machine.cores()} of {there} may be used{given}")
@@ -95,7 +95,7 @@ def gpus() -> Iterator[Finding]:
 
 
 def limits() -> Iterator[Finding]:
-    """What the shell allows a process (ulimit)."""
+    """Check what the shell allows a process (ulimit)."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= files < _LEAST_FILES:
         yield Finding(

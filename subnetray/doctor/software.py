@@ -22,7 +22,7 @@ _REACHED_S = 3.0
 
 
 def packages() -> Iterator[Finding]:
-    """What the extras of this installation ask for: those of ``gpu`` where its vllm is installed, else of ``cpu``."""
+    """List what this installation's extra asks for: ``gpu`` where its vllm is installed, else ``cpu``."""
     try:
         asked = [Requirement(text) for text in metadata.requires("subnetray") or []]
     except metadata.PackageNotFoundError:
@@ -56,7 +56,7 @@ def packages() -> Iterator[Finding]:
 
 
 def wandb() -> Iterator[Finding]:
-    """Whether runs can be logged online; nothing of a key is shown."""
+    """Return whether runs can be logged online; nothing of a key is shown."""
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
     where = f"{host.hostname}{f':{host.port}' if host.port else ''}"
     try:
@@ -75,7 +75,7 @@ def wandb() -> Iterator[Finding]:
 
 
 def _unreachable(url: str) -> str | None:
-    """Why there was no answer, or None; any answer is one, by way of the proxies of the environment."""
+    """Return why there was no answer, or None; any answer is one, by way of the environment's proxies."""
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_REACHED_S).close()
     except urllib.error.HTTPError:

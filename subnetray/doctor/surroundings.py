@@ -28,7 +28,7 @@ _LAUNCHERS = (
 
 
 def disks() -> Iterator[Finding]:
-    """Where results, inits, downloads and what is not kept go: whether they can be written, and their room."""
+    """Check that results, inits, downloads and scratch can be written, and their room."""
     try:
         temporary = tempfile.gettempdir()
     except OSError:
@@ -56,7 +56,7 @@ def home() -> Iterator[Finding]:
 
 
 def caches() -> Iterator[Finding]:
-    """What the caches hold, and for how long nobody asked for it nothing says."""
+    """Report what the caches hold."""
     for what, place, how in (
         ("prepared inits", default_cache() / "models", "what is removed is made again when a run needs it"),
         ("the hub's files", hub_cache(), "`hf cache` lists and removes"),

@@ -1,4 +1,4 @@
-"""What would keep a command from running, asked before any work, and by ``dry_run=true`` alike.
+"""Check what would keep a command from running, before any work and in ``dry_run=true`` alike.
 
 A check is a function of a sweep and its plan that raises ConfigError, one sentence, and starts, makes and writes
 nothing; one more is one more function in ``CHECKS``. What the plan itself refuses is in ``grid.checks``.
@@ -35,7 +35,7 @@ def check_all(sweep: SweepConfig, plan: Plan) -> None:
 
 
 def packages(_: SweepConfig, plan: Plan) -> None:
-    """What runs import is installed."""
+    """Check that the packages that runs import are installed."""
     machine.check_packages(run.config.rollout for run in (*plan.runs, *plan.sources))
 
 
@@ -145,7 +145,7 @@ def _present(model: models.Model, cache: Path) -> Path | None:
 
 
 def _least_bytes(model: models.Model) -> int:
-    """Of the mask of a run, a bit a weight; what is not on this machine counts nothing."""
+    """Return the bytes of a run's mask, a bit a weight; a model that is not on this machine counts nothing."""
     if not isinstance(model, PretrainedModel) or models.architecture(model) is None:
         return 0
     files = Path(model.path).expanduser().glob("*.safetensors")

@@ -103,7 +103,7 @@ def tuning() -> Iterator[None]:
 
 
 def trial_resources(cluster: Cluster) -> dict[str, float]:
-    """What a trial holds: the run itself in local mode, else only the process that waits for its worker group."""
+    """Return a trial's resources: the run's in local mode, else those of the process that waits for its workers."""
     if cluster.workers:
         return {"CPU": machine.WAITING_CPUS}
     resources = {"CPU": cluster.cpus_per_run}
@@ -215,7 +215,7 @@ def _keep_credentials() -> None:
 
 
 def _unreachable(address: str) -> str | None:
-    """Why no cluster can be at ``address``, None if one may be: Ray itself would try for minutes."""
+    """Return why no cluster can be at ``address``, None if one may be: Ray itself would try for minutes."""
     import ray._private.services as services
 
     place = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address

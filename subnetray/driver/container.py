@@ -1,4 +1,4 @@
-"""What a container may use of its machine: limits of its control groups, versions 1 and 2."""
+"""Read what a container may use of its machine: limits of control groups, versions 1 and 2."""
 
 from __future__ import annotations
 

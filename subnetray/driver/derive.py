@@ -83,7 +83,7 @@ def _remove_damaged(table: Path) -> None:
 
 
 def _init(model: Model, cache: Path) -> Path:
-    """Where a model's init is; a path that does not exist if it is not here."""
+    """Return a model's init; a path that does not exist if it is not here."""
     try:
         return models.locate(model, cache, lambda text: None)
     except (ConfigError, OSError):

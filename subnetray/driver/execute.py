@@ -44,7 +44,7 @@ class Missing:
 
 
 def missing(ledger: Ledger, resume: str) -> Missing:
-    """What is left to do: runs without a result, with a failed or a damaged one, and sources that these need.
+    """List what is left to do: runs without a result, with a failed or a damaged one, and sources that these need.
 
     First those that take longest, what waits for them included, so that none is left to wait for.
     """

@@ -1,4 +1,4 @@
-"""What is written once the runs have ended: tables, times, the report, and the sweep's own line in the tracker."""
+"""Write what follows the runs: tables, times, the report, and the sweep's own line in the tracker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from subnetray.store import derived
 
 @dataclass(frozen=True)
 class Execution:
-    """What was executed, and how long it took. ``inits_cpu_s``: processor time that inits took."""
+    """The runs that were executed, and how long they took. ``inits_cpu_s``: processor time of inits."""
 
     todo: Sequence[Run]
     clock: Clock

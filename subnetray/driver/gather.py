@@ -1,4 +1,4 @@
-"""What is made of every run that has ended: its row, its pairs with others, its W&B run."""
+"""Gather the runs that have ended: their rows, their pairs with others, their W&B runs."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ class Gatherer:
 
 
 def identity(result: Mapping[str, Any]) -> tuple[str, ...]:
-    """What decides the pairs of a finished run: the hashes of its mask, of its delta and of its init."""
+    """Return what decides a finished run's pairs: the hashes of its mask, its delta and its init."""
     files = result["files"]
     return files[results.MASK]["sha256"], files[results.DELTA]["sha256"], result["init_hash"]

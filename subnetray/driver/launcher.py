@@ -1,4 +1,4 @@
-"""Whether a launcher has started a driver several times, which is one process and starts its own."""
+"""Detect a launcher that has started several drivers: a driver is one process and starts its own."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Ledger:
         self._describe(overrides)
 
     def lock(self) -> bool:
-        """Whether this process may write here: false while a sweep runs. The kernel drops the lock with the process."""
+        """Lock the directory; False while a sweep runs here. The kernel drops the lock with the process."""
         if self._lock is None:
             self._lock = os.open(self.directory / ".lock", os.O_CREAT | os.O_RDWR)
         try:
@@ -110,7 +110,7 @@ class Ledger:
         shutil.rmtree(self.directory / ".tune", ignore_errors=True)
 
     def named(self) -> list[Path]:
-        """What ``resume=never`` removes: files of runs that a sweep noted here, and what it derived from them."""
+        """List what ``resume=never`` removes: files of runs that a sweep noted here, and what it derived from them."""
         owner = self._owner() or {}
         ids = {*_run_ids(owner.get("runs")), *owner.get("kept", ())}
         runs = [path for run_id in sorted(ids) for path in results.of_run(self.directory / "runs" / run_id)]
@@ -156,7 +156,7 @@ class Ledger:
             write_atomic(self.sweep_file, text)
 
     def state(self, run: Run) -> State:
-        """What is there of a run; a run that is done is looked at once."""
+        """Return what is there of a run; a run that is done is looked at once."""
         known = self._states.get(run.run_id)
         if known is None or known.status != "done":
             known = results.inspect(self.run_directory(run), self._seen.get(run.run_id))
@@ -171,11 +171,11 @@ class Ledger:
             write_atomic(self.directory / _SEEN, json.dumps(seen))
 
     def result(self, run: Run) -> dict[str, Any] | None:
-        """What a run's ``result.json`` says; None while there is none that can be relied on."""
+        """Return a run's ``result.json``; None while there is none that can be relied on."""
         return self.state(run).result
 
     def done(self, run: Run) -> bool:
-        """Whether the run has finished and need not run again."""
+        """Return whether the run has finished and need not run again."""
         return self.state(run).status == "done"
 
     def seconds(self, run: Run) -> float | None:
@@ -184,7 +184,7 @@ class Ledger:
         return found if isinstance(found, float) else None
 
     def elsewhere(self, run: Run) -> Path | None:
-        """Where a run that is missing here is done: in ``store``, or in a sweep beside this one."""
+        """Find a run that is missing here and done elsewhere: in ``store``, or in a sweep beside this one."""
         places = [] if self.store is None else [self.store / run.run_id]
         for place in (*places, *beside(self.directory, run.run_id)):
             if place != self.run_directory(run) and results.inspect(place).status == "done":
@@ -271,7 +271,7 @@ class Ledger:
         return {name: pq.read_table(self.directory / file).to_pylist() for name, file in files.items()}
 
     def inputs(self) -> list[Any]:
-        """What tables and reports are made from: the grid, and every result as it was read."""
+        """Return what tables and reports are made from: the grid, and every result as it was read."""
         runs = [(_entry(run), results.digest(self.result(run))) for run in self.plan.runs]
         return [dataclasses.asdict(self.plan.grid), runs]
 

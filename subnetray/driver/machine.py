@@ -42,7 +42,7 @@ def cores() -> int:
 
 
 def memory_gib() -> float:
-    """What is free of the machine's memory, and of what its container is given."""
+    """Return the free bytes of the machine's memory, or of its container's if these are fewer."""
     left, free = container.memory_left(), psutil.virtual_memory().available
     return (free if left is None else min(free, left)) / GIB
 

@@ -105,7 +105,7 @@ class Pairs:
             pq.write_table(pa.Table.from_pylist(self.rows, schema=schema), temporary)
 
     def knows(self, identities: Mapping[str, tuple[str, ...]]) -> bool:
-        """Whether the earlier table has been made of all of these runs, so that no init is needed for them."""
+        """Return whether the earlier table has been made of all of these runs, so that no init is needed for them."""
         return all(self._identities.get(run_id) == identity for run_id, identity in identities.items())
 
     def add(self, new: Finished) -> None:

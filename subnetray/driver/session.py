@@ -1,4 +1,4 @@
-"""What a driver and the processes that it starts live in: entered before anything is started, left after all has ended.
+"""Give a driver and its processes a private place: entered before anything starts, left after all has ended.
 
 A sweep on this machine has a private directory, where Ray and all processes have what they write for themselves, and a
 watchdog. One that joins a cluster leaves temporary directories to the nodes' processes, and has the same for its own.

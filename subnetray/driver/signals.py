@@ -1,4 +1,4 @@
-"""How a driver ends when it is asked to: by Ctrl-C, by SIGTERM (a scheduler, a container), by SIGHUP (a terminal)."""
+"""End a driver in order on Ctrl-C, SIGTERM (a scheduler, a container) and SIGHUP (a terminal)."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def exit_code() -> int:
-    """What a process that was asked to end ends with: 128 and the signal's number, as shells have it."""
+    """Return the exit code after a signal: 128 and its number, as shells have it."""
     return 128 + _state.number
 
 
@@ -113,7 +113,7 @@ def _leave(number: int) -> None:
 
 
 def _hang_up() -> None:
-    """What would be written to a terminal that is gone is written nowhere, and is no error."""
+    """Write nowhere what would go to a terminal that is gone: it is no error."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream is not None and os.isatty(stream.fileno()):

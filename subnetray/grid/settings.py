@@ -106,7 +106,7 @@ def resolve(
 
 
 def concerns_run(override: Override) -> bool:
-    """Whether it is a run that an override says something of: a value, or which algorithm, model or task."""
+    """Return whether it is a run that an override says something of: a value, or which algorithm, model or task."""
     return key_of(override).split(".")[0] in RUN_KEYS
 
 

@@ -63,7 +63,7 @@ def source_config(config: RunConfig, composed: RunConfig) -> RunConfig:
 
 
 def beside(directory: Path, run_id: str) -> Iterator[Path]:
-    """Where files of a run may lie: in the sweeps beside that in ``directory``, and among runs by themselves."""
+    """Yield where files of a run may lie: in the sweeps beside ``directory``, and among runs by themselves."""
     for place in _places(directory):
         yield from sorted(place.glob(f"*/runs/{run_id}"))
 

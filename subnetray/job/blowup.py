@@ -1,4 +1,4 @@
-"""Whether a training blew up: numbers stayed finite, and nothing of the init is left, nor anything learned."""
+"""Detect a training that blew up: numbers stayed finite, but the init is lost and nothing was learned."""
 
 from __future__ import annotations
 

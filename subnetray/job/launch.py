@@ -67,7 +67,7 @@ def launch(spec: RunSpec, max_failures: int) -> None:
 
 
 def _process_group() -> TorchConfig | None:
-    """How workers find each other: by a file where all are on this machine, else as Ray Train has it, by a port."""
+    """Return how workers find each other: by a file where all are on this machine, else Ray Train's way, by a port."""
     directory = os.environ.get(SESSION)
     if directory is None:
         return None

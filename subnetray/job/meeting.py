@@ -1,4 +1,4 @@
-"""How the workers of a run meet where all of them are on one machine: by a file that only their user can read.
+"""Let a run's workers on one machine meet by a file that only their user can read.
 
 Ray Train's own way is a store of torch's in the first of them, which listens on all interfaces of the machine and
 answers anyone. Ray must have been started before this is imported.

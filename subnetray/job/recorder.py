@@ -73,7 +73,7 @@ class Recorder(TrainerCallback):
 
     @property
     def update_norm(self) -> float:
-        """Of the update as exported, L2, after the last measured step; of the worker that writes."""
+        """The L2 norm of the update as exported, after the last measured step; on the worker that writes."""
         assert self._measured is not None
         return self._measured.update_norm
 

@@ -51,7 +51,7 @@ def locate(config: Model, cache_dir: Path, log: Callable[[str], None]) -> Path:
 
 
 def place(config: EmbeddedModel | SmolLM2Model, cache_dir: Path) -> Path:
-    """Where :func:`prepare` keeps what it makes, whether it is there or not."""
+    """Return where :func:`prepare` keeps what it makes, whether it is there or not."""
     return smollm2.place(cache_dir) if isinstance(config, SmolLM2Model) else embedded.place(config, cache_dir)
 
 

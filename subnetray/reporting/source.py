@@ -53,7 +53,7 @@ class Sweep:
         return _object(self.directory / "runs" / run_id / results.TIME).get("seconds", {})
 
     def time(self) -> dict[str, Any]:
-        """What the last execution of the sweep took; empty if that is not known."""
+        """Return the times of the sweep's last execution; empty if they are not known."""
         return _object(self.directory / derived.TIME)
 
     def _listed(self, run_id: str, key: str) -> list[dict[str, Any]]:

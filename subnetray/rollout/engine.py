@@ -143,7 +143,7 @@ def await_model(model: Path) -> None:
 
 
 def is_blank(model: Path) -> bool:
-    """Whether the directory of a model is without weights, which an engine is sent before it samples anyway."""
+    """Return whether the directory of a model is without weights, which an engine is sent before it samples anyway."""
     return not any(model.glob("*.safetensors"))
 
 

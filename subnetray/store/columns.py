@@ -202,7 +202,7 @@ _FAMILY = "density_"  # of columns by tolerance
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a factor of this name would clash with another column of runs.parquet."""
+    """Return whether a factor of this name would clash with another column of runs.parquet."""
     return name in RESERVED or name.startswith(_FAMILY)
 
 

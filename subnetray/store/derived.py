@@ -1,4 +1,4 @@
-"""What a sweep's directory holds that can be made again from its runs: tables, claims, figures and reports.
+"""Track the files that are derived from runs: tables, claims, figures and reports.
 
 A stamp says from which runs they were made and what was written. They are made again whenever it does not hold.
 """
@@ -30,7 +30,7 @@ def written(directory: Path) -> list[Path]:
 
 
 def is_fresh(directory: Path, inputs: Any) -> bool:
-    """Whether all that was derived from ``inputs`` (JSON content) is there as it was written."""
+    """Return whether all that was derived from ``inputs`` (JSON content) is there as it was written."""
     stamp = _read(directory)
     if stamp.get("inputs") != _key(inputs) or not stamp.get("files"):
         return False

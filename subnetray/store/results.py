@@ -29,7 +29,7 @@ Stats = list[list[Any]]  # of each file: name, size, mtime and ctime in ns, inod
 
 @dataclass(frozen=True)
 class State:
-    """What a run's directory holds. ``status``: missing, done, failed, or damaged, for which there is a ``reason``.
+    """The state of a run's directory. ``status``: missing, done, failed, or damaged, with a ``reason``.
 
     ``stats``: what the files of a done run looked like when they were read.
     """
@@ -86,7 +86,7 @@ def read(directory: Path) -> dict[str, Any] | None:
 
 
 def inspect(directory: Path, known: Stats | None = None) -> State:
-    """What a run's directory holds, every file of a done run looked at.
+    """Return the state of a run's directory, every file of a done run looked at.
 
     ``known``: the ``stats`` of an earlier look; files that still look the same are not read again.
     """

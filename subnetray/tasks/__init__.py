@@ -56,7 +56,7 @@ def prepare(config: Config, log: Callable[[str], None]) -> None:
 
 
 def local(config: Config) -> bool:
-    """Whether the task's data are on this machine, so that :func:`prepare` needs no network."""
+    """Return whether the task's data are on this machine, so that :func:`prepare` needs no network."""
     return not isinstance(config, DatasetTask) or dataset.local(config)
 
 

@@ -115,7 +115,7 @@ def key(config: DatasetTask) -> dict[str, Any]:
 
 
 def local(config: DatasetTask) -> bool:
-    """Whether the records can be read without a network."""
+    """Return whether the records can be read without a network."""
     return os.path.exists(config.path)  # noqa: PTH110 - see check
 
 
@@ -163,7 +163,7 @@ def _completion(config: DatasetTask, key: str, value: Any, row: records.Row) -> 
 
 
 def _reference(config: DatasetTask, value: Any, row: records.Row) -> Any:
-    """What the reward compares with: text as it is written for those that come with the project."""
+    """Return what the reward compares with: text as it is written for those that come with the project."""
     key = "gold" if config.reference is None else "reference"
     if config.reward not in config.REWARDS:
         try:
@@ -249,7 +249,7 @@ def _readable(config: DatasetTask, state: tuple[int, ...]) -> None:
 
 
 def _state(path: Path) -> tuple[int, ...]:
-    """What changes with the content of a file, or of the files of a directory."""
+    """Return a digest of the content of a file, or of the files of a directory."""
     found = [path.stat()] if path.is_file() else [file.stat() for file in records.files(path)]
     return tuple(value for status in found for value in (status.st_size, status.st_mtime_ns))
 

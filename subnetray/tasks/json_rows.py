@@ -41,7 +41,7 @@ class Number(str):
     """A number, or true or false, as it is written in the file."""
 
     def value(self) -> int | float | bool:
-        """What it stands for; raises ValueError for a whole number of more digits than Python reads."""
+        """Return its number; raises ValueError for a whole number of more digits than Python reads."""
         if self in ("true", "false"):
             return self == "true"
         return int(self) if re.fullmatch(r"-?\d+", self) else float(self)

@@ -73,7 +73,7 @@ def _load(function: str, arguments: dict[str, Any] | None) -> Callable[..., Any]
 
 
 def _score(value: Any) -> dict[str, Any]:
-    """What the reward gave, as a number: Python's, NumPy's, PyTorch's, true and false; text is none."""
+    """Return what the reward gave as a number: Python's, NumPy's, PyTorch's, true and false; text is none."""
     if isinstance(value, str | bytes) or not hasattr(type(value), "__float__"):
         return {"no_reward": _short(repr(value))}
     return {"reward": float(value)}

@@ -1,4 +1,4 @@
-"""Where records come from: a file, a directory in the hub's layout, or a data set of the Hugging Face hub."""
+"""Read records from a file, a directory in the hub's layout, or a data set of the Hugging Face hub."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def exact(prompt: Any, completion: str, reference: Any) -> float:
-    """Whether the completion is the reference, white space around both aside."""
+    """Return whether the completion is the reference, white space around both aside."""
     return float(completion.strip() == str(reference).strip())
 
 

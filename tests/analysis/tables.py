@@ -119,5 +119,5 @@ def make_overlap(runs: pd.DataFrame, counts: Callable[[Run, Run], tuple[int, int
 
 
 def is_baseline(grid: Grid, cell: Cell) -> bool:
-    """Whether a cell is the grid's baseline."""
+    """Return whether a cell is the grid's baseline."""
     return dict(cell) == baseline(grid)

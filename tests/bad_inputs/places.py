@@ -10,7 +10,7 @@ from tests.bad_inputs.refusal import Case, case
 
 
 def file(name: str, content: str | bytes) -> Callable[[Path], None]:
-    """What writes one file, and the directories above it."""
+    """Return a function that writes one file, and the directories above it."""
 
     def make(directory: Path) -> None:
         path = directory / name

@@ -1,4 +1,4 @@
-"""How a bad input must end: exit code 2, one sentence on one line, nothing written."""
+"""Hold bad input to its end: exit code 2, one sentence on one line, nothing written."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Command:
 
     @property
     def said(self) -> str:
-        """What it wrote so far, to standard output and error."""
+        """Return what it wrote so far, to standard output and error."""
         return self._said.read_text(errors="replace")
 
     def __enter__(self) -> Command:
@@ -89,7 +89,7 @@ class Command:
         self._runs.look()
 
     def until(self, happened: Callable[[], _T | None], what: str, limit_s: float = LIMIT_S) -> _T:
-        """What ``happened`` gives as soon as it is true. Raises :class:`Missed` if the command ends before."""
+        """Wait until ``happened`` is true, and return it. Raises :class:`Missed` if the command ends before."""
         deadline, looked = time.monotonic() + limit_s, 0.0
         while True:
             ended = self.code is not None

@@ -1,4 +1,4 @@
-"""Whether two sweeps' directories are the same, byte for byte but for times, and in what they are not."""
+"""Compare two sweeps' directories, byte for byte but for times."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def differences(expected: Path, found: Path) -> list[str]:
 
 
 def unfinished(directory: Path) -> list[str]:
-    """What is left of writes and of work in progress: temporary files, and directories whose names begin with a dot."""
+    """List what is left of work in progress: temporary files, and directories whose names begin with a dot."""
     return [
         str(path.relative_to(directory))
         for path in sorted(directory.rglob(".*"))
@@ -58,7 +58,7 @@ def _hidden(name: Path) -> bool:
 
 
 def _explain(suffix: str, expected: Path, found: Path) -> str:
-    """Where two files begin to differ; a file that cannot be read is told by its bytes."""
+    """Say where two files begin to differ; a file that cannot be read is told by its bytes."""
     for ways in _WAYS.get(suffix, ()), (_lines,), (_bytes,):
         for way in ways:
             try:

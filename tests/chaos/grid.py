@@ -137,7 +137,7 @@ class Layout:
 
     @property
     def words(self) -> list[str]:
-        """What follows ``python -m subnetray.sweep``."""
+        """Return the words behind ``python -m subnetray.sweep``."""
         return ["--config-dir=conf", f"+grid={self.grid}", f"rollout={self.rollout}", "tracking=chosen", "out=sweep"]
 
     def write(self) -> None:

@@ -43,5 +43,5 @@ def writing(out: Path, name: str) -> Path | None:
 
 
 def said(command: Command, text: str) -> bool:
-    """Whether the command has said ``text``."""
+    """Return whether the command has said ``text``."""
     return text in command.said

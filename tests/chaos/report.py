@@ -1,4 +1,4 @@
-"""What came of every fault, as a table and as lines of JSON."""
+"""Report every fault's outcome, as a table and as lines of JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Outcome:
 
     @property
     def well(self) -> bool:
-        """Whether nothing came of it, or it could not be done here."""
+        """Return whether nothing came of it, or it could not be done here."""
         return not (self.lost or self.repeated or self.orphans or self.problems or self.missed)
 
     @property

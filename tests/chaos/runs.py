@@ -1,4 +1,4 @@
-"""Which runs are done, seen from outside: none may be lost, and none that is whole be run again."""
+"""Watch which runs are done, from outside: none may be lost, and none that is whole be run again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FILES = ("config.yaml", "metrics.jsonl", "mask.safetensors", "delta.safetensors
 
 
 class Runs:
-    """What was seen of the results under ``out``, from the first look to the last."""
+    """The results seen under ``out``, from the first look to the last."""
 
     def __init__(self, out: Path) -> None:
         self._out = out

@@ -1,4 +1,4 @@
-"""Where a fault happens: the sweep as it is then, what came of it, and the same command again."""
+"""Set the scene of a fault: the sweep as it is then, what came of it, and the same command again."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Bench:
 
     @property
     def seconds(self) -> float | None:
-        """What the undisturbed sweep took; None while there is none."""
+        """The seconds of the undisturbed sweep; None while there is none."""
         noted = self.undisturbed.with_suffix(".seconds")
         return float(noted.read_text()) if noted.is_file() else None
 
@@ -59,12 +59,12 @@ class Bench:
 
     @property
     def cache(self) -> Path:
-        """Where inits are kept: they are no part of what is disturbed, but for the fault that has them made."""
+        """The directory of inits, which are no part of what is disturbed but for the fault that has them made."""
         return self.inits or Path(os.environ.get("SUBNETRAY_CACHE") or self.root / "cache")
 
     @property
     def logs(self) -> Path:
-        """Where what the commands said is kept."""
+        """The directory of what the commands said."""
         return self.root / "logs"
 
     def clear(self, kept: bool = False) -> None:
@@ -204,7 +204,7 @@ def make_undisturbed(bench: Bench) -> tuple[float, list[str]]:
 
 
 def _tracked(found: Path, undisturbed: Path) -> list[str]:
-    """What is wrong with W&B's files, if the undisturbed sweep has any."""
+    """List what is wrong with W&B's files, if the undisturbed sweep has any."""
     if not (undisturbed / "wandb").is_dir():
         return []
     return tracked.problems(found / "wandb", tracked.steps(undisturbed))

@@ -1,4 +1,4 @@
-"""What a sweep leans on and that fails: W&B, a reward, the arithmetic of a learning rate."""
+"""Make what a sweep leans on fail: W&B, a reward, the arithmetic of a learning rate."""
 
 from __future__ import annotations
 

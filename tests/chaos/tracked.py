@@ -20,7 +20,7 @@ def steps(sweep: Path) -> dict[str, int]:
 
 
 def problems(directory: Path, wanted: dict[str, int]) -> list[str]:
-    """What is wrong with the offline runs in ``directory``, if each of ``wanted`` must be there with all its steps."""
+    """List what is wrong with offline runs in ``directory``: each of ``wanted`` must be there with all steps."""
     places: dict[str, list[str]] = {}
     logged: dict[str, Counter[int]] = {}
     names: dict[str, set[str]] = {}

@@ -35,7 +35,7 @@ class Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes W&B send its data here."""
+        """Return the variables that make W&B send its data here."""
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": KEY}
 
     def __enter__(self) -> Server:

@@ -24,7 +24,7 @@ _SECRET = "sw0rdfish" * 5
 
 
 def _said(check: Check, status: str = "") -> str:
-    """What a check says, one line a finding, of those of a status."""
+    """Return a check's findings of a status, one line each."""
     return "\n".join(str(each) for each in check() if status in ("", each.status))
 
 

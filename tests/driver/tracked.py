@@ -1,4 +1,4 @@
-"""What the tests of tracking share: runs with files but no training, and what lies in W&B's offline directories."""
+"""Shared by the tests of tracking: runs with files but no training, and a reader of W&B's offline directories."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_steps(directory: Path, run: Run, steps: Iterable[int], **changes: Any)
 
 
 def row(run: Run, **changes: Any) -> dict[str, Any]:
-    """What a finished run says, as far as tracking cares."""
+    """Return a finished run's result, as far as tracking cares."""
     return {"run_id": run.run_id, "status": "done", "density_bitwise": 0.25, "error": None, **changes}
 
 

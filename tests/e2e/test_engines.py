@@ -102,7 +102,7 @@ def _samples(policy: Policy, seed: int) -> Samples:
 
 
 def _apart(tiny: Path, prompts: Sequence[list[int]], samples: Samples) -> float:
-    """How far apart rounding may take two engines' log-probabilities; their weights are near those of ``tiny``."""
+    """Return how far apart rounding may take two engines' log-probabilities, of weights near those of ``tiny``."""
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.bfloat16)
     return Rounding(model).between_two(prompts, samples)
 

@@ -1,1 +1,1 @@
-"""What files weights are stored in: each module lists the tensors of one kind, from headers alone."""
+"""List the tensors of files, from headers alone: one kind of file a module."""

@@ -47,7 +47,7 @@ class _Properties:
 
 
 class _Place:
-    """Where a part of a tensor lies: its file, and its bytes there."""
+    """The place of a part of a tensor: its file, and its bytes there."""
 
     relative_path: str
     offset: int
@@ -135,7 +135,7 @@ def _tensors(directory: Path, found: Any) -> tuple[dict[str, StoredTensor], dict
 
 
 def _rows(shape: tuple[int, ...], chunks: list[Any]) -> bool:
-    """Whether the parts are rows of the tensor that follow one another without a gap."""
+    """Return whether the parts are rows of the tensor that follow one another without a gap."""
     at = 0
     for chunk in chunks:
         offsets, sizes = tuple(chunk.offsets), tuple(chunk.sizes)
@@ -148,7 +148,7 @@ def _rows(shape: tuple[int, ...], chunks: list[Any]) -> bool:
 
 
 def _part(directory: Path, name: str, place: Any, chunk: Any, dtype: torch.dtype) -> StoredTensor:
-    """Where the numbers of a part begin: a zip file of torch.save lies in the file, and its numbers are not packed."""
+    """Find where a part's numbers begin: a zip file of torch.save lies in the file, and its numbers are not packed."""
     if getattr(place, "transform_descriptors", None):
         raise ConfigError(f"{shown(name)} in {directory} is compressed: save it without")
     relative = Path(str(place.relative_path))

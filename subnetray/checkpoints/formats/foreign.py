@@ -24,7 +24,7 @@ _VERL_FILE = re.compile(r"model_world_size_\d+_rank_\d+\.pt$")
 
 
 def named(path: Path) -> str | None:
-    """What a directory or a file is, and what converts it, behind its name; None if it is none of these."""
+    """Name what a directory or a file is and what converts it; None if it is none of these."""
     if path.is_file():
         return _ZERO if _ZERO_FILE.match(path.name) else _VERL if _VERL_FILE.match(path.name) else None
     names = sorted(each.name for each in path.iterdir())

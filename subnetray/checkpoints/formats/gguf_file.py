@@ -58,7 +58,7 @@ def tensors_of(file: Path) -> dict[str, StoredTensor]:
 
 
 def facts_of(file: Path) -> dict[str, Any]:
-    """What the header says besides: numbers and short texts by key."""
+    """Return the header's other numbers and short texts, by key."""
     return _read(file)[1]
 
 
@@ -163,7 +163,7 @@ def _tensors(cursor: _Cursor, file: Path, size: int) -> tuple[dict[str, StoredTe
 
 @cache
 def _decodes(kind: int) -> bool:
-    """Whether the package turns codes of this format into numbers."""
+    """Return whether the package turns codes of this format into numbers."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
 
     format_ = GGMLQuantizationType(kind)

@@ -1,1 +1,1 @@
-"""How tensors that two tools store differently belong together: one kind of difference a module."""
+"""Match tensors that two tools store differently: one kind of difference a module."""

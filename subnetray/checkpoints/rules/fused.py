@@ -103,7 +103,7 @@ def _of_bias(ways: Mapping[Layout, dict[Leaf, Piece]], layout: Layout) -> dict[L
 
 
 def _leaf(name: str) -> Leaf | None:
-    """What a tensor that is stored apart is: None if it is none that others fuse."""
+    """Name the part that a tensor is of a fused one; None if it is none that others fuse."""
     *rest, kind = _canonical(name)
     if kind not in ("weight", "bias") or not rest or rest[-1] not in _PARTS:
         return None
@@ -160,7 +160,7 @@ def _layouts(
 
 
 def _views(inner: tuple[int, ...], shapes: Sequence[tuple[int, ...]]) -> Iterator[tuple[Layout, list[Piece]]]:
-    """Where parts of these shapes can be in a matrix or a bias of shape ``inner``."""
+    """List where parts of these shapes can be in a matrix or a bias of shape ``inner``."""
     rows, rest = [shape[0] for shape in shapes], shapes[0][1:]
     if any(shape[1:] != rest for shape in shapes):
         return

@@ -33,7 +33,7 @@ class Unwrapped:
 
 
 def has_adapters(tensors: Mapping[str, StoredTensor]) -> bool:
-    """Whether some of the tensors are adapters' or were wrapped together with them."""
+    """Return whether some of the tensors are adapters' or were wrapped together with them."""
     return any(".lora_" in name or ".base_layer." in name or ".modules_to_save." in name for name in tensors)
 
 
@@ -102,7 +102,7 @@ def _merge(
 def _scale(
     module: str, kinds: Mapping[str, list[StoredTensor]], base: StoredTensor | None, said: Mapping[str, Any] | None
 ) -> float | str:
-    """What the product of an adapter's matrices is multiplied by, or why it cannot be merged."""
+    """Return the scale of an adapter's product, or the reason why it cannot be merged."""
     if base is None:
         return "its matrix is not there"
     if kinds.keys() != {"lora_A", "lora_B"}:

@@ -68,22 +68,22 @@ def _by_bare_name(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def outside(name: str) -> bool:
-    """Whether a tensor is in none of the numbered layers."""
+    """Return whether a tensor is in none of the numbered layers."""
     return not any(part.isdigit() for part in name.split("."))
 
 
 def is_embedding(name: str) -> bool:
-    """Whether a tensor is the embedding of a vocabulary."""
+    """Return whether a tensor is the embedding of a vocabulary."""
     return _role(name) in _EMBEDDINGS
 
 
 def is_head(name: str) -> bool:
-    """Whether a tensor is the output head."""
+    """Return whether a tensor is the output head."""
     return _role(name) in _HEADS
 
 
 def is_positions(name: str) -> bool:
-    """Whether a tensor has a row a position."""
+    """Return whether a tensor has a row a position."""
     return _role(name) in _POSITIONS
 
 
@@ -102,7 +102,7 @@ def embedding_and_head(tensors: Mapping[str, StoredTensor]) -> tuple[str | None,
 
 
 def no_weight(tensor: StoredTensor) -> str | None:
-    """Why a tensor is none of the model's weights; None if it is one."""
+    """Return the reason why a tensor is none of the model's weights; None if it is one."""
     if _BUFFERS.search(tensor.name) or _is_mask(tensor):
         return "a buffer, no weight"
     if _ACTIVATIONS.search(tensor.name):

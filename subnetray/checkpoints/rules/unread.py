@@ -52,13 +52,13 @@ def method(tensors: Mapping[str, StoredTensor], config: Mapping[str, Any]) -> st
 
 
 def is_part(name: str, tensor: StoredTensor) -> bool:
-    """Whether a tensor belongs to a quantised one, as scales do, without being one itself."""
+    """Return whether a tensor belongs to a quantised one, as scales do, without being one itself."""
     end = name.rpartition(".")[2]
     return tensor.stored_as in _FLOATS and (end in ("scales", "qzeros", "biases", *_BY_NAME) or end.endswith("_scales"))
 
 
 def advice(name: str) -> str:
-    """What to do with a checkpoint in a format that is not read."""
+    """Say what to do with a checkpoint in a format that is not read."""
     if name == "MXFP4":
         return "load it with transformers, quantization_config=Mxfp4Config(dequantize=True), and save_pretrained(OUT)"
     return _DEQUANTIZE

@@ -18,7 +18,7 @@ Rows = tuple[int, int]
 
 
 def resized(shapes: Iterable[tuple[str, tuple[int, ...], tuple[int, ...]]]) -> dict[str, str]:
-    """Which pairs of tensors (name, shapes) that differ in rows are of a resized vocabulary, and what to call it.
+    """Find the pairs of tensors (name, shapes) that differ in rows because a vocabulary was resized, and name it.
 
     Matrices outside of the numbered layers, with as many columns, that are called a vocabulary, or have as many rows as
     one of these or more rows than columns; and their biases.
@@ -42,7 +42,7 @@ def resized(shapes: Iterable[tuple[str, tuple[int, ...], tuple[int, ...]]]) -> d
 
 
 def is_padding(rows: int, longer: Mapping[str, Any]) -> bool:
-    """Whether the rows from ``rows`` on are padding, as the config of the longer of the two says."""
+    """Return whether the rows from ``rows`` on are padding, as the config of the longer of the two says."""
     sizes = [longer.get(key) for key in _SIZES]
     inner = longer.get("text_config")
     sizes += [inner.get(key) for key in _SIZES] if isinstance(inner, dict) else []
@@ -52,7 +52,7 @@ def is_padding(rows: int, longer: Mapping[str, Any]) -> bool:
 
 @dataclass
 class Ties:
-    """What becomes of heads and embeddings: ``pairs`` by name, and what is the same as what counts already, by side."""
+    """Pair heads and embeddings by name, and list by side what repeats weights that count already."""
 
     pairs: dict[str, tuple[str, str]] = field(default_factory=dict)
     same: tuple[dict[str, str], dict[str, str]] = field(default_factory=lambda: ({}, {}))

@@ -1,4 +1,4 @@
-"""Where records go: nowhere, to files, or to a server and, what it does not take, to files."""
+"""Send records nowhere, to files, or to a server and, what it does not take, to files."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def plain(reason: str) -> str:
 
 
 def backend(tracking: Tracking, folder: Path, say: Say) -> Backend:
-    """What ``tracking.mode`` asks for; ``folder`` is the sweep's ``wandb/``."""
+    """Return the backend of ``tracking.mode``; ``folder`` is the sweep's ``wandb/``."""
     if tracking.mode == "disabled":
         return Disabled()
     return (Online if tracking.mode == "online" else Offline)(tracking, Notes(folder), say)

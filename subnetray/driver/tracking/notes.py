@@ -1,4 +1,4 @@
-"""What has been logged: a note in each offline directory, and one file for all that a server has taken."""
+"""Note what has been logged: in each offline directory, and in one file for all that a server has taken."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNFINISHED = ".subnetray-unfinished"  # in wandb/: what is being written, and is
 
 
 class Notes:
-    """Of one sweep's ``wandb/``. A note that is damaged, or says what is not so, is as none: its run is logged again.
+    """The notes of one sweep's ``wandb/``. A damaged or false note counts as none: its run is logged again.
 
     Only directories that hold a note are replaced.
     """
@@ -36,7 +36,7 @@ class Notes:
         return sorted(self._kept.get(key, ()))
 
     def kept(self, key: str, digests: dict[str, str]) -> bool:
-        """Whether there is one offline directory of this id, and it holds this."""
+        """Return whether there is one offline directory of this id, and it holds this."""
         found = list(self._kept.get(key, {}).values())
         return len(found) == 1 and found[0].items() >= digests.items()
 

@@ -1,4 +1,4 @@
-"""How long a sweep waits for W&B at its end."""
+"""Bound the time that a sweep waits for W&B at its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What W&B gets of a run, as plain values: they go to its process as JSON."""
+"""Make what W&B gets of a run, as plain values: they go to its process as JSON."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How answers are found in a text and compared: what stands in it as its answer, as a number and as mathematics."""
+"""Find answers in texts, and compare them as numbers and as mathematics."""

@@ -23,14 +23,14 @@ _END = re.compile(r"\n|(?<=[^.])[.!?](?=\s|\*|$)|[;](?=\s)")
 
 
 class Boxes(NamedTuple):
-    """What the boxes of a text say: ``any`` one at all, and the answer in them; None where none was closed."""
+    """Return whether a text has ``any`` box, and the answer in its boxes; None where none was closed."""
 
     any: bool
     answer: str | None
 
 
 def spoken(text: str) -> str:
-    """What follows the thoughts (``</think>``; nothing if they have no end), or stands between ``<answer>`` tags."""
+    """Return what follows ``</think>`` (nothing if thoughts have no end), or stands between ``<answer>`` tags."""
     _, ended, rest = text.rpartition("</think>")
     text = rest if ended else text
     text = text.partition("<think>")[0]
@@ -67,7 +67,7 @@ def said(text: str) -> str | None:
 
 
 def closings(text: str) -> dict[int, int]:
-    """Where each group ``{...}`` that is closed has ended, by where it opens; a backslash makes a brace a character."""
+    """Map where each closed group ``{...}`` opens to where it ends; a backslash makes a brace a character."""
     pairs: dict[int, int] = {}
     opened: list[int] = []
     for match in _BRACE.finditer(text):

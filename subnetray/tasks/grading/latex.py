@@ -38,7 +38,7 @@ def of_reference(text: str) -> str:
 
 
 def candidates(text: str, money: bool = False) -> list[str]:
-    """What a completion may mean as its answer, the first before the others; empty where it gives none.
+    """List what a completion may mean as its answer, the likeliest first; empty where it gives none.
 
     ``money``: a lone dollar is a currency sign. Otherwise it opens mathematics that was cut off, which are left out.
     """

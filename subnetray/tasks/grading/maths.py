@@ -26,7 +26,7 @@ class _Late(BaseException):
 
 
 def same(gold: str, answer: str) -> bool:
-    """Whether an answer in LaTeX is the gold one; False for what cannot be read, or not in time."""
+    """Return whether an answer in LaTeX is the gold one; False for what cannot be read, or not in time."""
     if max(len(gold), len(answer)) > _READ:
         return gold == answer
     if units.differ(units.currency(gold), units.currency(answer)):
@@ -79,7 +79,7 @@ def _answers(gold: str, answer: str) -> bool:
 
 
 def _same(gold: str, answer: str) -> bool:
-    """Whether two tidy answers are one, by what they are made of."""
+    """Return whether two tidy answers are one, by what they are made of."""
     gold, answer = _MEMBER.sub("", gold, count=1), _MEMBER.sub("", answer, count=1)
     if _compact(gold) == _compact(answer):
         return True
@@ -159,7 +159,7 @@ def _sides(gold: str, answer: str) -> bool:
 
 
 def _named(sides: list[str]) -> str | None:
-    """What a name is said to be equal to, on whichever side it stands; None where there is no such name."""
+    """Return the other side of an equation with a name on one side; None where there is no such name."""
     if _is_name(sides[0]):
         return sides[-1]
     return sides[0] if _is_name(sides[-1]) else None
@@ -187,7 +187,7 @@ def _scalars(gold: str, answer: str) -> bool:
 
 
 def _verified(gold: str, answer: str) -> bool:
-    """What math-verify says of two expressions, with decimals as the fractions that they are: none is rounded."""
+    """Ask math-verify about two expressions, with decimals as the fractions that they are: none is rounded."""
     from math_verify import verify
 
     wanted, found = _parsed(gold), _parsed(answer)
@@ -243,7 +243,7 @@ def _is_huge(expression: Any) -> bool:
 
 
 def _at_most(number: Any, limit: int) -> bool:
-    """Whether a constant is a plain one, without powers and factorials of its own, of at most this size."""
+    """Return whether a constant is a plain one, without powers and factorials of its own, of at most this size."""
     import sympy
 
     if number.has(sympy.factorial, sympy.binomial, sympy.gamma) or any(
@@ -258,7 +258,7 @@ def _compact(text: str) -> str:
 
 
 def _in_time(compare: Callable[[], bool]) -> bool:
-    """What the comparison says, or False where it fails or takes too long: completions end no run."""
+    """Return what the comparison says, or False where it fails or takes too long: completions end no run."""
 
     def late(*_: object) -> None:
         raise _Late

@@ -87,7 +87,7 @@ class Number:
 
 
 def same(one: Number, other: Number) -> bool:
-    """Whether two numbers are one; of 50 % and a number without the sign, 50 and 0.5 are both meant."""
+    """Return whether two numbers are one; of 50 % and a number without the sign, 50 and 0.5 are both meant."""
     if one.value == other.value:
         return True
     if one.percent == other.percent or isinstance(one.value, tuple) or isinstance(other.value, tuple):
@@ -226,7 +226,7 @@ def _quotient(text: str) -> Fraction | None:
 
 
 def _is_negative(text: str, start: int) -> bool:
-    """Whether the minus before a number is its sign, and no dash, no bullet, no range and no difference."""
+    """Return whether the minus before a number is its sign, and no dash, no bullet, no range and no difference."""
     before = text[max(0, start - 24) : start]
     match = _SIGN.search(before)
     if match is None:

@@ -65,7 +65,7 @@ def currency(text: str) -> str | None:
 
 
 def differ(one: str | None, other: str | None) -> bool:
-    """Whether two units are known, and known to be different ones."""
+    """Return whether two units are known, and known to be different ones."""
     return one is not None and other is not None and one != other
 
 
