@@ -17,7 +17,7 @@ from tests.chaos.wandb_server import Server
 def _ask(server: Server, timeout: float = 5) -> int:
     request = urllib.request.Request(f"{server.url}/graphql", json.dumps({"query": "query Viewer { viewer }"}).encode())
     with urllib.request.urlopen(request, timeout=timeout) as response:
-        assert json.loads(response.read())["data"]["viewer"]["entity"] == "chaos"
+        assert json.loads(response.read())["data"]["viewer"]["entity"] == "tester"
         return int(response.status)
 
 

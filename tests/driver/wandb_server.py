@@ -43,7 +43,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.fault, self.after = fault, after
         self.runs: dict[str, Stored] = {}
-        self.asked: Counter[str] = Counter()
+        self.requests = 0
+        self.asked: Counter[str] = Counter()  # of those that it answered, by what they asked for
         self.files: dict[str, bytes] = {}
         self.lock = threading.Lock()
         self.ended = threading.Event()
@@ -82,6 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        with self.server.lock:
+            self.server.requests += 1
         if self.server.failing:
             if self.server.fault == "silent":
                 self.server.ended.wait()
