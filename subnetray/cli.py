@@ -19,8 +19,8 @@ from hydra.core.override_parser.types import OverrideType
 from subnetray.config import ConfigError
 from subnetray.config.hints import Hints, below, may_be_none, schema_of
 from subnetray.config.words import parse
-from subnetray.driver import signals
 from subnetray.driver.aside import StartError
+from subnetray.driver.session import signals
 from subnetray.places import explain
 from subnetray.text import one_line
 

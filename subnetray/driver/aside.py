@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from subnetray.config import ConfigError
-from subnetray.driver import signals
+from subnetray.driver.session import signals
 
 
 class StartError(RuntimeError):

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from subnetray.config import Cluster
-from subnetray.driver import machine, session, signals
+from subnetray.driver import machine
 from subnetray.driver.aside import StartError
-from subnetray.driver.scratch import of_ray
+from subnetray.driver.session import session, signals
+from subnetray.driver.session.scratch import of_ray
 from subnetray.environment import computing
 
 # Ray's own settings, read when it starts: no usage reports, quiet Tune.

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from subnetray import models, tasks
 from subnetray.clock import Clock
 from subnetray.config import Cluster, EmbeddedModel, SweepConfig
-from subnetray.driver import checks, cluster, estimate, launcher, session, tracking
+from subnetray.driver import checks, cluster, estimate, tracking
 from subnetray.driver.aside import Aside
 from subnetray.driver.ledger import Ledger
+from subnetray.driver.session import launcher, session
 from subnetray.grid.checks import check_engine
 from subnetray.grid.design import describe
 from subnetray.grid.plan import Plan, Run

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from subnetray.driver.aside import StartError
-from subnetray.driver.scratch import Scratch, of_ray, remove_stale
+from subnetray.driver.session.scratch import Scratch, of_ray, remove_stale
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     base = Path("/tmp") / f"t{os.getpid()}"
     base.mkdir()
     monkeypatch.setenv("TMPDIR", str(base))
-    monkeypatch.setattr("subnetray.driver.scratch._SHORT", ())
+    monkeypatch.setattr("subnetray.driver.session.scratch._SHORT", ())
     yield base
     subprocess.run(["rm", "-r", base], check=True)
 
@@ -68,7 +68,7 @@ def test_where_their_paths_would_be_too_long_it_is_elsewhere(
         StartError, match=r"^no directory .* \(.*xxx is too long for the paths of sockets\): set TMPDIR"
     ):
         Scratch()
-    monkeypatch.setattr("subnetray.driver.scratch._SHORT", (str(base / "missing"), str(base)))
+    monkeypatch.setattr("subnetray.driver.session.scratch._SHORT", (str(base / "missing"), str(base)))
     scratch = Scratch()
     assert scratch.path.parent == base
     scratch.close()
@@ -76,7 +76,7 @@ def test_where_their_paths_would_be_too_long_it_is_elsewhere(
 
 _HOLDER = """
 import time
-from subnetray.driver.scratch import Scratch
+from subnetray.driver.session.scratch import Scratch
 print(Scratch().path, flush=True)
 time.sleep(600)
 """

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from subnetray.driver import signals
-from subnetray.driver.scratch import Scratch, remove_stale
-from subnetray.driver.watchdog import MARKS, Watchdog
+from subnetray.driver.session import signals
+from subnetray.driver.session.scratch import Scratch, remove_stale
+from subnetray.driver.session.watchdog import MARKS, Watchdog
 from subnetray.environment import SESSION, forget_launcher
 
 # Where libraries keep what they can do without, beneath a home that may not be writable.

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from subnetray.driver import signals
+from subnetray.driver.session import signals
 
 # Says what happens to it, and ends in no hurry.
 _DRIVER = """
 import time
-from subnetray.driver import signals
+from subnetray.driver.session import signals
 
 with signals.orderly():
     try:

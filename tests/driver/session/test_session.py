@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from subnetray.driver import session
+from subnetray.driver.session import session
 from subnetray.environment import SESSION
 
 

@@ -15,7 +15,7 @@ import pytest
 # which is nobody's child soon; then waits for a line.
 _DRIVER = """
 import subprocess, sys
-from subnetray.driver import session
+from subnetray.driver.session import session
 sleep = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
 parent = [sys.executable, "-c", "import subprocess, sys; print(subprocess.Popen(sys.argv[1:], stdout=-3).pid)", *sleep]
 with session.entered(local=True) as directory:

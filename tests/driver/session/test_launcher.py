@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from subnetray.config import ConfigError
-from subnetray.driver import launcher
+from subnetray.driver.session import launcher
 
 
 @pytest.mark.parametrize(("rank", "size"), [("RANK", "WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE")])
