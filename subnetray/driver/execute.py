@@ -98,9 +98,9 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
         say(f"all {len(plan.runs)} runs are done: nothing to do; the report is {ledger.directory / derived.REPORT}")
         return 0
     derived.begin(ledger.directory)
-    if not left.todo:
-        return _gather(sweep, ledger, inits, cache, say)
     try:
+        if not left.todo:
+            return _gather(sweep, ledger, inits, cache, say)
         return _run(sweep, ledger, left.todo, inits, cache, say, clock)
     except KeyboardInterrupt:
         undone = sum(not ledger.done(run) for run in {run.run_id: run for run in plan.runs}.values())

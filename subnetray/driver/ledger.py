@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Ledger:
 
     def __init__(self, directory: Path, plan: Plan, store: Path | None = None) -> None:
         self.directory, self.plan, self.store = directory, plan, store
-        self._states: dict[str, State] = {}
+        self._done: dict[Path, State] = {}
         self._sources: dict[str, Path] = {}
         self._seen: dict[str, Any] = _json(directory / _SEEN)
         self._lock: int | None = None
@@ -112,7 +113,7 @@ class Ledger:
     def named(self) -> list[Path]:
         """List what ``resume=never`` removes: files of runs that a sweep noted here, and what it derived from them."""
         owner = self._owner() or {}
-        ids = {*_run_ids(owner.get("runs")), *owner.get("kept", ())}
+        ids = {*_run_ids(owner.get("runs")), *_run_ids(owner.get("kept"))}
         runs = [path for run_id in sorted(ids) for path in results.of_run(self.directory / "runs" / run_id)]
         return [*runs, *derived.written(self.directory)]
 
@@ -124,7 +125,7 @@ class Ledger:
                 if parent == self.directory or any(parent.iterdir()):
                     break
                 parent.rmdir()
-        self._states.clear()
+        self._done.clear()
 
     def _describe(self, overrides: Sequence[str]) -> None:
         """Write ``sweep.yaml``: the grid, its runs, and the commands that were executed here, each once.
@@ -134,7 +135,7 @@ class Ledger:
         overrides = [text for text in overrides if re.split(r"[=.]", text.lstrip("+"))[0] not in _WHERE]
         owner = self._owner() or {}
         mine = {run.run_id: run for run in (*self.plan.runs, *self.plan.sources)}
-        kept = sorted({*_run_ids(owner.get("runs")), *owner.get("kept", ())} - mine.keys())
+        kept = sorted({*_run_ids(owner.get("runs")), *_run_ids(owner.get("kept"))} - mine.keys())
         kept = [run_id for run_id in kept if (self.directory / "runs" / run_id).is_dir()]
         history = [list(each) for each in owner.get("history", ())]
         if owner and not history and owner.get("overrides"):
@@ -157,15 +158,21 @@ class Ledger:
 
     def state(self, run: Run) -> State:
         """Return what is there of a run; a run that is done is looked at once."""
-        known = self._states.get(run.run_id)
-        if known is None or known.status != "done":
-            known = results.inspect(self.run_directory(run), self._seen.get(run.run_id))
-            self._states[run.run_id] = known
-        return known
+        return self._inspect(self.run_directory(run), self._seen.get(run.run_id))
+
+    def _inspect(self, directory: Path, known: results.Stats | None = None) -> State:
+        """Return what a run's directory holds; one that was done is not looked at again by this process."""
+        if directory not in self._done:
+            state = results.inspect(directory, known)
+            if state.status != "done":
+                return state
+            self._done[directory] = state
+        return self._done[directory]
 
     def note_seen(self) -> None:
         """Keep what the files of finished runs look like, so that they are not read again while they do."""
-        seen = {run_id: state.stats for run_id, state in self._states.items() if state.status == "done"}
+        runs = self.directory / "runs"
+        seen = {place.name: state.stats for place, state in self._done.items() if place.parent == runs}
         if seen != self._seen:
             self._seen = seen
             write_atomic(self.directory / _SEEN, json.dumps(seen))
@@ -186,19 +193,18 @@ class Ledger:
     def elsewhere(self, run: Run) -> Path | None:
         """Find a run that is missing here and done elsewhere: in ``store``, or in a sweep beside this one."""
         places = [] if self.store is None else [self.store / run.run_id]
-        for place in (*places, *beside(self.directory, run.run_id)):
-            if place != self.run_directory(run) and results.inspect(place).status == "done":
-                return place
-        return None
+        return self._first_done((*places, *beside(self.directory, run.run_id)))
+
+    def _first_done(self, places: Iterable[Path]) -> Path | None:
+        return next((place for place in places if self._inspect(place).status == "done"), None)
 
     def take(self, run: Run, place: Path) -> None:
         """Take over a run that is done at ``place``."""
         _copy(place, self.run_directory(run))
-        self._states.pop(run.run_id, None)
 
     def publish(self, run: Run) -> None:
         """Keep a finished run in ``store``, if there is one."""
-        if self.store is not None and results.inspect(self.store / run.run_id).status != "done":
+        if self.store is not None and self._inspect(self.store / run.run_id).status != "done":
             _copy(self.run_directory(run), self.store / run.run_id)
 
     def source_directory(self, run_id: str) -> Path:
@@ -206,9 +212,7 @@ class Ledger:
         if run_id not in self._sources:
             own = self.directory / "runs" / run_id
             cell = any(run.run_id == run_id for run in self.plan.runs)
-            others = () if cell else beside(self.directory, run_id)
-            done = (place for place in others if results.inspect(place).status == "done")
-            self._sources[run_id] = next(done, own)
+            self._sources[run_id] = (None if cell else self._first_done(beside(self.directory, run_id))) or own
         return self._sources[run_id]
 
     def has_source(self, run_id: str, resume: str) -> bool:
@@ -221,7 +225,7 @@ class Ledger:
     def source_problem(self, run_id: str) -> str | None:
         """Why no mask can be made of a source that has ended, or None."""
         directory = self.source_directory(run_id)
-        state = results.inspect(directory)
+        state = self._inspect(directory)
         if state.status == "missing":
             return "ended without a result"
         if state.status == "damaged":
@@ -234,14 +238,15 @@ class Ledger:
             return f"has no mask to use: {error}"
         return None
 
+    @cached_property
     def columns(self) -> list[columns.Column]:
-        """Columns of ``runs.parquet``."""
+        """The columns of ``runs.parquet``."""
         tolerances = self.plan.runs[0].config.measurement.tolerances if self.plan.runs else ()
         return columns.of_runs(self.plan.grid.factors, tolerances)
 
     def row(self, run: Run, result: Mapping[str, Any]) -> dict[str, Any]:
         """The row of a run in ``runs.parquet``."""
-        return columns.row(self.columns(), _entry(run), run.config.to_dict(), result)
+        return columns.row(self.columns, _entry(run), run.config.to_dict(), result)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a run that has a result, in the order of the plan: the columns of ``runs.parquet``."""
@@ -259,7 +264,7 @@ class Ledger:
 
     def write_runs(self) -> None:
         """Write ``runs.parquet`` and ``time.parquet``."""
-        self.write_table(derived.RUNS, self.rows(), columns.schema(self.columns()))
+        self.write_table(derived.RUNS, self.rows(), columns.schema(self.columns))
         times = self.times()
         phases = dict.fromkeys(key for row in times for key in row if key != "run_id")
         schema = pa.schema([("run_id", pa.string()), *((phase, pa.float64()) for phase in phases)])

@@ -38,7 +38,7 @@ def test_runs_parquet_has_every_factor_and_result_as_a_column(tmp_path: Path) ->
     assert (done["coherence_held"], done["growth_held"]) == (0.375, None)
     assert failed["error"] == "RunError: loss is nan at step 3"
     assert failed["density_bitwise"] is None
-    assert set(done) == {column.name for column in ledger.columns()}
+    assert set(done) == {column.name for column in ledger.columns}
     times = pq.read_table(ledger.directory / "time.parquet").to_pylist()
     assert times == [{"run_id": first.run_id, "train": 1.5, "total": 2.0}]
 
@@ -199,6 +199,23 @@ def test_resume_never_removes_what_sweeps_wrote_and_nothing_else(tmp_path: Path)
     assert [path.name for path in (tmp_path / "runs" / other.runs[0].run_id).iterdir()] == ["plot.png"]
 
 
+def test_a_description_cannot_name_runs_outside_of_the_directory(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "out", make_plan())
+    ledger.open([], "auto")
+    ledger.release()
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "result.json").write_text("somebody's")
+    content = yaml.safe_load(ledger.sweep_file.read_text())
+    content |= {
+        "kept": ["../../beside", 3, None],
+        "runs": [*content["runs"], {"run_id": "../../beside"}, "../../beside"],
+    }
+    ledger.sweep_file.write_text(yaml.safe_dump(content))
+    assert not [path for path in Ledger(tmp_path / "out", make_plan()).named() if "beside" in path.parts]
+    Ledger(tmp_path / "out", make_plan()).open([], "never")
+    assert (tmp_path / "beside" / "result.json").read_text() == "somebody's"
+
+
 def test_resume_never_removes_nothing_while_another_sweep_runs(tmp_path: Path) -> None:
     plan = make_plan()
     running = Ledger(tmp_path, plan)
@@ -318,16 +335,20 @@ def test_what_keeps_a_source_from_being_used_is_said(tmp_path: Path, mask: Mask)
     plan = make_restricted_plan()
     ledger = Ledger(tmp_path / "out", plan)
     (source, _) = plan.sources
+
+    def problem() -> str | None:
+        return Ledger(tmp_path / "out", plan).source_problem(source.run_id)  # which looks at what is done once
+
     path = ledger.directory / "runs" / source.run_id / "mask.safetensors"
-    assert ledger.source_problem(source.run_id) == "ended without a result"
+    assert problem() == "ended without a result"
     write_result(ledger.directory, source, status="failed", error="no memory")
-    assert ledger.source_problem(source.run_id) == "failed: no memory"
+    assert problem() == "failed: no memory"
     write_result(ledger.directory, source)
-    assert "has no mask to use: subnetwork.mask: " in str(ledger.source_problem(source.run_id))
+    assert "has no mask to use: subnetwork.mask: " in str(problem())
     (mask & ~mask).save(path, {})
     write_result(ledger.directory, source)
-    assert str(ledger.source_problem(source.run_id)).endswith("is an empty mask: nothing would be trained")
+    assert str(problem()).endswith("is an empty mask: nothing would be trained")
     mask.save(path, {})
-    assert "is damaged: its mask.safetensors has" in str(ledger.source_problem(source.run_id))
+    assert "is damaged: its mask.safetensors has" in str(problem())
     write_result(ledger.directory, source)
-    assert ledger.source_problem(source.run_id) is None
+    assert problem() is None
