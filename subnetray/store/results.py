@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,10 @@ def inspect(directory: Path, known: Stats | None = None) -> State:
             return State("missing")
         if result["status"] == "failed":
             return State("failed", result)
-        stats = _stats(directory, result["files"])
+        files = _listed(result)
+        stats = _stats(directory, files)
         if stats != known:
-            _verify(directory, result["files"])
+            _verify(directory, files)
     except ValueError as error:
         return State("damaged", reason=str(error))
     except OSError as error:
@@ -119,6 +121,20 @@ def digest(content: Any) -> str:
     """SHA-256 of JSON content, whatever the order of its keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _listed(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the files that a result lists. Raises ValueError unless they are files that runs write."""
+    files = result.get("files")
+    if not isinstance(files, dict) or not all(map(_is_listed, files.items())):
+        raise ValueError(f"its {RESULT} does not list the files of a run")
+    return files
+
+
+def _is_listed(entry: tuple[str, Any]) -> bool:
+    name, noted = entry
+    ours = name in _NAMES or (fnmatchcase(name, _EARLY) and "/" not in name)
+    return ours and isinstance(noted, dict) and {"bytes", "sha256"} <= noted.keys()
 
 
 def _stats(directory: Path, files: Iterable[str]) -> Stats:

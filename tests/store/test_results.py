@@ -77,6 +77,16 @@ def test_what_is_no_result_is_damaged(run: Path, text: str) -> None:
     assert results.inspect(run).status == "damaged"
 
 
+@pytest.mark.parametrize(
+    "files",
+    [None, [], {"../mask.safetensors": {}}, {"early-/../x.safetensors": {}}, {"mask.safetensors": 3}, {"a": {}}],
+)
+def test_a_result_that_lists_other_files_is_damaged(run: Path, files: Any) -> None:
+    content = {"run_id": "a", "status": "done", "error": None, "files": files}
+    (run / results.RESULT).write_text(json.dumps(content | {"digest": results.digest(content)}))
+    assert results.inspect(run).reason == "its result.json does not list the files of a run"
+
+
 def test_files_that_look_as_they_did_are_not_read_again_and_others_are(run: Path) -> None:
     seen = results.inspect(run).stats
     assert results.inspect(run, seen).status == "done"
