@@ -8,8 +8,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-
 import wandb
+
 from tests.chaos.tracked import problems
 from tests.chaos.wandb_server import Server
 
