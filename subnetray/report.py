@@ -1,6 +1,7 @@
 """``python -m subnetray.report sweep=DIR``: write the report of a sweep, finished or still running, from its runs.
 
-Exit codes: 0 the report is written; 2 bad input.
+``cache=DIR``: where its inits are, if the sweep was given a cache of its own. Exit codes: 0 the report is written;
+2 bad input.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ class _Keys:
     """The keys of the command."""
 
     sweep: str
+    cache: str | None = None
 
     def __post_init__(self) -> None:
         if not self.sweep:
             raise ConfigError("sweep must be a directory, as in sweep=outputs/origins")
-        expand_home(self, "", "sweep")
+        if self.cache == "":
+            raise ConfigError("cache must be a directory, as in cache=/scratch/subnetray")
+        expand_home(self, "", "sweep", "cache")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,23 +43,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    directory = _directory(options.overrides)
+    keys = _keys(options.overrides)
     _check_packages()
     from subnetray.driver.derive import derive
     from subnetray.models import default_cache
 
-    print(f"the report is {derive(directory.absolute(), default_cache(), print)}")
+    cache = default_cache() if keys.cache is None else Path(keys.cache).absolute()
+    print(f"the report is {derive(Path(keys.sweep).absolute(), cache, print)}")
     return 0
 
 
-def _directory(overrides: Sequence[str]) -> Path:
+def _keys(overrides: Sequence[str]) -> _Keys:
     parsed = parse(overrides, schema_of(_Keys))
     for override in parsed:
-        if override.key_or_group != "sweep" or override.is_add() or override.is_delete():
-            raise ConfigError(f"{override.input_line} is not an option of a report: write sweep=DIR")
-    if len(parsed) != 1:
+        if override.key_or_group not in ("sweep", "cache") or override.is_add() or override.is_delete():
+            raise ConfigError(f"{override.input_line} is not an option of a report: write sweep=DIR, or cache=DIR")
+    given = [override.key_or_group for override in parsed]
+    if given.count("sweep") != 1:
         raise ConfigError("a report is of one sweep: write sweep=DIR, as in sweep=outputs/origins")
-    return Path(_Keys(str(parsed[0].value())).sweep)
+    if given.count("cache") > 1:
+        raise ConfigError("cache is given more than once")
+    values = {override.key_or_group: override.value() for override in parsed}
+    return _Keys(**{key: str(value) for key, value in values.items() if value is not None})
 
 
 def _check_packages() -> None:

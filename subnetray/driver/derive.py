@@ -63,8 +63,8 @@ def _write_tables(ledger: Ledger, cache: Path, say: Say) -> bool:
     absent = [model.name for model, init in inits.items() if not init.is_dir()]
     if absent and not known:
         say(
-            f"{derived.OVERLAP} is left as it is: the init of {', '.join(absent)} is not in {cache}, and pairs need it;"
-            " the command that ran the sweep makes both again"
+            f"{derived.OVERLAP} is left as it is: the init of {', '.join(absent)} is not in {cache}, and pairs need it:"
+            " name the sweep's cache with cache=DIR, or give the command that ran it again"
         )
         ledger.write_runs()
         _remove_damaged(ledger.directory / derived.OVERLAP)

@@ -12,6 +12,7 @@ from subnetray.driver.gather import identity
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.pairs import Finished, Pairs
 from subnetray.grid import Plan
+from subnetray.report import main
 from subnetray.store import derived, results
 from tests.driver.sweeps import make_plan, write_result
 
@@ -43,7 +44,15 @@ def test_a_report_of_runs_alone_says_what_they_say_and_what_it_lacks(swept: Path
         {name: value for name, value in row.items() if value is not None} for row in Ledger(swept, plan).rows()
     ]
     (sentence,) = said
-    assert sentence.startswith("overlap.parquet is left as it is: the init of tiny is not in ")
+    assert sentence.startswith(f"overlap.parquet is left as it is: the init of tiny is not in {tmp_path / 'cache'},")
+    assert "name the sweep's cache with cache=DIR" in sentence
+
+
+def test_the_command_looks_for_inits_where_it_is_told(
+    swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"sweep={swept}", f"cache={tmp_path / 'mine'}"]) == 0
+    assert f"the init of tiny is not in {tmp_path / 'mine'}," in capsys.readouterr().out
 
 
 def test_only_what_could_be_made_whole_counts_as_made(swept: Path, tmp_path: Path, plan: Plan) -> None:
