@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from tests.chaos.orphans import Family, end, environment
 from tests.chaos.runs import Runs
+from tests.foreground import in_foreground
 
 _POLL_S = 0.001
 # Far beyond what any command of these grids takes on a busy machine.
@@ -58,6 +59,7 @@ class Command:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=in_foreground,
             )
         self.family = Family(self._process.pid, mark)
 

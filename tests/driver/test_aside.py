@@ -27,14 +27,14 @@ def _until_interrupted() -> None:
         time.sleep(0.1)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def handler() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGINT)
+    """Ctrl-C as it is in a terminal, even if these tests run in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("handler")
 @pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
 def test_a_failure_interrupts_what_the_driver_does(ctrl_c: Any) -> None:
     """... in the background of a script too, where Ctrl-C is ignored before and after."""

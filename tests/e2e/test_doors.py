@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from subnetray.environment import SESSION
+from tests.foreground import in_foreground
 
 # Minutes of commands that start and are ended: for a machine that does nothing else.
 pytestmark = [
@@ -53,6 +54,7 @@ class Command:
             stdout=self._said,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=in_foreground,
         )
 
     @property

@@ -22,6 +22,7 @@ import pytest
 
 from subnetray.store.results import sha256
 from subnetray.subnetwork import Mask
+from tests.foreground import in_foreground
 
 pytestmark = pytest.mark.e2e
 
@@ -48,7 +49,12 @@ def _watched(
     family: set[psutil.Process] = set()
     with tempfile.TemporaryFile("w+") as output:
         driver = subprocess.Popen(
-            command, env=_ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=_ENVIRONMENT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=in_foreground,
         )
         deadline, ended = time.monotonic() + 600, False
         while driver.poll() is None:

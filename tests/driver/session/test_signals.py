@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from subnetray.driver.session import signals
+from tests.foreground import in_foreground
 
 # Says what happens to it, and ends in no hurry.
 _DRIVER = """
@@ -44,13 +46,19 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
         process.wait()
 
 
+def _begin(ignored: tuple[signal.Signals, ...]) -> None:
+    in_foreground()
+    for each in ignored:
+        signal.signal(each, signal.SIG_IGN)
+
+
 def _start(seconds: float, ignored: tuple[signal.Signals, ...] = ()) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", _DRIVER.replace("SECONDS", str(seconds))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: [signal.signal(each, signal.SIG_IGN) for each in ignored],
+        preexec_fn=partial(_begin, ignored),
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
