@@ -181,7 +181,7 @@ def _absent(inits: Inits) -> list[EmbeddedModel]:
 def _ray(config: Cluster, clock: Clock) -> Iterator[None]:
     # While Ray starts this process has nothing to do but to import what needs no Ray. It goes on when both are done:
     # where two threads import modules of this package, circular imports between them fail.
-    importing = threading.Thread(target=load, args=("subnetray.driver.gather", "subnetray.reporting.report"))
+    importing = threading.Thread(target=_load_beside, args=("subnetray.driver.gather", "subnetray.reporting.report"))
     importing.start()
     try:
         with clock("ray"):
@@ -193,6 +193,15 @@ def _ray(config: Cluster, clock: Clock) -> Iterator[None]:
     finally:
         # Not beside other work: a handle of Ray's that is let go of while it stops ends the process.
         cluster.stop()
+
+
+def _load_beside(*names: str) -> None:
+    """Import modules in a thread, whose failure is silent once the process ends: an import half way fails then."""
+    try:
+        load(*names)
+    except Exception:
+        if threading.main_thread().is_alive():
+            raise
 
 
 def _locate(plan: Plan, cache: Path, say: Say) -> Inits:

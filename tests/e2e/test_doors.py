@@ -19,11 +19,9 @@ import pytest
 from subnetray.environment import SESSION
 from tests.foreground import in_foreground
 
-# Minutes of commands that start and are ended: for a machine that does nothing else.
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif("SUBNETRAY_DOORS" not in os.environ, reason="takes minutes: set SUBNETRAY_DOORS=1"),
-]
+pytestmark = pytest.mark.e2e
+# Commands that start and are ended, for a machine that does nothing else.
+_minutes = pytest.mark.skipif("SUBNETRAY_DOORS" not in os.environ, reason="takes two minutes: set SUBNETRAY_DOORS=1")
 
 _SECRET = "planted-f3a91c"
 _SECRETS = (
@@ -173,9 +171,11 @@ _MOMENTS: dict[str, Callable[[Command], object]] = {
 }
 
 
+@_minutes
 @pytest.mark.parametrize("moment", _MOMENTS)
 def test_sigterm_is_an_orderly_end_at_every_moment(tiny: Path, base: Path, moment: str) -> None:
-    command = Command(base, f"cache={tiny.parents[1]}", "tracking=disabled")
+    longer = ["algorithm.steps=500"] if moment == "a run" else []  # than it takes to end
+    command = Command(base, f"cache={tiny.parents[1]}", "tracking=disabled", *longer)
     command.wait(lambda: _MOMENTS[moment](command))
     os.killpg(command.process.pid, signal.SIGTERM)  # as ``timeout`` does
     code = command.process.wait(240)
@@ -189,6 +189,7 @@ def test_sigterm_is_an_orderly_end_at_every_moment(tiny: Path, base: Path, momen
     command.assert_gone()
 
 
+@_minutes
 @pytest.mark.parametrize("later_s", [0.0, 0.7])
 @pytest.mark.parametrize("moment", ["a private directory", "Ray starts", "engines start"])
 def test_nothing_is_left_of_a_command_that_is_killed_while_it_starts(
@@ -202,6 +203,7 @@ def test_nothing_is_left_of_a_command_that_is_killed_while_it_starts(
     command.assert_gone()
 
 
+@_minutes
 def test_a_second_signal_ends_it_at_once(tiny: Path, base: Path) -> None:
     command = Command(base, f"cache={tiny.parents[1]}", "tracking=disabled")
     command.wait(lambda: _MOMENTS["engines start"](command))
