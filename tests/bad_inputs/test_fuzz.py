@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subnetray import sweep, train
 from tests.bad_inputs.refusal import COMMANDS, check_line, listing
+from tests.fuzzing import fuzz
 
 # Good words, to be taken as they are and to be altered.
 _GOOD = (
@@ -147,7 +148,7 @@ def _offline() -> Iterator[None]:
         yield
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@fuzz(60)
 @pytest.mark.parametrize("command", ["sweep", "train", "diff", "report"])
 @given(words=WORDS)
 def test_no_words_end_in_a_traceback(command: str, words: list[str]) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from subnetray.diff import main
 from tests.checkpoints import pairs
+from tests.fuzzing import fuzz
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str, out: Path) -> str:
@@ -157,7 +158,7 @@ def test_100_000_tensors_take_no_minutes(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@fuzz(60)
 def test_a_file_that_was_changed_anywhere_is_compared_or_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], data: st.DataObject
 ) -> None:

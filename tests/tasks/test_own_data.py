@@ -10,12 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subnetray import tasks
 from subnetray.config import ConfigError, DatasetTask
 from subnetray.tasks.dataset import Records
+from tests.fuzzing import fuzz
 
 ROWS = [{"prompt": f"{n}+1=", "answer": str(n + 1)} for n in range(60)]
 
@@ -305,7 +306,7 @@ SCRAPS = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=150, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@fuzz(150)
 @given(SCRAPS, st.booleans())
 def test_any_bytes_are_records_or_one_sentence(tmp_path: Path, content: bytes, with_rows: bool) -> None:
     path = tmp_path / "my.jsonl"

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from subnetray.tasks import rewards
 from subnetray.tasks.grading import maths, numbers
 from subnetray.tasks.grading.characters import plain
+from tests.fuzzing import fuzz
 
 PIECES = r"""
 \boxed{ \boxed \fbox{ } { ( ) [ ] $ $$ \( \) \[ \] \{ \} , ; = < > \le \in \cup \pm + - * / ^ _ ! % \% . \frac \frac12
@@ -37,7 +38,7 @@ def in_time(reward: Callable[[Any, str, Any], float], completion: str, reference
     return value
 
 
-@settings(max_examples=200, deadline=None)
+@fuzz(200)
 @given(TEXTS, TEXTS)
 def test_number_is_0_or_1_of_any_text(completion: str, reference: str) -> None:
     in_time(rewards.number, completion, reference, 1.0)
@@ -45,7 +46,7 @@ def test_number_is_0_or_1_of_any_text(completion: str, reference: str) -> None:
         assert rewards.number("", reference, reference) == 1.0
 
 
-@settings(max_examples=80, deadline=None)
+@fuzz(80)
 @given(TEXTS, TEXTS)
 def test_math_is_0_or_1_of_any_text(completion: str, reference: str) -> None:
     maths.ready()

@@ -1,0 +1,22 @@
+"""How many examples fuzzers try: a few in the suite, ``SUBNETRAY_FUZZ`` times as many for ``make fuzz``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+FACTOR = int(os.environ.get("SUBNETRAY_FUZZ", "1"))
+
+
+def fuzz(examples: int) -> Callable[[Any], Any]:
+    """Decorate a fuzzer (below ``given``'s own decorator or above it): its number of examples, and the mark ``fuzz``."""
+    chosen = settings(
+        max_examples=examples * FACTOR,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+    return lambda test: pytest.mark.fuzz(chosen(test))
