@@ -13,7 +13,7 @@ FACTOR = int(os.environ.get("SUBNETRAY_FUZZ", "1"))
 
 
 def fuzz(examples: int) -> Callable[[Any], Any]:
-    """Decorate a fuzzer (below ``given``'s own decorator or above it): its number of examples, and the mark ``fuzz``."""
+    """Decorate a fuzzer, as ``settings`` does: it tries so many examples, and has the mark ``fuzz``."""
     chosen = settings(
         max_examples=examples * FACTOR,
         deadline=None,

@@ -165,6 +165,12 @@ def test_a_damaged_file_is_read_or_refused(made: Path, name: str, data: st.DataO
         assert err.strip() == ""  # a line of progress has ended
 
 
+_OF_A_SWEEP = (
+    *("sweep.yaml", "claims.json", "*.parquet", ".*"),
+    *(f"runs/*/{name}" for name in (results.RESULT, results.CONFIG, results.TIME, results.METRICS)),
+)
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished sweep with its report."""
@@ -181,18 +187,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @fuzz(4)
 @given(data=st.data())
 def test_a_report_is_written_of_a_damaged_sweep_or_says_why_not(swept: Path, data: st.DataObject) -> None:
-    files = data.draw(
-        st.sampled_from(
-            [
-                "sweep.yaml",
-                f"runs/*/{results.RESULT}",
-                f"runs/*/{results.CONFIG}",
-                f"runs/*/{results.TIME}",
-                "*.parquet",
-            ]
-            + [f"runs/*/{results.METRICS}", "claims.json", ".*"]
-        )
-    )
+    files = data.draw(st.sampled_from(_OF_A_SWEEP))
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "smoke"
         _copy(swept, directory, files, data)
