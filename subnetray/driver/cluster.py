@@ -138,7 +138,14 @@ def _join(address: str) -> None:
     _set(_SETTINGS)
     if reason := _unreachable(address):
         raise StartError(f"{failed}: {reason}")
-    _init(failed, address=address)
+    try:
+        _init(failed, address=address)
+    except StartError as error:
+        if "RAY_AUTH_MODE" in os.environ:
+            raise
+        # Ray sends the user's token by itself only to a cluster on this machine, which it finds by ``auto``.
+        hint = "if it asks for a token, as what `ray start` starts does, set RAY_AUTH_MODE=token"
+        raise StartError(f"{error} ({hint})") from error
 
 
 def _set(settings: dict[str, str]) -> None:

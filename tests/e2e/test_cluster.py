@@ -1,0 +1,100 @@
+"""A run on a Ray cluster that was there before, and stays when the run has ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.foreground import in_foreground
+
+pytestmark = pytest.mark.e2e
+
+_WORDS = ("algorithm=grpo", "algorithm.steps=2", "algorithm.batch_size=8", "evaluation.prompts=8", "tracking=disabled")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A cluster of one node, as ``ray start`` makes it: it asks for a token."""
+    with tempfile.TemporaryDirectory(prefix="j", dir="/tmp") as directory, pytest.MonkeyPatch.context() as patch:
+        token = Path(directory, "token")
+        token.write_text("0" * 64)
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+        port = 20_000 + os.getpid() % 10_000
+        command = [
+            *(
+                sys.executable,
+                "-m",
+                "ray.scripts.scripts",
+                "start",
+                "--head",
+                "--block",
+                f"--port={port}",
+                "--num-cpus=2",
+            ),
+            *("--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={directory}/ray"),
+        ]
+        said = Path(directory, "said")
+        with said.open("w") as file:
+            head = psutil.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=in_foreground
+            )
+        try:
+            deadline = time.monotonic() + 120
+            while "Ray runtime started" not in said.read_text():
+                assert head.poll() is None, said.read_text()
+                assert time.monotonic() < deadline, said.read_text()
+                time.sleep(0.1)
+            yield f"127.0.0.1:{port}"
+            assert head.poll() is None
+        finally:
+            _end(head)
+
+
+def _end(head: psutil.Popen) -> None:
+    """Tell it to end, and with it all of Ray."""
+    processes = [head, *head.children(recursive=True)]
+    head.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=10)
+
+
+def _train(out: Path, tiny: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "subnetray.train", *_WORDS, f"cache={tiny.parents[1]}", f"out={out}", *words]
+    environ = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=400, check=False)
+
+
+def test_a_run_joins_a_cluster_and_gives_the_bytes_of_one_without(tiny: Path, address: str, tmp_path: Path) -> None:
+    """With an engine of vLLM and a worker that Ray Train starts, where locally a run is its trial's own process."""
+    joined = _train(tmp_path / "joined", tiny, f"cluster.address={address}", "cluster.workers=1")
+    assert joined.returncode == 0, joined.stdout + joined.stderr
+    assert "1 runs done, 0 failed" in joined.stdout
+    alone = _train(tmp_path / "alone", tiny)
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    (one,), (other,) = (
+        [json.loads(path.read_text()) for path in (tmp_path / name).glob("runs/*/result.json")]
+        for name in ("joined", "alone")
+    )
+    assert one["final_hash"] == other["final_hash"]
+
+
+def test_a_cluster_that_asks_for_a_token_says_what_to_set(address: str, tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    command = [sys.executable, "-m", "subnetray.train", *_WORDS, f"cluster.address={address}", f"out={tmp_path}/out"]
+    said = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=200, check=False)
+    assert said.returncode == 1
+    (sentence,) = (line for line in said.stderr.splitlines() if "gcs_client" not in line)  # Ray's own, once a second
+    assert sentence.startswith(f"subnetray: no Ray cluster could be joined at cluster.address={address}: ")
+    assert sentence.endswith("set RAY_AUTH_MODE=token)")
