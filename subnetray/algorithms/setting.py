@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,25 +41,27 @@ class Example:
 
 @dataclass
 class DataLog:
-    """The training data as they come by, for measuring what they are to the init: at most ``limit``, evenly spread."""
+    """The training data as they come by, for measuring what they are to the init: at most ``limit``, drawn of all.
+
+    At random, with one probability each (reservoir sampling, Vitter 1985, algorithm R): examples come in patterns, such
+    as the chosen completion of a pair before the rejected one, of which every second would be all of one kind.
+    """
 
     limit: int = 1024
     examples: list[Example] = field(default_factory=list)
     seen: int = 0
     tokens: int = 0  # completion tokens of all that was seen
-    _stride: int = 1
+    _rng: random.Random = field(default_factory=lambda: random.Random(0))
 
     def add(self, examples: Sequence[Example]) -> None:
         """Note that ``examples`` are trained on, in this order."""
         for example in examples:
-            if self.seen % self._stride == 0:
-                self.examples.append(example)
             self.seen += 1
             self.tokens += len(example.completion)
-            if len(self.examples) > self.limit:
-                # Every second one goes, and from now on half as many are taken: what stays is evenly spaced.
-                self.examples = self.examples[::2]
-                self._stride *= 2
+            if len(self.examples) < self.limit:
+                self.examples.append(example)
+            elif (place := self._rng.randrange(self.seen)) < self.limit:
+                self.examples[place] = example
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Prompts as token ids; the log of training data keeps an even sample of a bounded size."""
+"""Prompts as token ids; the log of training data keeps a sample of a bounded size."""
 
 from __future__ import annotations
 
-import itertools
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,7 +21,7 @@ from tests.algorithms.lab import Engines, make_setting
 
 
 @given(parts=st.lists(st.integers(0, 40), max_size=20), limit=st.integers(2, 16))
-def test_data_log_is_bounded_evenly_spaced_and_counts_everything(parts: list[int], limit: int) -> None:
+def test_data_log_is_bounded_and_counts_everything(parts: list[int], limit: int) -> None:
     log = DataLog(limit=limit)
     number = 0
     for size in parts:
@@ -30,11 +30,18 @@ def test_data_log_is_bounded_evenly_spaced_and_counts_everything(parts: list[int
     kept = [example.prompt[0] for example in log.examples]
     assert log.seen == number
     assert log.tokens == sum(index % 3 for index in range(number))
-    assert len(kept) <= limit
-    assert len(kept) >= min(number, limit // 2)
-    gaps = {later - earlier for earlier, later in itertools.pairwise(kept)}
-    assert len(gaps) <= 1
-    assert kept[:1] == [0][: number > 0]
+    assert len(kept) == len(set(kept)) == min(number, limit)
+
+
+@pytest.mark.parametrize("period", [2, 3, 8])
+def test_every_example_has_the_same_chance_to_be_kept_whatever_their_pattern(period: int) -> None:
+    """Chosen and rejected completions in turn, or the answers to one prompt: none is left out, none preferred."""
+    log = DataLog(limit=1024)
+    log.add([Example([index % period], [1] * (1 + index % period)) for index in range(7680)])
+    for residue in range(period):
+        share = sum(example.prompt == [residue] for example in log.examples) / 1024
+        # Four standard errors of a draw without replacement.
+        assert abs(share - 1 / period) < 4 * math.sqrt((1 / period) * (1 - 1 / period) / 1024)
 
 
 def test_data_log_does_not_depend_on_how_the_data_were_batched() -> None:
