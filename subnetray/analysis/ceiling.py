@@ -17,7 +17,7 @@ from subnetray.analysis import roles
 from subnetray.analysis.intervals import NOTHING, Estimate, jackknife
 from subnetray.analysis.pairs import SEED, Group, around_baseline, group
 from subnetray.analysis.paper import PAPER
-from subnetray.analysis.verdicts import Claim, above, decided, in_points, in_words, untested
+from subnetray.analysis.verdicts import Claim, decided, exceeds, in_points, in_words, untested
 from subnetray.config import Grid
 
 OVERLAP_MARGIN = 0.01  # of o1: what an overlap must exceed its expectation by
@@ -90,7 +90,7 @@ def _beyond(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) ->
         excess = most.uniform_excess if null == "uniform" else most.ulp_excess
         note += f"; replicas, which differ by noise alone: {100 * most.o1.mean:.1f} %, {in_words(in_points(excess))}"
     used = tuple(dict.fromkeys((*selected["run_a"], *selected["run_b"])))
-    return decided(claim, above(estimate, OVERLAP_MARGIN), in_points(estimate), note, used)
+    return decided(claim, exceeds(estimate, OVERLAP_MARGIN), in_points(estimate), note, used)
 
 
 def _pairs(grid: Grid, pairs: pd.DataFrame, differs: tuple[str, ...]) -> pd.DataFrame:

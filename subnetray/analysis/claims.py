@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from subnetray.analysis import ceiling, conjecture, roles
+from subnetray.analysis import ceiling, conjecture, roles, sparsity
 from subnetray.analysis.anova import two_way
 from subnetray.analysis.ceiling import OVERLAP_MARGIN
 from subnetray.analysis.contrasts import (
@@ -29,13 +29,24 @@ from subnetray.analysis.effects import DENSITY, paired_difference, runs_of, valu
 from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, t_interval
 from subnetray.analysis.pairs import SEED, group, seed_groups
 from subnetray.analysis.paper import CANCELLED, PAPER, STEP_SPARSITY, STEP_SPARSITY_RATE, STEP_SPARSITY_SOURCE
-from subnetray.analysis.verdicts import Claim, above, agreed, decided, every, in_points, in_words, untested, within
+from subnetray.analysis.sparsity import SPARSER_MARGIN
+from subnetray.analysis.verdicts import (
+    Claim,
+    above,
+    agreed,
+    decided,
+    every,
+    exceeds,
+    in_points,
+    in_words,
+    untested,
+    within,
+)
 from subnetray.config import Grid
 
 EQUIVALENCE_MARGIN = 0.05  # of density: an impact within ± 5 points counts as limited
 SPARSITY_MARGIN = 0.10  # of sparsity: what bf16 must have more than fp32
 DENSE = 0.05  # of sparsity: below, an update is dense
-SPARSER_MARGIN = 0.01  # of density: what an update must be sparser by
 FULL = 0.99  # of density: two masks that are fuller have no room to overlap more than by chance
 
 
@@ -50,6 +61,7 @@ def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, clipped: float =
     was over the limit where there is one; NaN if that is not known.
     """
     return [
+        *sparsity.claims(grid, runs),
         _precision(grid, runs),
         _clip(grid, runs, clipped),
         _kl(grid, runs),
@@ -89,7 +101,7 @@ def _precision(grid: Grid, runs: pd.DataFrame) -> Claim:
     fp32_density = t_interval(densities(grid, runs, wide).values())
     if math.isnan(difference.mean):
         return untested(claim, "no seed has finished in both")
-    sparse, dense = above(difference, SPARSITY_MARGIN), above(fp32_density, 1 - DENSE)
+    sparse, dense = exceeds(difference, SPARSITY_MARGIN), above(fp32_density, 1 - DENSE)
     return decided(
         claim,
         every((sparse, dense)),
@@ -221,7 +233,7 @@ def _in_distribution(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
     )
     first = decided(
         sparser,
-        agreed(above(estimate, SPARSER_MARGIN) for estimate in by_algorithm.values()),
+        agreed(exceeds(estimate, SPARSER_MARGIN) for estimate in by_algorithm.values()),
         in_points(t_interval(averages.values())),
         note,
         used,
@@ -317,7 +329,7 @@ def _overlap(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -
     ratio = whole.uniform_odds_ratio if null == "uniform" else whole.ulp_odds_ratio
     cells = seed_groups(grid, selected)
     over = [each.uniform_excess if null == "uniform" else each.ulp_excess for each in cells]
-    count = sum(above(each, OVERLAP_MARGIN) == "supported" for each in over)
+    count = sum(exceeds(each, OVERLAP_MARGIN) == "supported" for each in over)
     note = f"{count} of {len(cells)} cells exceed it on their own"
     if not math.isnan(ratio.mean):
         kind = "odds ratio" if null == "uniform" else "Mantel-Haenszel odds ratio"
@@ -325,7 +337,7 @@ def _overlap(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -
             "" if math.isnan(ratio.low) else f" [{ratio.low:.2f}, {ratio.high:.2f}]"
         )
     used = tuple(dict.fromkeys((*selected["run_a"], *selected["run_b"])))
-    return decided(claim, above(estimate, OVERLAP_MARGIN), in_points(estimate), note, used)
+    return decided(claim, exceeds(estimate, OVERLAP_MARGIN), in_points(estimate), note, used)
 
 
 def _variance(grid: Grid, runs: pd.DataFrame) -> Claim:

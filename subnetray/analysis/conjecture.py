@@ -25,7 +25,17 @@ from subnetray.analysis.effects import accuracy_change, cells, paired_difference
 from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, pair_interval, t_interval
 from subnetray.analysis.pairs import SEED
 from subnetray.analysis.paper import PAPER
-from subnetray.analysis.verdicts import Claim, above, decided, every, in_points, in_words, untested, within
+from subnetray.analysis.verdicts import (
+    Claim,
+    above,
+    decided,
+    every,
+    exceeds,
+    in_points,
+    in_words,
+    untested,
+    within,
+)
 from subnetray.config import Grid, Measurement
 
 ACCURACY_MARGIN = 0.02  # of held-out greedy accuracy: what counts as the same
@@ -248,7 +258,7 @@ def _values(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, full: _
     if not found:
         return untested(claim, "no seed has finished both restricted to its final mask and in full")
     smallest = min(found.values(), key=lambda estimate: estimate.mean)
-    verdict = every(above(estimate, EQUAL_MARGIN) for estimate in found.values())
+    verdict = every(exceeds(estimate, EQUAL_MARGIN) for estimate in found.values())
     used = runs_used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
     return decided(claim, verdict, in_points(smallest), "; ".join(notes), used)
 

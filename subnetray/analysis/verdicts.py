@@ -1,6 +1,7 @@
 """What a claim is, and when it is supported.
 
 - *supported*: an estimate's whole interval lies where the claim says; *refuted*: none of it does;
+- *smaller than the margin*: a difference is not as large as the claim says, but nothing speaks for the other direction;
 - *inconclusive*: the interval has both, or there are too few seeds for an interval;
 - *not tested*: the grid has no such factor, or its runs have no result.
 
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 from subnetray.analysis.intervals import NOTHING, Estimate
 
-Verdict = Literal["supported", "refuted", "inconclusive", "not tested"]
+Verdict = Literal["supported", "refuted", "smaller than the margin", "inconclusive", "not tested"]
 
 
 @dataclass(frozen=True)
@@ -55,32 +56,40 @@ class Claim:
         }
 
 
-def above(estimate: Estimate, margin: float) -> Verdict:
-    """Whether the truth is above ``margin``."""
+def above(estimate: Estimate, limit: float) -> Verdict:
+    """Whether the truth is above ``limit``."""
     if math.isnan(estimate.mean):
         return "not tested"
-    if estimate.low > margin:
+    if estimate.low > limit:
         return "supported"
-    return "refuted" if estimate.high < margin else "inconclusive"
+    return "refuted" if estimate.high < limit else "inconclusive"
+
+
+def exceeds(difference: Estimate, margin: float) -> Verdict:
+    """Whether a difference is larger than ``margin`` >= 0. One below 0 refutes that, and a smaller one does not."""
+    found = above(difference, margin)
+    return "smaller than the margin" if found == "refuted" and difference.high >= 0 else found
+
+
+def between(estimate: Estimate, low: float, high: float) -> Verdict:
+    """Whether the truth is between ``low`` and ``high``."""
+    if math.isnan(estimate.mean):
+        return "not tested"
+    if low < estimate.low and estimate.high < high:
+        return "supported"
+    return "refuted" if estimate.high < low or estimate.low > high else "inconclusive"
 
 
 def within(estimate: Estimate, margin: float) -> Verdict:
     """Whether the truth is inside of ± ``margin``; with a 90 % interval, two one-sided tests at 5 %."""
-    if math.isnan(estimate.mean):
-        return "not tested"
-    if -margin < estimate.low and estimate.high < margin:
-        return "supported"
-    return "refuted" if estimate.low > margin or estimate.high < -margin else "inconclusive"
+    return between(estimate, -margin, margin)
 
 
 def every(verdicts: Iterable[Verdict]) -> Verdict:
     """The verdict on a claim that must hold in every case: one counterexample refutes it."""
-    found = [verdict for verdict in verdicts if verdict != "not tested"]
-    if not found:
-        return "not tested"
-    if "refuted" in found:
-        return "refuted"
-    return "supported" if set(found) == {"supported"} else "inconclusive"
+    found = {verdict for verdict in verdicts if verdict != "not tested"}
+    order: tuple[Verdict, ...] = ("refuted", "smaller than the margin", "inconclusive", "supported")
+    return next((verdict for verdict in order if verdict in found), "not tested")
 
 
 def agreed(verdicts: Iterable[Verdict]) -> Verdict:

@@ -17,7 +17,7 @@ from subnetray.analysis.claims import claims
 from subnetray.analysis.contrasts import logit
 from subnetray.analysis.intervals import NOTHING, Estimate, t_interval
 from subnetray.analysis.pairs import label_pairs
-from subnetray.analysis.verdicts import Claim, above, agreed, every, within
+from subnetray.analysis.verdicts import Claim, above, agreed, every, exceeds, within
 from subnetray.config import Grid
 from subnetray.config.compose import Composer
 from subnetray.grid import plan
@@ -34,6 +34,7 @@ SPARSER, CAUSE = "in_distribution_sparser", "in_distribution_is_the_main_cause"
 UNIFORM, ULP = "seeds_overlap_beyond_uniform", "seeds_overlap_beyond_ulp"
 NEVER, STEP = "unchanged_were_never_changed", "one_step_changes_little"
 VARIANCE = "learning_rate_explains_more_than_algorithm"
+THAN_SFT, SHARE = "rl_sparser_than_sft", "rl_updates_5_to_30_percent"
 
 RATE = {"1e-6": -2.0, "1e-5": 0.0, "1e-4": 2.0}
 
@@ -91,6 +92,14 @@ def test_above_is_decided_by_the_whole_interval(estimate: Estimate, margin: floa
     assert (verdict == "refuted") == (estimate.high < margin)
 
 
+@given(estimates, st.floats(0, 1))
+def test_a_difference_is_refuted_by_the_other_direction_alone(estimate: Estimate, margin: float) -> None:
+    verdict = exceeds(estimate, margin)
+    assert (verdict == "supported") == (estimate.low > margin)
+    assert (verdict == "refuted") == (estimate.high < 0)
+    assert (verdict == "smaller than the margin") == (0 <= estimate.high < margin)
+
+
 @given(estimates, st.floats(0.01, 1))
 def test_within_is_supported_inside_refuted_outside_and_inconclusive_across(estimate: Estimate, margin: float) -> None:
     inside = [-margin < end < margin for end in (estimate.low, estimate.high)]
@@ -133,6 +142,8 @@ def test_no_difference_found_is_not_no_difference() -> None:
 def test_one_counterexample_refutes_what_must_hold_every_time_and_disagreement_decides_nothing() -> None:
     assert every(["supported", "refuted", "inconclusive"]) == "refuted"
     assert every(["supported", "inconclusive", "not tested"]) == "inconclusive"
+    assert every(["supported", "smaller than the margin", "inconclusive"]) == "smaller than the margin"
+    assert every(["refuted", "smaller than the margin"]) == "refuted"
     assert every(["supported", "not tested"]) == "supported"
     assert agreed(["supported", "refuted"]) == "inconclusive"
     assert agreed(["refuted", "refuted", "not tested"]) == "refuted"
@@ -209,7 +220,7 @@ SFT = {"sft_gold": 1.0, "sft_rejection": 0.0}
         (SFT | {"dpo_off_policy": 1.0}, "supported"),
         ({"sft_rejection": 1.0, "dpo_on_policy": 1.0}, "refuted"),
         (SFT | {"dpo_on_policy": 1.0}, "inconclusive"),
-        ({}, "refuted"),
+        ({}, "smaller than the margin"),
     ],
     ids=["both", "the other way", "disagreement", "no difference"],
 )
@@ -232,6 +243,44 @@ def test_what_in_distribution_means_is_in_the_note_and_only_runs_that_were_compa
     assert len(found.runs) == 12
 
 
+@pytest.mark.parametrize(
+    ("gold", "verdict"), [(1.0, "supported"), (-1.0, "refuted"), (0.02, "smaller than the margin"), (0.0, "mixed")]
+)
+def test_rl_and_sft_are_compared_at_each_rate_at_which_both_were_trained(gold: float, verdict: str) -> None:
+    found = judge(shifted(method={"sft_gold": gold}))[THAN_SFT]
+    if verdict == "mixed":  # seeds move both alike, and what is left is of either sign
+        assert found.verdict in ("inconclusive", "smaller than the margin")
+    else:
+        assert found.verdict == verdict
+
+    def density(logit: float) -> float:
+        return 1 / (1 + math.exp(-logit))
+
+    moves = [density(rate + gold) - density(rate) for rate in RATE.values()]
+    assert found.estimate.mean == pytest.approx(100 * sum(moves) / 3, abs=0.6)
+    assert [text.rpartition(" at ")[2] for text in found.note.split("; ")] == list(RATE)
+    assert len(found.runs) == 18
+
+
+def test_where_rates_disagree_rl_is_neither_sparser_nor_denser() -> None:
+    def density(cell: Cell, seed: int) -> float:
+        gold = cell["method"] == "sft_gold"
+        return 0.5 + 0.001 * seed + gold * (0.1 if cell["learning_rate"] == "1e-4" else -0.1)
+
+    assert judge(density)[THAN_SFT].verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"), [(0.2, "supported"), (0.4, "refuted"), (0.01, "refuted"), (0.3, "inconclusive")]
+)
+def test_the_share_that_rl_updates_is_at_the_tolerance_of_the_paper(share: float, verdict: str) -> None:
+    found = judge(lambda cell, seed: 2 * share + 0.002 * (seed - 1))[SHARE]
+    assert found.verdict == verdict
+    assert found.estimate.mean == pytest.approx(100 * share)
+    assert found.note == "; ".join(f"{100 * share:.1f} % at {rate}" for rate in ("1e-5", "1e-6", "1e-4"))
+    assert len(found.runs) == 9
+
+
 def test_in_distribution_data_are_the_main_cause_if_the_rate_does_little() -> None:
     strong = {"sft_gold": 3.0, "dpo_off_policy": 3.0}
     weak = {"1e-6": -0.1, "1e-5": 0.0, "1e-4": 0.1}
@@ -245,8 +294,9 @@ def test_in_distribution_data_are_the_main_cause_if_the_rate_does_little() -> No
     ("k12", "ulp", "uniform_verdict", "ulp_verdict"),
     [
         (350, 300.0, "supported", "supported"),
-        (350, 349.0, "supported", "refuted"),
-        (252, 252.0, "refuted", "refuted"),
+        (350, 349.0, "supported", "smaller than the margin"),
+        (350, 352.0, "supported", "refuted"),
+        (252, 252.0, "smaller than the margin", "smaller than the margin"),
     ],
 )
 def test_overlap_of_seeds(k12: int, ulp: float, uniform_verdict: str, ulp_verdict: str) -> None:

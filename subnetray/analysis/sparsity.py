@@ -1,0 +1,125 @@
+"""The paper's headline: RL changes a small share of the weights, and a smaller one than SFT does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from subnetray.analysis import roles
+from subnetray.analysis.contrasts import densities, runs_used
+from subnetray.analysis.effects import TOLERANT_DENSITY, runs_of, values_by_seed
+from subnetray.analysis.intervals import t_interval
+from subnetray.analysis.paper import PAPER, UPDATED
+from subnetray.analysis.verdicts import Claim, agreed, between, decided, exceeds, in_points, in_words, untested
+from subnetray.config import Grid
+
+SPARSER_MARGIN = 0.01  # of density: what an update must be sparser by
+RL = frozenset(("grpo", "rloo", "ppo", "prime"))  # on the policy's own rollouts, with a reward
+GOLD = "sft/gold"
+
+Cell = dict[str, str]
+
+
+def claims(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
+    """Both claims."""
+    return [_sparser_than_sft(grid, runs), _share(grid, runs)]
+
+
+def _sparser_than_sft(grid: Grid, runs: pd.DataFrame) -> Claim:
+    claim = Claim(
+        key="rl_sparser_than_sft",
+        statement="RL makes sparser updates than SFT does, at the same learning rate.",
+        source=f"{PAPER} section 3, where rates differ between the two",
+        test=(
+            f"Density of SFT on gold data minus that of RL, paired by seed, is more than {100 * SPARSER_MARGIN:.0f}"
+            " point at every learning rate that the grid trains both at; where rates disagree the claim is"
+            " inconclusive. The estimate is the mean over rates."
+        ),
+        verdict="not tested",
+    )
+    method = roles.factor_with(grid, roles.METHOD)
+    if method is None:
+        return untested(claim, "the grid does not vary the algorithm")
+    kinds = {level: roles.kind(grid, method, level) for level in grid.factors[method].levels}
+    ours = [{method: level} for level, kind in kinds.items() if kind.split("/")[0] in RL]
+    theirs = [{method: level} for level, kind in kinds.items() if kind == GOLD]
+    if not ours or not theirs:
+        return untested(claim, "the grid does not train both RL and SFT on gold data")
+    rate = roles.factor_with(grid, roles.LEARNING_RATE)
+    rates: list[Cell] = [{rate: level} for level in grid.factors[rate].levels] if rate is not None else [{}]
+    differences: dict[str, dict[int, float]] = {}
+    used: list[Cell] = []
+    for at in rates:
+        by_seed, cells = _differences(grid, runs, [at | each for each in ours], [at | each for each in theirs])
+        if by_seed:
+            differences[next(iter(at.values()), "the baseline's")] = by_seed
+            used += cells
+    if not differences:
+        return untested(claim, "no seed has finished both RL and SFT at one learning rate")
+    seeds = set.intersection(*map(set, differences.values()))
+    means = [math.fsum(by_seed[seed] for by_seed in differences.values()) / len(differences) for seed in sorted(seeds)]
+    found = {name: t_interval(by_seed.values()) for name, by_seed in differences.items()}
+    return decided(
+        claim,
+        agreed(exceeds(estimate, SPARSER_MARGIN) for estimate in found.values()),
+        in_points(t_interval(means)),
+        "; ".join(f"{in_words(in_points(estimate))} at {name}" for name, estimate in found.items()),
+        runs_used(grid, runs, used),
+    )
+
+
+def _differences(
+    grid: Grid, runs: pd.DataFrame, ours: Sequence[Cell], theirs: Sequence[Cell]
+) -> tuple[dict[int, float], list[Cell]]:
+    """Density of ``theirs`` minus that of ``ours`` by seed, means over the cells that have runs; and those cells."""
+    one, other = ([cell for cell in cells if len(runs_of(grid, runs, cell))] for cells in (ours, theirs))
+    columns = {index: densities(grid, runs, cell) for index, cell in enumerate((*one, *other))}
+    if not one or not other:
+        return {}, []
+    seeds = set.intersection(*map(set, columns.values()))
+
+    def mean(indices: Sequence[int], seed: int) -> float:
+        return math.fsum(columns[index][seed] for index in indices) / len(indices)
+
+    rl, sft = range(len(one)), range(len(one), len(columns))
+    return {seed: mean(sft, seed) - mean(rl, seed) for seed in sorted(seeds)}, [*one, *other]
+
+
+def _share(grid: Grid, runs: pd.DataFrame) -> Claim:
+    low, high = UPDATED
+    claim = Claim(
+        key="rl_updates_5_to_30_percent",
+        statement=f"RL updates {100 * low:.0f} to {100 * high:.0f} % of the weights.",
+        source=f"{PAPER}, abstract and Table 1, which count changes of at most 1e-5 as none",
+        test=(
+            "The share of weights that RL changes by more than 1e-5 lies between the two, at every learning rate of the"
+            " grid; where rates disagree the claim is inconclusive. The estimate is that at the baseline."
+        ),
+        verdict="not tested",
+        unit="% of all weights",
+    )
+    method = roles.factor_with(grid, roles.METHOD)
+    levels = [] if method is None else [grid.factors[method].baseline, *grid.factors[method].levels]
+    ours = next((each for each in levels if method and roles.kind(grid, method, each).split("/")[0] in RL), None)
+    if method is None or ours is None:
+        return untested(claim, "the grid does not say by a factor that it trains RL")
+    rate = roles.factor_with(grid, roles.LEARNING_RATE)
+    first = grid.factors[rate].baseline if rate is not None else ""
+    rates = [first, *(level for level in (grid.factors[rate].levels if rate is not None else ()) if level != first)]
+    cells: list[Cell] = [({rate: level} if rate is not None else {}) | {method: ours} for level in rates]
+    shares = {
+        level: t_interval(values_by_seed(grid, runs, cell, TOLERANT_DENSITY).values())
+        for level, cell in zip(rates, cells, strict=True)
+    }
+    shares = {level: estimate for level, estimate in shares.items() if estimate.n}
+    if not shares:
+        return untested(claim, "no run of RL has finished")
+    return decided(
+        claim,
+        agreed(between(estimate, low, high) for estimate in shares.values()),
+        in_points(next(iter(shares.values()))),
+        "; ".join(f"{100 * estimate.mean:.1f} % at {level}" for level, estimate in shares.items() if level),
+        runs_used(grid, runs, cells),
+    )
