@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from subnetray.config import ConfigError
 from subnetray.places import unwritable
+
+_BEGINS_S = 5.0  # from making a directory to having its lock, at the most
 
 
 def default_cache() -> Path:
@@ -25,12 +30,15 @@ def make_once(path: Path, build: Callable[[Path], None]) -> Path:
     """Return ``path``; if it does not exist yet, ``build`` fills an empty directory with files, which then becomes it.
 
     Any number of processes may ask at once: each builds beside ``path``, the first rename wins, the others discard
-    theirs. A build that fails leaves nothing behind.
+    theirs. A build that fails leaves nothing behind, and what one that was killed has left goes with the next.
     """
     if path.is_dir():
         return path
     temporary = _beside(path)
+    # Held while the build goes on: by this others know that it does.
+    handle = os.open(temporary, os.O_RDONLY)
     try:
+        _lock(handle)
         build(temporary)
         for file in temporary.iterdir():
             # safetensors writes files that only their owner may read, whatever the umask.
@@ -47,6 +55,8 @@ def make_once(path: Path, build: Callable[[Path], None]) -> Path:
             _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(handle)
+        _remove_abandoned(path)
     return path
 
 
@@ -54,6 +64,27 @@ def check_room(path: Path) -> None:
     """Raise ``ConfigError`` if :func:`make_once` could not make ``path``; nothing is made to find out."""
     if not path.is_dir() and (problem := unwritable(path)) is not None:
         raise _refusal(path, problem)
+
+
+def _lock(handle: int) -> bool:
+    """Whether the lock could be had: not while another process has it, nor on a file system without locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what builds of ``path`` have left that were killed: nobody has their lock, some time after they began."""
+    with contextlib.suppress(OSError):
+        for directory in [each for each in path.parent.iterdir() if each.name.startswith(f".{path.name}.")]:
+            handle = os.open(directory, os.O_RDONLY)
+            try:
+                if time.time() - os.fstat(handle).st_mtime > _BEGINS_S and _lock(handle):
+                    shutil.rmtree(directory, ignore_errors=True)
+            finally:
+                os.close(handle)
 
 
 def _beside(path: Path) -> Path:

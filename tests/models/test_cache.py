@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
+import os
 import stat
 from pathlib import Path
 
@@ -34,6 +36,34 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"^stop$"):
         make_once(tmp_path / "model", build)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_build_has_left_goes_with_the_next_and_what_goes_on_stays(tmp_path: Path) -> None:
+    killed, going_on, begun, other = (tmp_path / f".{name}" for name in ("model.1", "model.2", "model.3", "models.1"))
+    for directory in (killed, going_on, begun, other):
+        directory.mkdir()
+        (directory / "half").write_text("x")
+        if directory != begun:
+            os.utime(directory, (0, 0))
+    handle = os.open(going_on, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        make_once(tmp_path / "model", lambda out: None)
+    finally:
+        os.close(handle)
+    assert {path.name for path in tmp_path.iterdir()} == {"model", going_on.name, begun.name, other.name}
+
+
+def test_a_build_has_the_lock_of_its_directory(tmp_path: Path) -> None:
+    def build(out: Path) -> None:
+        handle = os.open(out, os.O_RDONLY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(handle)
+
+    make_once(tmp_path / "model", build)
 
 
 def test_nothing_is_visible_before_the_build_ends(tmp_path: Path) -> None:
