@@ -29,7 +29,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from subnetray.checkpoints import compare_checkpoints, open_checkpoint
-from subnetray.subnetwork.chunk import Thresholds
+from subnetray.subnetwork.counting import Thresholds
 
 ROUNDS = 3
 TOLERANCES = (0.0, 1e-8, 1e-6, 1e-5, 1e-4)

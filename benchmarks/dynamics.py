@@ -19,8 +19,8 @@ from transformers import Qwen2ForCausalLM
 from subnetray.config import EmbeddedModel
 from subnetray.models.pretraining import shape
 from subnetray.subnetwork import count_changed, named_weights
-from subnetray.subnetwork.dynamics import Dynamics
-from subnetray.subnetwork.views import views
+from subnetray.subnetwork.update.dynamics import Dynamics
+from subnetray.subnetwork.update.formats import views
 
 ROUNDS = 30
 LARGE_ROUNDS = 3

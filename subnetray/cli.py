@@ -19,7 +19,7 @@ from hydra.core.override_parser.types import OverrideType
 from subnetray.config import ConfigError
 from subnetray.config.hints import Hints, below, may_be_none, schema_of
 from subnetray.config.words import parse
-from subnetray.driver.aside import StartError
+from subnetray.driver.background import StartError
 from subnetray.driver.session import signals
 from subnetray.places import explain
 from subnetray.text import one_line

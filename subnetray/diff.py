@@ -46,7 +46,7 @@ from subnetray.config.checks import expand_home
 from subnetray.driver.cluster import start, stop
 from subnetray.files import write_atomic
 from subnetray.models import locate_weights
-from subnetray.subnetwork.chunk import Thresholds
+from subnetray.subnetwork.counting import Thresholds
 from subnetray.text import percent, shown
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}

@@ -1,6 +1,6 @@
 """A mask's file as a plan sees it: whether it is one, of which tensors, and its identity; without torch.
 
-:meth:`subnetray.subnetwork.Mask.load` reads the mask itself, and ``subnetwork.storage`` writes the format.
+:meth:`subnetray.subnetwork.Mask.load` reads the mask itself, and ``subnetwork.files.container`` writes the format.
 """
 
 from __future__ import annotations

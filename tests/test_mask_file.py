@@ -12,7 +12,8 @@ import torch
 
 from subnetray.config import ConfigError
 from subnetray.mask_file import inspect
-from subnetray.subnetwork import Delta, Mask, storage
+from subnetray.subnetwork import Delta, Mask
+from subnetray.subnetwork.files import container
 
 ONES = {"a.weight": torch.ones(300, 70, dtype=torch.bool), "b.bias": torch.arange(5) == 2}
 
@@ -52,7 +53,7 @@ def to_directory(path: Path) -> None:
 
 def of_version_1(path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(storage._VERSIONS, "mask", 1)
+        patch.setitem(container._VERSIONS, "mask", 1)
         Mask.from_bools(ONES).save(path, {})
 
 

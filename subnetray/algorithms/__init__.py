@@ -7,9 +7,9 @@ from importlib import import_module
 
 from transformers import Trainer
 
-from subnetray.algorithms import alone  # isort: skip
+from subnetray.algorithms.shared import trl_patches  # isort: skip
 from subnetray.algorithms import dpo, grpo, kto, ppo, prime, raft, rloo, sft
-from subnetray.algorithms.setting import Setting
+from subnetray.algorithms.shared.setting import Setting
 
 _BUILDERS: dict[str, Callable[[Setting], Trainer]] = {
     "grpo": grpo.build,
@@ -29,7 +29,7 @@ _IMPORTED_IN_THE_RUN = ("orpo", "simpo")
 def build(setting: Setting) -> Trainer:
     """Return the trainer that runs the algorithm of ``setting.config``, its training data prepared."""
     name = setting.config.algorithm.name
-    alone.fit_head(setting.model.config.get_text_config().vocab_size)
+    trl_patches.fit_head(setting.model.config.get_text_config().vocab_size)
     if name in _IMPORTED_IN_THE_RUN:
         return import_module(f"{__name__}.{name}").build(setting)
     return _BUILDERS[name](setting)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from transformers import Trainer
 from trl import DPOConfig, DPOTrainer
 
-from subnetray.algorithms.batches import Row, example_arguments, example_parts, paired, train_on
-from subnetray.algorithms.preferences import pairs_of
-from subnetray.algorithms.reference import AskedOnce
-from subnetray.algorithms.setting import Setting
+from subnetray.algorithms.shared.batches import Row, example_arguments, example_parts, paired, train_on
+from subnetray.algorithms.shared.preferences import pairs_of
+from subnetray.algorithms.shared.reference import AskedOnce
+from subnetray.algorithms.shared.setting import Setting
 
 
 class _ExampleDPOTrainer(AskedOnce, DPOTrainer):

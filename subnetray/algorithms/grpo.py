@@ -5,9 +5,9 @@ from __future__ import annotations
 from transformers import Trainer
 from trl import GRPOConfig
 
-from subnetray.algorithms.on_policy import EngineGRPOTrainer
-from subnetray.algorithms.rollouts import group_arguments, trainer_parts
-from subnetray.algorithms.setting import Setting
+from subnetray.algorithms.shared.on_policy import EngineGRPOTrainer
+from subnetray.algorithms.shared.rollouts import group_arguments, trainer_parts
+from subnetray.algorithms.shared.setting import Setting
 
 
 def build(setting: Setting) -> Trainer:

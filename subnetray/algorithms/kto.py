@@ -5,10 +5,10 @@ from __future__ import annotations
 from transformers import Trainer
 from trl import KTOConfig, KTOTrainer
 
-from subnetray.algorithms.batches import Row, example_arguments, example_parts, judged, train_on
-from subnetray.algorithms.preferences import labelled_of
-from subnetray.algorithms.reference import AskedOnce
-from subnetray.algorithms.setting import Example, Setting
+from subnetray.algorithms.shared.batches import Row, example_arguments, example_parts, judged, train_on
+from subnetray.algorithms.shared.preferences import labelled_of
+from subnetray.algorithms.shared.reference import AskedOnce
+from subnetray.algorithms.shared.setting import Example, Setting
 
 
 class _ExampleKTOTrainer(AskedOnce, KTOTrainer):

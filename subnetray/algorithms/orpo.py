@@ -6,8 +6,13 @@ from torch import Tensor, nn
 from transformers import Trainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from subnetray.algorithms.preferences import CountedTokens, ExactLogprobs, experimental_arguments, experimental_parts
-from subnetray.algorithms.setting import Setting
+from subnetray.algorithms.shared.preferences import (
+    CountedTokens,
+    ExactLogprobs,
+    experimental_arguments,
+    experimental_parts,
+)
+from subnetray.algorithms.shared.setting import Setting
 
 
 class _ORPOTrainer(CountedTokens, ExactLogprobs, ORPOTrainer):

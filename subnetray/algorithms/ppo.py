@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from transformers import Trainer
 from trl import GRPOConfig
 
-from subnetray.algorithms.advantages import at_last_token, clipped_value_loss, generalised, whiten
-from subnetray.algorithms.companion import Companion, ValueModel, passes, token_logprobs
-from subnetray.algorithms.on_policy import TokenAdvantageTrainer, clipped_loss
-from subnetray.algorithms.rollouts import trainer_parts
-from subnetray.algorithms.setting import Setting
+from subnetray.algorithms.shared.advantages import at_last_token, clipped_value_loss, generalised, whiten
+from subnetray.algorithms.shared.auxiliary_model import AuxiliaryModel, ValueModel, passes, token_logprobs
+from subnetray.algorithms.shared.on_policy import TokenAdvantageTrainer, clipped_loss
+from subnetray.algorithms.shared.rollouts import trainer_parts
+from subnetray.algorithms.shared.setting import Setting
 
 
 class PPOTrainer(TokenAdvantageTrainer):
@@ -24,7 +24,7 @@ class PPOTrainer(TokenAdvantageTrainer):
         algorithm = setting.config.algorithm
         self._algorithm = algorithm
         self._reference = setting.load() if algorithm.beta and algorithm.kl == "reward" else None
-        self.critic = Companion(
+        self.critic = AuxiliaryModel(
             ValueModel(setting),
             algorithm.value_lr,
             algorithm.max_grad_norm,

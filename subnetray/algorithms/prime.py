@@ -9,17 +9,17 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers import Trainer
 
-from subnetray.algorithms.advantages import (
+from subnetray.algorithms.shared.advantages import (
     informative_groups,
     prime_returns,
     process_rewards,
     scaled_to_unit_returns,
     whiten,
 )
-from subnetray.algorithms.companion import Companion, passes, token_logprobs
-from subnetray.algorithms.on_policy import TokenAdvantageTrainer, clipped_loss
-from subnetray.algorithms.rollouts import problems_of, row_text, trainer_parts
-from subnetray.algorithms.setting import Example, Setting
+from subnetray.algorithms.shared.auxiliary_model import AuxiliaryModel, passes, token_logprobs
+from subnetray.algorithms.shared.on_policy import TokenAdvantageTrainer, clipped_loss
+from subnetray.algorithms.shared.rollouts import problems_of, row_text, trainer_parts
+from subnetray.algorithms.shared.setting import Example, Setting
 from subnetray.rollout import Samples
 from subnetray.tasks import Problem
 
@@ -34,7 +34,9 @@ class PRIMETrainer(TokenAdvantageTrainer):
         self._problems = problems_of(setting, algorithm.oversample)
         self._chosen = Samples([], [])
         self._reference = setting.load()
-        self.reward_model = Companion(setting.load(), algorithm.prm_lr, algorithm.prm_max_grad_norm, self.accelerator)
+        self.reward_model = AuxiliaryModel(
+            setting.load(), algorithm.prm_lr, algorithm.prm_max_grad_norm, self.accelerator
+        )
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         return super()._generate_and_score_completions(self._choose(len(inputs)))

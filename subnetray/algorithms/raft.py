@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 from transformers import Trainer
 
-from subnetray.algorithms.advantages import positive_part
-from subnetray.algorithms.on_policy import TokenAdvantageTrainer, clipped_loss
-from subnetray.algorithms.rollouts import trainer_parts
-from subnetray.algorithms.setting import Setting
+from subnetray.algorithms.shared.advantages import positive_part
+from subnetray.algorithms.shared.on_policy import TokenAdvantageTrainer, clipped_loss
+from subnetray.algorithms.shared.rollouts import trainer_parts
+from subnetray.algorithms.shared.setting import Setting
 
 
 class _RAFTTrainer(TokenAdvantageTrainer):

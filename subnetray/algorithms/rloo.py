@@ -7,8 +7,8 @@ from typing import Any
 from transformers import Trainer
 from trl import RLOOConfig, RLOOTrainer
 
-from subnetray.algorithms.rollouts import EngineRollouts, group_arguments, trainer_parts
-from subnetray.algorithms.setting import Setting
+from subnetray.algorithms.shared.rollouts import EngineRollouts, group_arguments, trainer_parts
+from subnetray.algorithms.shared.setting import Setting
 
 
 class _EngineRLOOTrainer(EngineRollouts, RLOOTrainer):

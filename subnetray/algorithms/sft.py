@@ -5,8 +5,8 @@ from __future__ import annotations
 from transformers import Trainer
 from trl import SFTConfig, SFTTrainer
 
-from subnetray.algorithms.batches import OnExamples, example_arguments, example_parts, labelled, train_on
-from subnetray.algorithms.setting import Example, RunError, Setting
+from subnetray.algorithms.shared.batches import OnExamples, example_arguments, example_parts, labelled, train_on
+from subnetray.algorithms.shared.setting import Example, RunError, Setting
 
 _PROMPTS = 2048  # training prompts that rejection sampling draws from, at most
 

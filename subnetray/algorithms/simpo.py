@@ -5,8 +5,13 @@ from __future__ import annotations
 from transformers import Trainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 
-from subnetray.algorithms.preferences import CountedTokens, ExactLogprobs, experimental_arguments, experimental_parts
-from subnetray.algorithms.setting import Setting
+from subnetray.algorithms.shared.preferences import (
+    CountedTokens,
+    ExactLogprobs,
+    experimental_arguments,
+    experimental_parts,
+)
+from subnetray.algorithms.shared.setting import Setting
 
 
 class _SimPOTrainer(CountedTokens, ExactLogprobs, CPOTrainer):

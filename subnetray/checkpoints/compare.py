@@ -15,12 +15,12 @@ import torch
 from subnetray.checkpoints.checkpoint import Checkpoint
 from subnetray.checkpoints.match import Coverage, Match, Matching, Skipped, match, why_no_delta
 from subnetray.checkpoints.part import Comparer, Part, part_bytes
-from subnetray.subnetwork.chunk import Counts, Thresholds
+from subnetray.subnetwork.counting import Counts, Thresholds
 from subnetray.subnetwork.delta import describe
+from subnetray.subnetwork.files.container import Writer, stream
+from subnetray.subnetwork.files.memory import pages
 from subnetray.subnetwork.hashing import BLOCK, combined_hash, joined_hash
 from subnetray.subnetwork.mask import Bits
-from subnetray.subnetwork.memory import pages
-from subnetray.subnetwork.storage import Writer, stream
 from subnetray.subnetwork.visible import Comparison, TensorComparison
 
 # A thread takes several blocks at a time: what it does for each part then weighs little. A multiple of 8 coordinates,

@@ -14,9 +14,9 @@ from rich.table import Table
 from subnetray.checkpoints.checkpoint import Checkpoint
 from subnetray.checkpoints.match import Skipped, match
 from subnetray.checkpoints.matrices import NO_MATRIX, matrices, whole_concentration
-from subnetray.subnetwork.energy import Concentration
-from subnetray.subnetwork.geometry import Enrichment, Geometry, Profile
-from subnetray.subnetwork.rank import Rank, RankBounds
+from subnetray.subnetwork.update.energy import Concentration
+from subnetray.subnetwork.update.geometry import Enrichment, Geometry, Profile
+from subnetray.subnetwork.update.rank import Rank, RankBounds
 from subnetray.text import shown
 
 _RANKS = {"numerical": "numerical", "energy_99": "99 % energy", "entropy": "entropy", "stable": "stable"}

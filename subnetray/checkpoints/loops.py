@@ -14,12 +14,21 @@ import numpy.typing as npt
 import torch
 from numba import types
 
-from subnetray.subnetwork import xxh3
 from subnetray.subnetwork.bits import integer_type
-from subnetray.subnetwork.compiled import compiled
-from subnetray.subnetwork.kernels import Bits, Bytes, Levels, Room, count_levels, infinity, scan_vectors, tally_vectors
-from subnetray.subnetwork.steps import encode
-from subnetray.subnetwork.vectors import VECTOR
+from subnetray.subnetwork.files.encoding import encode
+from subnetray.subnetwork.loops import xxh3
+from subnetray.subnetwork.loops.compiled import compiled
+from subnetray.subnetwork.loops.kernels import (
+    Bits,
+    Bytes,
+    Levels,
+    Room,
+    count_levels,
+    infinity,
+    scan_vectors,
+    tally_vectors,
+)
+from subnetray.subnetwork.loops.vectors import VECTOR
 
 Words = npt.NDArray[np.uint64]
 

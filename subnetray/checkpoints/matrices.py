@@ -5,8 +5,8 @@ principal part in fp32, masks, strata) and four fp64 squares of its shorter side
 embedding of 128,256 × 4,096, takes 8 GiB; a layer's matrix of 14,336 × 4,096 takes 1.3 GiB, and of one core 37 s for
 its ranks and 77 s for its geometry.
 
-Spectra are exact for matrices of a shorter side of at most :data:`subnetray.subnetwork.spectrum.EXACT`, and randomised,
-with their error, beyond it.
+Spectra are exact for matrices of a shorter side of at most :data:`subnetray.subnetwork.update.spectrum.EXACT`, and
+randomised, with their error, beyond it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from torch import Tensor
 from subnetray.checkpoints.checkpoint import Checkpoint
 from subnetray.checkpoints.match import Match, Skipped
 from subnetray.subnetwork.bits import from_integers
-from subnetray.subnetwork.energy import Concentration, concentration
-from subnetray.subnetwork.geometry import Geometry, matrix_geometry
-from subnetray.subnetwork.rank import Rank, RankBounds, rank, rank_bounds, shuffled
-from subnetray.subnetwork.spectrum import EXACT, blocks_of
+from subnetray.subnetwork.update.energy import Concentration, concentration
+from subnetray.subnetwork.update.geometry import Geometry, matrix_geometry
+from subnetray.subnetwork.update.rank import Rank, RankBounds, rank, rank_bounds, shuffled
+from subnetray.subnetwork.update.spectrum import EXACT, blocks_of
 
 NO_MATRIX = "no matrix"  # why norms and biases are skipped
 _CHUNK = 1 << 20  # coordinates read at a time

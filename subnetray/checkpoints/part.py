@@ -15,14 +15,14 @@ from subnetray.checkpoints.checkpoint import Checkpoint
 from subnetray.checkpoints.loops import IN_MEMORY, Found, Place, scan_places, tally_places
 from subnetray.checkpoints.match import Match
 from subnetray.subnetwork.bits import integer_type
-from subnetray.subnetwork.chunk import Chunk, Counts, Thresholds, count
+from subnetray.subnetwork.counting import Chunk, Counts, Thresholds, count
+from subnetray.subnetwork.files.encoding import stream_bytes
+from subnetray.subnetwork.files.memory import pages
 from subnetray.subnetwork.hashing import BLOCK, block_hash
-from subnetray.subnetwork.kernels import Room, bits_bytes, numbers_bytes
+from subnetray.subnetwork.loops.kernels import Room, bits_bytes, numbers_bytes
+from subnetray.subnetwork.loops.vectors import VECTOR
+from subnetray.subnetwork.loops.xxh3 import SHORT
 from subnetray.subnetwork.mask import Bits
-from subnetray.subnetwork.memory import pages
-from subnetray.subnetwork.steps import stream_bytes
-from subnetray.subnetwork.vectors import VECTOR
-from subnetray.subnetwork.xxh3 import SHORT
 
 
 def _nothing() -> Bits:
@@ -37,7 +37,7 @@ class Part:
     counts: Counts
     visible: Bits = field(default_factory=_nothing)  # packed
     differing: Bits = field(default_factory=_nothing)  # packed
-    steps: Bits = field(default_factory=_nothing)  # as a stream (see ``subnetwork.steps``)
+    steps: Bits = field(default_factory=_nothing)  # as a stream (see ``subnetwork.files.encoding``)
     init: bytes = b""  # hashes of blocks, one after another
     final: bytes = b""
     memory: Bits | None = None  # that all this lies in

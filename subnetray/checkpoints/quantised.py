@@ -19,7 +19,7 @@ import torch
 
 from subnetray.checkpoints.stored import Scales, StoredTensor
 from subnetray.subnetwork.bits import from_integers
-from subnetray.subnetwork.compiled import compiled
+from subnetray.subnetwork.loops.compiled import compiled
 
 # Names in safetensors, and torch's own, of the formats that codes are stored in.
 _CODES = {

@@ -14,7 +14,7 @@ from typing import Any
 
 from subnetray.config import Cluster
 from subnetray.driver import machine
-from subnetray.driver.aside import StartError
+from subnetray.driver.background import StartError
 from subnetray.driver.session import session, signals
 from subnetray.driver.session.scratch import of_ray
 from subnetray.environment import computing

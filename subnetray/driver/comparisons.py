@@ -28,7 +28,7 @@ from subnetray.models import locate_weights, weights_fingerprint
 from subnetray.places import require_writable
 from subnetray.reporting.comparisons import read_result, write_comparisons
 from subnetray.reporting.heatmap import write_heat_map
-from subnetray.subnetwork.chunk import Thresholds
+from subnetray.subnetwork.counting import Thresholds
 from subnetray.text import one_line, percent, shown
 
 Say = Callable[[str], None]

@@ -14,7 +14,7 @@ from subnetray import models, tasks
 from subnetray.clock import Clock
 from subnetray.config import Cluster, EmbeddedModel, SweepConfig
 from subnetray.driver import checks, cluster, estimate, tracking
-from subnetray.driver.aside import Aside
+from subnetray.driver.background import Background
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.session import launcher, session
 from subnetray.grid.checks import check_engine
@@ -122,13 +122,13 @@ def _run(
         session.entered(sweep.cluster.address is None),
         Making(_absent(inits), cache, say) as making,
         _ray(sweep.cluster, clock),
-        Aside() as aside,
+        Background() as background,
     ):
-        aside.run(making.wait)
+        background.run(making.wait)
         with clock("engines"):
             say(f"starting the rollout engines ({sweep.run.rollout.name})")
             pool = _engines(todo, inits, cache)
-        aside.run(pool.wait)
+        background.run(pool.wait)
         # Ray is imported only now: it reads its settings from the environment when it is.
         load("subnetray.driver.schedule")
         from subnetray.driver.finish import Execution, finish

@@ -19,18 +19,18 @@ from subnetray.config import Measurement
 from subnetray.files import atomic_path
 from subnetray.store import columns
 from subnetray.subnetwork.delta import Delta
-from subnetray.subnetwork.displacement import (
+from subnetray.subnetwork.mask import Mask
+from subnetray.subnetwork.overlap.displacement import (
     Vector,
     displacement,
     displacement_agreement,
     displacement_distance,
 )
-from subnetray.subnetwork.margins import Margins, expected_overlap, margins
-from subnetray.subnetwork.mask import Mask
-from subnetray.subnetwork.nulls import PairCounts, pair_counts
-from subnetray.subnetwork.overlap import OverlapCounts, statistics
-from subnetray.subnetwork.sketch import Sample, sample
-from subnetray.subnetwork.strata import Arranged, Strata, ulp_strata
+from subnetray.subnetwork.overlap.margins import Margins, expected_overlap, margins
+from subnetray.subnetwork.overlap.nulls import PairCounts, pair_counts
+from subnetray.subnetwork.overlap.sketch import Sample, sample
+from subnetray.subnetwork.overlap.strata import Arranged, Strata, ulp_strata
+from subnetray.subnetwork.overlap.table import OverlapCounts, statistics
 from subnetray.subnetwork.weights import Weights
 
 SCHEMA = columns.schema(columns.OVERLAP)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from subnetray.algorithms.setting import RunError, Setting
+from subnetray.algorithms.shared.setting import RunError, Setting
 from subnetray.job.evaluation import Score
 from subnetray.job.likelihood import mean_nll
 from subnetray.subnetwork.weights import Weights

@@ -1,8 +1,9 @@
 """Early identification: scores of all coordinates at some steps of a run, and how well each finds its final mask.
 
-What scores are, and their file: :mod:`subnetray.subnetwork.scores`. Training is only watched: its bytes are those of a
-run without. Beside what the run holds anyway this takes, for each coordinate and until the last of the steps, 4 bytes
-(Σg²), 2 (Fisher), and at such a step 2 more (|w·g|); and 4 for the held init, unless the exported one has it exactly.
+What scores are, and their file: :mod:`subnetray.subnetwork.files.scores`. Training is only watched: its bytes are those
+of a run without. Beside what the run holds anyway this takes, for each coordinate and until the last of the steps, 4
+bytes (Σg²), 2 (Fisher), and at such a step 2 more (|w·g|); and 4 for the held init, unless the exported one has it
+exactly.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel, TrainerCallback
 
-from subnetray.algorithms.setting import Example, Setting
+from subnetray.algorithms.shared.setting import Example, Setting
+from subnetray.subnetwork.files.scores import load_scores, save_scores
 from subnetray.subnetwork.mask import Mask
-from subnetray.subnetwork.ranking import Ranking
-from subnetray.subnetwork.scores import load_scores, save_scores
+from subnetray.subnetwork.update.ranking import Ranking
 from subnetray.subnetwork.weights import Weights, held_values
 
 COMPLETIONS = 64  # that the Fisher information is a mean over

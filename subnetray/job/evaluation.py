@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from subnetray import tasks
 from subnetray.algorithms import Setting
-from subnetray.algorithms.setting import Example
+from subnetray.algorithms.shared.setting import Example
 from subnetray.rollout.sampling import Samples
 
 

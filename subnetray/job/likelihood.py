@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from subnetray.algorithms.batches import padded
-from subnetray.algorithms.setting import Example
+from subnetray.algorithms.shared.batches import padded
+from subnetray.algorithms.shared.setting import Example
 
 # Padded tokens of one forward pass, at most, and the logits of all of them: 0.25 GiB in fp32.
 _TOKENS, _LOGITS = 8192, 1 << 26

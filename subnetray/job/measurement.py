@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from subnetray.algorithms.setting import Example, RunError, Setting
+from subnetray.algorithms.shared.setting import Example, RunError, Setting
 from subnetray.config import Measurement
 from subnetray.job.early import Early
 from subnetray.job.likelihood import mean_nll
@@ -23,8 +23,8 @@ from subnetray.job.spec import RunSpec
 from subnetray.subnetwork.delta import Delta
 from subnetray.subnetwork.hashing import weights_hash
 from subnetray.subnetwork.mask import Mask
-from subnetray.subnetwork.nearness import nearness
-from subnetray.subnetwork.views import views
+from subnetray.subnetwork.overlap.distance_to_run import distance_to_run
+from subnetray.subnetwork.update.formats import views
 from subnetray.subnetwork.visible import Comparison, compare
 from subnetray.subnetwork.weights import Weights, named_weights
 
@@ -136,7 +136,7 @@ def _distance(spec: RunSpec, source: Path, init: Weights, final: Weights, reach:
     # As for this run: how far a source can have come that Adam did not train is not known.
     if reach is not None and result["views"]["reachable"] is not None:
         displacements = (reach, float(result["sum_lr"]))
-    near = nearness(final, delta.apply(init), init, Measurement.NEAR, displacements)
+    near = distance_to_run(final, delta.apply(init), init, Measurement.NEAR, displacements)
 
     def by_tolerance(shares: dict[float, float]) -> dict[str, float]:
         return {f"{tolerance:g}": share for tolerance, share in shares.items()}

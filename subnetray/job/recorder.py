@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from subnetray.algorithms.setting import RunError
+from subnetray.algorithms.shared.setting import RunError
 from subnetray.store.results import TIMES
-from subnetray.subnetwork.dynamics import SNAPSHOTS, Dynamics, Step
+from subnetray.subnetwork.update.dynamics import SNAPSHOTS, Dynamics, Step
 from subnetray.subnetwork.weights import Weights, named_weights
 
 # The names of the metrics, the same for all algorithms, by what TRL and transformers call them.

@@ -21,9 +21,9 @@ import yaml
 from transformers import AutoTokenizer
 
 from subnetray import algorithms, rollout, tasks
-from subnetray.algorithms.loading import gathered, load
-from subnetray.algorithms.restricted import restrict
-from subnetray.algorithms.setting import DataLog, RunError, Setting
+from subnetray.algorithms.shared.loading import gathered, load
+from subnetray.algorithms.shared.restricted import restrict
+from subnetray.algorithms.shared.setting import DataLog, RunError, Setting
 from subnetray.bf16 import products
 from subnetray.clock import Clock
 from subnetray.files import write_atomic

@@ -20,7 +20,8 @@ from subnetray.analysis.pairs import SEED, Group, around_baseline, factor_groups
 from subnetray.analysis.verdicts import Claim
 from subnetray.files import write_atomic
 from subnetray.grid.design import baseline, describe
-from subnetray.reporting import along, figures, overlaps, sections, subnetworks
+from subnetray.reporting import dynamics as dynamics_section
+from subnetray.reporting import figures, overlaps, sections, subnetworks
 from subnetray.reporting.budget import budget
 from subnetray.reporting.document import Block, Figure, Table
 from subnetray.reporting.heatmap import heat_map
@@ -68,8 +69,8 @@ def write_report(directory: Path) -> list[Path]:
         *subnetworks.arms(analysis.arms),
         *subnetworks.transfer(analysis.sweep.grid, analysis.arms),
         *subnetworks.early(analysis.early, _early_figure(analysis)),
-        *along.density(analysis.sweep, analysis.origins),
-        *along.dynamics(analysis.sweep, analysis.origins, _dynamics_figure(analysis)),
+        *dynamics_section.density(analysis.sweep, analysis.origins),
+        *dynamics_section.dynamics(analysis.sweep, analysis.origins, _dynamics_figure(analysis)),
         *overlaps.ceiling(analysis.axes),
         *overlaps.overlap(
             analysis.sweep.grid, analysis.by_seed, analysis.by_factor, analysis.by_both, analysis.several
@@ -158,7 +159,7 @@ def _tables(analysis: Analysis) -> dict[str, Table]:
     tables = {}
     if analysis.origins:
         tables["origins"] = sections.origins_table(analysis.sweep.grid, analysis.origins)[0]
-    if (dynamics := along.dynamics_table(analysis.sweep, analysis.origins)) is not None:
+    if (dynamics := dynamics_section.dynamics_table(analysis.sweep, analysis.origins)) is not None:
         tables["dynamics"] = dynamics
     if analysis.axes:
         tables["ceiling"] = overlaps.ceiling_table(analysis.axes)
@@ -245,7 +246,7 @@ def _dynamics_figure(analysis: Analysis) -> list[Block]:
     cells = {level: {method: level} for level in sweep.grid.factors[method].levels} if method else {"baseline": {}}
     panels = []
     for title, metric in (("since the init", "density"), ("of the step", "density_step")):
-        lines = {level: along.metric_path(sweep, cell, metric) for level, cell in cells.items()}
+        lines = {level: dynamics_section.metric_path(sweep, cell, metric) for level, cell in cells.items()}
         panels.append((title, {level: points for level, points in lines.items() if points}))
     if not all(lines for _, lines in panels):
         return []

@@ -10,9 +10,9 @@ load("subnetray.subnetwork")  # with torch, numba and pyarrow
 from subnetray.rollout.engine import await_model
 from subnetray.rollout.policy import Draw, EngineError, Policy
 from subnetray.rollout.pool import connect, start
-from subnetray.rollout.probe import Probe
 from subnetray.rollout.sampling import Samples, Sampling
-from subnetray.rollout.transfer import SyncError
+from subnetray.rollout.sync.probe import Probe
+from subnetray.rollout.sync.transfer import SyncError
 
 __all__ = [
     "Draw",

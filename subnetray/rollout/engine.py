@@ -17,10 +17,10 @@ from subnetray.bf16 import products
 from subnetray.environment import forget_launcher
 from subnetray.rollout import wire
 from subnetray.rollout.channel import serve
-from subnetray.rollout.copies import Copies
 from subnetray.rollout.memory import Memory, question
 from subnetray.rollout.sampling import Samples, Sampling
-from subnetray.rollout.transfer import SyncError, Update
+from subnetray.rollout.sync.copies import Copies
+from subnetray.rollout.sync.transfer import SyncError, Update
 from subnetray.rollout.wire import Answer, Target
 from subnetray.subnetwork.bits import from_integers
 

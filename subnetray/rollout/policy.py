@@ -13,10 +13,10 @@ import ray
 
 from subnetray.rollout import wire
 from subnetray.rollout.channel import Channel, Reply
-from subnetray.rollout.probe import Probe, distance
-from subnetray.rollout.published import Published
 from subnetray.rollout.sampling import Samples, Sampling, concatenate
-from subnetray.rollout.transfer import SyncError, Update
+from subnetray.rollout.sync.probe import Probe, distance
+from subnetray.rollout.sync.published import Published
+from subnetray.rollout.sync.transfer import SyncError, Update
 from subnetray.rollout.wire import Answer, Target
 from subnetray.subnetwork.weights import Weights
 

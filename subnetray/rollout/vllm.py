@@ -16,9 +16,9 @@ import torch
 from subnetray.config import Rollout
 from subnetray.environment import SESSION
 from subnetray.libraries import load, loading
-from subnetray.rollout.batch import Batch
+from subnetray.rollout.cpu.batch import Batch
+from subnetray.rollout.cpu.packed import Packed
 from subnetray.rollout.engine import Engine, await_model, is_blank
-from subnetray.rollout.packed import Packed
 from subnetray.rollout.sampling import Samples, Sampling
 
 # Read by vLLM when it is imported: one process, no threads that spin beside those of the trainers.

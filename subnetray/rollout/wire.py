@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from subnetray.rollout.probe import Probe
 from subnetray.rollout.sampling import Samples, Sampling
-from subnetray.rollout.transfer import SyncError, Update
+from subnetray.rollout.sync.probe import Probe
+from subnetray.rollout.sync.transfer import SyncError, Update
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,27 @@ from __future__ import annotations
 
 from subnetray.subnetwork import arms
 from subnetray.subnetwork.delta import Delta, DeltaError, compose
-from subnetray.subnetwork.displacement import Distance, displacement, displacement_agreement, displacement_distance
-from subnetray.subnetwork.distance import energy_masks, exceeds_relative, exceeds_ulps, reachable
-from subnetray.subnetwork.dynamics import Dynamics
-from subnetray.subnetwork.energy import Concentration, concentration
-from subnetray.subnetwork.geometry import (
+from subnetray.subnetwork.files.container import CorruptFileError
+from subnetray.subnetwork.files.scores import load_scores, save_scores
+from subnetray.subnetwork.hashing import tensor_hash, weights_hash
+from subnetray.subnetwork.mask import Mask
+from subnetray.subnetwork.overlap.displacement import (
+    Distance,
+    displacement,
+    displacement_agreement,
+    displacement_distance,
+)
+from subnetray.subnetwork.overlap.distance_to_run import DistanceToRun, distance_to_run
+from subnetray.subnetwork.overlap.margins import Margins, expected_overlap, margins
+from subnetray.subnetwork.overlap.nulls import Null, PairCounts, pair_counts
+from subnetray.subnetwork.overlap.sketch import Estimate, Sample, estimate, sample
+from subnetray.subnetwork.overlap.strata import Arranged, Strata, strata_of, tensor_strata, ulp_ids, ulp_strata
+from subnetray.subnetwork.overlap.table import Agreement, Overlap, OverlapCounts, agreement, statistics
+from subnetray.subnetwork.restriction import Restriction
+from subnetray.subnetwork.update.distance import energy_masks, exceeds_relative, exceeds_ulps, reachable
+from subnetray.subnetwork.update.dynamics import Dynamics
+from subnetray.subnetwork.update.energy import Concentration, concentration
+from subnetray.subnetwork.update.geometry import (
     Enrichment,
     Geometry,
     Profile,
@@ -24,20 +40,9 @@ from subnetray.subnetwork.geometry import (
     small_weights,
     spectral_drift,
 )
-from subnetray.subnetwork.hashing import tensor_hash, weights_hash
-from subnetray.subnetwork.margins import Margins, expected_overlap, margins
-from subnetray.subnetwork.mask import Mask
-from subnetray.subnetwork.nearness import Nearness, nearness
-from subnetray.subnetwork.nulls import Null, PairCounts, pair_counts
-from subnetray.subnetwork.overlap import Agreement, Overlap, OverlapCounts, agreement, statistics
-from subnetray.subnetwork.rank import Rank, RankBounds, rank, rank_bounds, shuffled
-from subnetray.subnetwork.ranking import Ranking
-from subnetray.subnetwork.restriction import Restriction
-from subnetray.subnetwork.scores import load_scores, save_scores
-from subnetray.subnetwork.sketch import Estimate, Sample, estimate, sample
-from subnetray.subnetwork.spectrum import Spectrum, decompose, principal_angles, singular_values
-from subnetray.subnetwork.storage import CorruptFileError
-from subnetray.subnetwork.strata import Arranged, Strata, strata_of, tensor_strata, ulp_ids, ulp_strata
+from subnetray.subnetwork.update.rank import Rank, RankBounds, rank, rank_bounds, shuffled
+from subnetray.subnetwork.update.ranking import Ranking
+from subnetray.subnetwork.update.spectrum import Spectrum, decompose, principal_angles, singular_values
 from subnetray.subnetwork.visible import Comparison, MismatchError, compare, count_changed
 from subnetray.subnetwork.weights import Weights, named_weights
 
@@ -50,6 +55,7 @@ __all__ = [
     "Delta",
     "DeltaError",
     "Distance",
+    "DistanceToRun",
     "Dynamics",
     "Enrichment",
     "Estimate",
@@ -57,7 +63,6 @@ __all__ = [
     "Margins",
     "Mask",
     "MismatchError",
-    "Nearness",
     "Null",
     "Overlap",
     "OverlapCounts",
@@ -82,6 +87,7 @@ __all__ = [
     "displacement",
     "displacement_agreement",
     "displacement_distance",
+    "distance_to_run",
     "energy_masks",
     "enrichment",
     "estimate",
@@ -92,7 +98,6 @@ __all__ = [
     "margins",
     "matrix_geometry",
     "named_weights",
-    "nearness",
     "pair_counts",
     "principal_angles",
     "principal_weights",

@@ -28,11 +28,11 @@ import torch
 from torch import Tensor
 
 from subnetray.subnetwork.bits import ordered_integers
-from subnetray.subnetwork.compiled import compiled
+from subnetray.subnetwork.loops.compiled import compiled
 from subnetray.subnetwork.mask import Mask, pack, require_same_shapes
+from subnetray.subnetwork.overlap.strata import ulp_ids
 from subnetray.subnetwork.selection import kth_smallest
-from subnetray.subnetwork.spectrum import decompose
-from subnetray.subnetwork.strata import ulp_ids
+from subnetray.subnetwork.update.spectrum import decompose
 from subnetray.subnetwork.weights import Weights
 
 _CHUNK = 1 << 20  # coordinates at a time

@@ -5,7 +5,8 @@ nothing is visible, yet the bits differ; a delta holds that coordinate and a vis
 
 What a delta holds of such a coordinate is a step: what the integer that its bits are moves by, modulo the integer's
 range. Nearly all steps of an update are of a few representable values, so that half a byte holds them where the
-weight itself has two (see ``steps``); and steps can be negated and added up without the weights that they lead from.
+weight itself has two (see ``files.encoding``); and steps can be negated and added up without the weights that they
+lead from.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from subnetray.subnetwork import storage
 from subnetray.subnetwork.bits import FORMATS, flat_integers, from_integers, integer_type
+from subnetray.subnetwork.files import container
+from subnetray.subnetwork.files.container import CorruptFileError
+from subnetray.subnetwork.files.encoding import pack_steps, unpack_steps
 from subnetray.subnetwork.hashing import BLOCK, block_hash, combined_hash, joined_hash, weights_hash
+from subnetray.subnetwork.loops.scatter import add, kept, put
 from subnetray.subnetwork.mask import Bits, Mask, pack, require_same_shapes, unpack
-from subnetray.subnetwork.scatter import add, kept, put
-from subnetray.subnetwork.steps import pack_steps, unpack_steps
-from subnetray.subnetwork.storage import CorruptFileError
 from subnetray.subnetwork.visible import MismatchError, require_same_layout
 from subnetray.subnetwork.weights import Weights
 
@@ -88,20 +89,21 @@ class Delta:
     def save(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write a safetensors file atomically.
 
-        Tensors: ``mask/<name>`` (uint8, packed bits, see :class:`Mask`) and ``steps/<name>`` (uint8, see ``steps``).
-        Header (see ``storage``): ``init_hash``, ``final_hash``, ``shapes``, ``dtypes``. Both are compressed where that
-        helps: the file has at most n/8 bytes, those of the changed values, and one for each 2^18 coordinates.
+        Tensors: ``mask/<name>`` (uint8, packed bits, see :class:`Mask`) and ``steps/<name>`` (uint8, see
+        ``files.encoding``). Header (see ``files.container``): ``init_hash``, ``final_hash``, ``shapes``, ``dtypes``.
+        Both are compressed where that helps: the file has at most n/8 bytes, those of the changed values, and one for
+        each 2^18 coordinates.
         """
         tensors = {_MASK + name: torch.from_numpy(bits) for name, bits in self.mask.bits.items()}
         for name, steps in self.steps.items():
             tensors[_STEPS + name] = torch.from_numpy(pack_steps(steps, self.mask.bits[name]))
         description = describe(self.init_hash, self.final_hash, self.mask.shapes, self.dtypes)
-        storage.save(path, "delta", tensors, description, metadata or {}, compress=[*tensors])
+        container.save(path, "delta", tensors, description, metadata or {}, compress=[*tensors])
 
     @classmethod
     def load(cls, path: Path) -> Delta:
         """Read what :meth:`save` wrote; raises :class:`CorruptFileError` unless the file is whole and consistent."""
-        tensors, header = storage.load(path, "delta")
+        tensors, header = container.load(path, "delta")
         mask = Mask.from_stored(path, _with_prefix(tensors, _MASK), header)
         hashes = _hash(path, header, "init_hash"), _hash(path, header, "final_hash")
         streams = _with_prefix(tensors, _STEPS)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from subnetray.headers import shapes_of
-from subnetray.subnetwork import storage
+from subnetray.subnetwork.files import container
+from subnetray.subnetwork.files.container import CorruptFileError
 from subnetray.subnetwork.ratio import ratio
-from subnetray.subnetwork.storage import CorruptFileError
 from subnetray.subnetwork.visible import MismatchError, changed, require_same_layout, require_same_names
 from subnetray.subnetwork.weights import Weights
 
@@ -94,17 +94,17 @@ class Mask:
     __hash__ = None  # type: ignore[assignment]  # arrays cannot be hashed
 
     def save(self, path: Path, metadata: Mapping[str, str]) -> None:
-        """Write a safetensors file atomically: one uint8 tensor a name, the shapes in the header (see ``storage``).
+        """Write a safetensors file atomically: one uint8 tensor a name, the shapes in the header (see ``container``).
 
         Bits are compressed where that helps.
         """
         tensors = {name: torch.from_numpy(bits) for name, bits in self.bits.items()}
-        storage.save(path, "mask", tensors, {"shapes": self.shapes}, metadata, compress=list(tensors))
+        container.save(path, "mask", tensors, {"shapes": self.shapes}, metadata, compress=list(tensors))
 
     @classmethod
     def load(cls, path: Path) -> Mask:
         """Read what :meth:`save` wrote; raises :class:`CorruptFileError` unless the file is whole and consistent."""
-        tensors, header = storage.load(path, "mask")
+        tensors, header = container.load(path, "mask")
         return cls.from_stored(path, tensors, header)
 
     @classmethod

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from subnetray.subnetwork.bits import flat_integers, integers
-from subnetray.subnetwork.chunk import Counts, Thresholds, count, round_down, scan
+from subnetray.subnetwork.counting import Counts, Thresholds, count, round_down, scan
 from subnetray.subnetwork.ratio import ratio
 from subnetray.subnetwork.weights import Weights, layer_index, module_kind
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import AutoTokenizer, Qwen2ForCausalLM, Trainer, TrainerCallback
 
 from subnetray import algorithms
-from subnetray.algorithms.loading import load as load_model
-from subnetray.algorithms.setting import DataLog, Example, Setting
+from subnetray.algorithms.shared.loading import load as load_model
+from subnetray.algorithms.shared.setting import DataLog, Example, Setting
 from subnetray.config import (
     Algorithm,
     ArithmeticTask,

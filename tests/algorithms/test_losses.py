@@ -15,8 +15,8 @@ from torch.nn.functional import logsigmoid
 from transformers import Qwen2ForCausalLM, Trainer
 
 from subnetray import algorithms
-from subnetray.algorithms.preferences import labelled_of, pairs_of
-from subnetray.algorithms.setting import Example, RunError, Setting
+from subnetray.algorithms.shared.preferences import labelled_of, pairs_of
+from subnetray.algorithms.shared.setting import Example, RunError, Setting
 from subnetray.config import DPO, KTO, ORPO, RLOO, Algorithm, SimPO
 from tests.algorithms.lab import Scored, exact, logprobs, make_setting, move
 

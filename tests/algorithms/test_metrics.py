@@ -11,7 +11,7 @@ import torch
 from transformers import PrinterCallback
 
 from subnetray import algorithms
-from subnetray.algorithms.preferences import pairs_of
+from subnetray.algorithms.shared.preferences import pairs_of
 from subnetray.config import ALGORITHMS, Algorithm, OnPolicy, Pairs, Preference
 from subnetray.job.recorder import Recorder
 from subnetray.subnetwork import named_weights

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from subnetray import algorithms
 from subnetray.algorithms.ppo import PPOTrainer
-from subnetray.algorithms.setting import Example, Setting
+from subnetray.algorithms.shared.setting import Example, Setting
 from subnetray.config import PPO
 from subnetray.subnetwork import named_weights
 from tests.algorithms.lab import (

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from subnetray.algorithms.prime import PRIMETrainer
-from subnetray.algorithms.setting import Setting
+from subnetray.algorithms.shared.setting import Setting
 from subnetray.config import PRIME
 from tests.algorithms.lab import (
     by_sequence,

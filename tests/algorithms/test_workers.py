@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from subnetray import algorithms
-from subnetray.algorithms.loading import gathered, load, skeleton
+from subnetray.algorithms.shared.loading import gathered, load, skeleton
 from subnetray.config import DPO, GRPO, KTO, PPO, PRIME, SFT, Algorithm, Subnetwork
 from subnetray.models.tokenizer import make_tokenizer
 from subnetray.rollout import Probe
 from subnetray.subnetwork import Mask, arms, named_weights
 from subnetray.subnetwork.weights import is_sharded
 from tests.algorithms.lab import make_setting
-from tests.algorithms.test_restricted import SETTINGS, ones, trained
+from tests.algorithms.shared.test_restricted import SETTINGS, ones, trained
 from tests.decoder import decoder
 from tests.subnetwork.strategies import raw
 

@@ -22,8 +22,8 @@ from subnetray.checkpoints.loops import IN_MEMORY, Found, Place
 from subnetray.diff import main
 from subnetray.subnetwork import Delta, Mask, compare, hashing, weights_hash
 from subnetray.subnetwork import delta as delta_module
-from subnetray.subnetwork import steps as steps_module
-from subnetray.subnetwork.chunk import Thresholds
+from subnetray.subnetwork.counting import Thresholds
+from subnetray.subnetwork.files import encoding as steps_module
 from tests.checkpoints import pairs
 
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from subnetray.checkpoints import loops
 from subnetray.checkpoints.loops import Found, Place, scan_places, tally_places
-from subnetray.subnetwork import xxh3
 from subnetray.subnetwork.bits import from_integers, integer_type
-from subnetray.subnetwork.kernels import Bits, Levels, Room
+from subnetray.subnetwork.files.encoding import encode
+from subnetray.subnetwork.files.memory import pages
+from subnetray.subnetwork.loops import xxh3
+from subnetray.subnetwork.loops.kernels import Bits, Levels, Room
+from subnetray.subnetwork.loops.vectors import VECTOR
 from subnetray.subnetwork.mask import pack
-from subnetray.subnetwork.memory import pages
-from subnetray.subnetwork.steps import encode
-from subnetray.subnetwork.vectors import VECTOR
 from tests.subnetwork.strategies import DTYPES
 
 

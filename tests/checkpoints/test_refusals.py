@@ -17,7 +17,7 @@ from subnetray.checkpoints import compare as module
 from subnetray.checkpoints import open_checkpoint
 from subnetray.config import ConfigError
 from subnetray.diff import main
-from subnetray.subnetwork.chunk import Thresholds
+from subnetray.subnetwork.counting import Thresholds
 from tests.checkpoints import pairs
 from tests.checkpoints.pairs import TOLERANCES
 

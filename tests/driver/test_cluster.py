@@ -18,7 +18,7 @@ import ray._private.services as services
 from subnetray import models
 from subnetray.config import Cluster, EmbeddedModel
 from subnetray.driver import cluster
-from subnetray.driver.aside import StartError
+from subnetray.driver.background import StartError
 from subnetray.driver.session import session
 from subnetray.sweep import main
 from subnetray.train import main as train

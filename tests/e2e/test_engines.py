@@ -22,8 +22,8 @@ from subnetray import rollout
 from subnetray.config import Cluster, Rollout
 from subnetray.driver import cluster
 from subnetray.rollout import Draw, Policy, Probe, Samples, Sampling, SyncError
+from subnetray.rollout.cpu.packed import Packed
 from subnetray.rollout.engine import Engine
-from subnetray.rollout.packed import Packed
 from subnetray.rollout.policy import _Call
 from subnetray.rollout.sampling import concatenate
 from subnetray.rollout.vllm import VLLMEngine

@@ -11,7 +11,7 @@ import torch
 from transformers import PrinterCallback
 
 from subnetray import algorithms
-from subnetray.algorithms.setting import Example, RunError, Setting
+from subnetray.algorithms.shared.setting import Example, RunError, Setting
 from subnetray.config import SFT
 from subnetray.job import blowup
 from subnetray.job.evaluation import Score

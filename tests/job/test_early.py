@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import Qwen2ForCausalLM, TrainerCallback
 
 from subnetray import algorithms
-from subnetray.algorithms.setting import Example
+from subnetray.algorithms.shared.setting import Example
 from subnetray.config import DPO, GRPO, SFT, Algorithm
 from subnetray.job import early
 from subnetray.job.early import Early, fisher, mean_squared_gradient

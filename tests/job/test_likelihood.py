@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import Qwen2ForCausalLM
 
-from subnetray.algorithms.setting import Example
+from subnetray.algorithms.shared.setting import Example
 from subnetray.job import likelihood
 from tests.decoder import decoder
 

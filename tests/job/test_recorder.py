@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from subnetray.algorithms.setting import RunError
+from subnetray.algorithms.shared.setting import RunError
 from subnetray.job.recorder import Recorder
 from subnetray.subnetwork.weights import named_weights
 

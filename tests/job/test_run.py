@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from subnetray.algorithms.setting import RunError
+from subnetray.algorithms.shared.setting import RunError
 from subnetray.clock import Clock
 from subnetray.config import GRPO, ArithmeticTask, EmbeddedModel, Evaluation, Measurement, Rollout, RunConfig
 from subnetray.job.run import _beside, run

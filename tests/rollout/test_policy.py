@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from subnetray.rollout import Policy, Sampling, SyncError
-from subnetray.rollout.transfer import Update, whole
+from subnetray.rollout.sync.transfer import Update, whole
 from subnetray.rollout.wire import Answer
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subnetray.rollout import Probe, Samples, Sampling, SyncError, wire
-from subnetray.rollout.transfer import Bits, Update, difference
+from subnetray.rollout.sync.transfer import Bits, Update, difference
 from subnetray.rollout.wire import Answer, Target
 
 _COMPLETIONS = st.lists(st.lists(st.integers(0, 1 << 20), max_size=4), max_size=4)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from subnetray.subnetwork import MismatchError, compare, count_changed
 from subnetray.subnetwork import visible as module
-from subnetray.subnetwork.distance import exceeds_relative, exceeds_ulps
+from subnetray.subnetwork.update.distance import exceeds_relative, exceeds_ulps
 from subnetray.subnetwork.visible import changed, exceeds
 from tests.subnetwork.strategies import pairs, raw
 

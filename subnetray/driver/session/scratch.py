@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from subnetray.driver.aside import StartError
+from subnetray.driver.background import StartError
 
 _LOCK = "lock"
 # Ray makes all directories that it is given, and its own, everybody's: within a private one they are nobody else's.

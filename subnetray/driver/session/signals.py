@@ -7,9 +7,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -42,6 +43,8 @@ def orderly() -> Iterator[None]:
     _state = _State()
     before = {number: signal.getsignal(number) for number in _ASKED}
     take()
+    hook = sys.unraisablehook
+    sys.unraisablehook = partial(_lost, hook)
     try:
         yield
     except KeyboardInterrupt:
@@ -51,6 +54,24 @@ def orderly() -> Iterator[None]:
         raise
     else:
         _give_back(before)
+    finally:
+        sys.unraisablehook = hook
+
+
+def _lost(hook: Callable[[sys.UnraisableHookArgs], object], lost: sys.UnraisableHookArgs) -> None:
+    """Ask again where KeyboardInterrupt was raised in a callback or a destructor, out of which nothing is raised.
+
+    As in those of importlib's locks: a signal that comes while modules are imported is lost, once in a while.
+    """
+    if _state.at is not None and issubclass(lost.exc_type, KeyboardInterrupt):
+        threading.Timer(0.05, _ask_again).start()  # when the main thread is somewhere else
+    else:
+        hook(lost)
+
+
+def _ask_again() -> None:
+    _state.at = None
+    os.kill(os.getpid(), _state.number)
 
 
 def _give_back(handlers: Mapping[signal.Signals, Any]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from subnetray.driver.aside import StartError
+from subnetray.driver.background import StartError
 from subnetray.driver.session.scratch import Scratch, of_ray, remove_stale
 
 

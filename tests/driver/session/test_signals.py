@@ -89,6 +89,33 @@ def test_the_second_one_ends_it_at_once(number: signal.Signals, started: list[su
     assert process.returncode == 128 + signal.SIGTERM
 
 
+_IN_A_CALLBACK = """
+import signal, time, weakref
+from subnetray.driver.session import signals
+
+class Lock:
+    pass
+
+with signals.orderly():
+    lock = Lock()
+    reference = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGTERM))
+    try:
+        del lock
+        print("went on", flush=True)
+        for _ in range(300):
+            time.sleep(0.1)
+    except KeyboardInterrupt:
+        print("asked", flush=True)
+raise SystemExit(signals.exit_code())
+"""
+
+
+def test_a_signal_that_comes_while_python_can_raise_nothing_is_not_lost() -> None:
+    """In the callback of a weak reference, as importlib has them: what is raised there is written, and gone."""
+    found = subprocess.run([sys.executable, "-c", _IN_A_CALLBACK], capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stdout, found.stderr) == (143, "went on\nasked\n", "")
+
+
 @pytest.mark.parametrize("ignored", [signal.SIGINT, signal.SIGHUP])
 def test_what_a_script_or_nohup_has_it_ignore_it_ignores(
     ignored: signal.Signals, started: list[subprocess.Popen[str]]

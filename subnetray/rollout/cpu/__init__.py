@@ -1,0 +1,1 @@
+"""Faster ways through a vLLM model on a CPU. Without this folder engines work, more slowly."""

@@ -1,0 +1,1 @@
+"""Weights on their way from a run to an engine."""

@@ -1,0 +1,1 @@
+"""Files of masks, deltas and scores: container, encoding, fast writing."""
