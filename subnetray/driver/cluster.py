@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import secrets
 import socket
@@ -97,10 +98,19 @@ def stop() -> None:
 
 @contextlib.contextmanager
 def tuning() -> Iterator[None]:
-    """While entered Tune runs trials: it passes no credentials on, and is what the first Ctrl-C or SIGTERM stops."""
+    """While entered Tune runs trials: it passes no credentials on, and is what the first Ctrl-C or SIGTERM stops.
+
+    What becomes of a trial is said by the sweep in a line, and by Tune not at all: its own has a stack.
+    """
     _keep_credentials()
-    with signals.tuning():
-        yield
+    logger = logging.getLogger("ray.tune")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with signals.tuning():
+            yield
+    finally:
+        logger.setLevel(before)
 
 
 def trial_resources(cluster: Cluster) -> dict[str, float]:

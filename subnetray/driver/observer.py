@@ -44,6 +44,9 @@ class Events(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self.queue.put(("end", _run_id(trial)))
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self.queue.put(("lost", _run_id(trial)))
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         text = str(trial.get_error() or "").strip().splitlines()
         self.failed(_run_id(trial), text[-1] if text else "its process died")
@@ -101,6 +104,9 @@ class Observer:
                 kind, run_id = event
                 if kind == "start":
                     self._running[run_id] = self._runs[run_id]
+                elif kind == "lost":
+                    self._running.pop(run_id, None)
+                    self._progress.lost(self._runs[run_id], self._labels[run_id], len(self._running))
                 else:
                     self._running.pop(run_id, None)
                     ended.append(self._runs[run_id])

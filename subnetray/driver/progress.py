@@ -41,6 +41,10 @@ class Progress:
             text = f"failed: {clean(result['error'], LINE)}"
         self._speak(f"{label} seed={run.seed}: {text}", running)
 
+    def lost(self, run: Run, label: str, running: int) -> None:
+        """A run's process has died, and the run starts again in another."""
+        self._speak(f"{label} seed={run.seed}: its process died, and it starts again", running)
+
     def tick(self, waiting_for: Sequence[str], running: int) -> None:
         """Nothing happened for a while: say what is waited for."""
         if time.monotonic() - self._spoke > _QUIET_S:

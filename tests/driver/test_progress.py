@@ -52,6 +52,14 @@ def test_steps_are_the_lines_written_so_far(tmp_path: Path) -> None:
     assert steps_done(tmp_path / "metrics.jsonl") == 2
 
 
+def test_a_run_that_starts_again_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    said: list[str] = []
+    run = make_plan().runs[0]
+    Progress(2, 0, {run.run_id: 1.0}, said.append).lost(run, "baseline", 1)
+    assert said == [f"[0/2] 0:00, 1 running | baseline seed={run.seed}: its process died, and it starts again"]
+
+
 def test_a_failure_takes_one_short_line() -> None:
     lines: list[str] = []
     run = make_plan().runs[0]

@@ -31,5 +31,7 @@ def compiled(function: _Function) -> _Function:
 @cache
 def _sources() -> tuple[tuple[str, int, int], ...]:
     """What tells one version of the package's files from another."""
-    files = sorted(path for room in ("subnetwork", "checkpoints", "rollout") for path in (_PACKAGE / room).rglob("*.py"))
+    files = sorted(
+        path for room in ("subnetwork", "checkpoints", "rollout") for path in (_PACKAGE / room).rglob("*.py")
+    )
     return tuple((str(path), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in files)
