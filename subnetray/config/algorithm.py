@@ -12,6 +12,13 @@ from subnetray.config.checks import at_least, one_of, positive, require
 class Algorithm:
     """What all algorithms share: the optimizer, the schedule and the batch."""
 
+    # What a sequence of a step takes with the embedded model, on one core of two busy ones (a DPO pair is one).
+    SEQUENCE_S: ClassVar[float]
+    # The file in ``subnetray/algorithms`` that makes its trainer, if it has not the algorithm's name.
+    MODULE: ClassVar[str] = ""
+    # TRL's experimental modules announce themselves when imported, unless told not to, which a run does first.
+    EXPERIMENTAL: ClassVar[bool] = False
+
     name: str = "grpo"
     lr: float = 1e-4  # for the embedded model (docs/algorithms.md); those of billions are trained at 1e-6 or so
     schedule: str = "constant"
@@ -78,6 +85,8 @@ class OnPolicy(Algorithm):
 class GRPO(OnPolicy):
     """Group relative policy optimisation (arXiv 2402.03300) through TRL's ``GRPOTrainer``."""
 
+    SEQUENCE_S: ClassVar[float] = 0.29e-3
+
     name: str = "grpo"
     loss: str = "dapo"  # aggregation over tokens: grpo, bnpo, dr_grpo, dapo
 
@@ -90,6 +99,8 @@ class GRPO(OnPolicy):
 class RLOO(OnPolicy):
     """REINFORCE leave-one-out (arXiv 2402.14740) through TRL's ``RLOOTrainer``."""
 
+    SEQUENCE_S: ClassVar[float] = 0.34e-3
+
     name: str = "rloo"
 
 
@@ -97,6 +108,7 @@ class RLOO(OnPolicy):
 class PPO(OnPolicy):
     """Proximal policy optimisation (arXiv 1707.06347), its values predicted by a model of their own."""
 
+    SEQUENCE_S: ClassVar[float] = 0.34e-3
     SMALLEST_GROUP: ClassVar[int] = 1
 
     name: str = "ppo"
@@ -119,6 +131,8 @@ class PPO(OnPolicy):
 @dataclass(frozen=True)
 class PRIME(OnPolicy):
     """Process reinforcement through implicit rewards (arXiv 2502.01456), with the coefficients of its recipe."""
+
+    SEQUENCE_S: ClassVar[float] = 0.71e-3
 
     name: str = "prime"
     group_size: int = 4
@@ -156,6 +170,7 @@ class PRIME(OnPolicy):
 class RAFT(OnPolicy):
     """Reward-ranked fine-tuning (arXiv 2304.06767): likelihood of the rollouts that the reward accepts."""
 
+    SEQUENCE_S: ClassVar[float] = 0.27e-3
     SMALLEST_GROUP: ClassVar[int] = 1
 
     name: str = "raft"
@@ -165,6 +180,9 @@ class RAFT(OnPolicy):
 class RAFTPlusPlus(RAFT):
     """RAFT with a clipped importance ratio (arXiv 2504.11343)."""
 
+    SEQUENCE_S: ClassVar[float] = 0.32e-3
+    MODULE: ClassVar[str] = "raft"
+
     name: str = "raft_plus_plus"
     minibatches: int = 4
 
@@ -172,6 +190,8 @@ class RAFTPlusPlus(RAFT):
 @dataclass(frozen=True)
 class SFT(Algorithm):
     """Supervised fine-tuning on the completion's tokens through TRL's ``SFTTrainer``."""
+
+    SEQUENCE_S: ClassVar[float] = 0.22e-3
 
     name: str = "sft"
     # gold: the task's own completions; rejection: completions of the init that the reward accepts.
@@ -214,6 +234,8 @@ class Pairs(Preference):
 class DPO(Pairs):
     """Direct preference optimisation (arXiv 2305.18290) through TRL's ``DPOTrainer``."""
 
+    SEQUENCE_S: ClassVar[float] = 0.40e-3
+
     name: str = "dpo"
     beta: float = 1.0  # weight of log-ratios to the init; at 0.1 the embedded model unlearns (docs/algorithms.md)
     loss: str = "sigmoid"  # sigmoid_norm: log-ratios over lengths, Tulu 3's dpo_norm (arXiv 2411.15124)
@@ -227,12 +249,18 @@ class DPO(Pairs):
 class ORPO(Pairs):
     """Odds ratio preference optimisation (arXiv 2403.07691) through TRL's ``ORPOTrainer``."""
 
+    SEQUENCE_S: ClassVar[float] = 0.42e-3
+    EXPERIMENTAL: ClassVar[bool] = True
+
     name: str = "orpo"  # beta: weight of the odds ratio beside the likelihood
 
 
 @dataclass(frozen=True)
 class SimPO(Pairs):
     """Simple preference optimisation (arXiv 2405.14734) through TRL's ``CPOTrainer``."""
+
+    SEQUENCE_S: ClassVar[float] = 0.44e-3
+    EXPERIMENTAL: ClassVar[bool] = True
 
     name: str = "simpo"
     beta: float = 10.0  # weight of mean log-probabilities; at 2 the embedded model gains nothing
@@ -246,6 +274,8 @@ class SimPO(Pairs):
 @dataclass(frozen=True)
 class KTO(Preference):
     """Kahneman-Tversky optimisation (arXiv 2402.01306) through TRL's ``KTOTrainer``; a sequence is one completion."""
+
+    SEQUENCE_S: ClassVar[float] = 0.57e-3
 
     name: str = "kto"
     beta: float = 4.0  # weight of log-ratios to the init; at 1 the embedded model gains little

@@ -8,27 +8,13 @@ from collections.abc import Callable, Sequence
 from subnetray.config import EmbeddedModel, RunConfig
 from subnetray.grid.plan import Run
 
-# Seconds on one core of two busy ones: what every run costs, and what a sequence of one step costs (a DPO pair is two).
-_FIXED_S = 0.6
-_SEQUENCE_S = {
-    "grpo": 0.29e-3,
-    "rloo": 0.34e-3,
-    "ppo": 0.34e-3,
-    "prime": 0.71e-3,
-    "raft": 0.27e-3,
-    "raft_plus_plus": 0.32e-3,
-    "sft": 0.22e-3,
-    "dpo": 0.40e-3,
-    "orpo": 0.42e-3,
-    "simpo": 0.44e-3,
-    "kto": 0.57e-3,
-}
+_FIXED_S = 0.6  # on one core of two busy ones: what every run costs
 
 
 def cost(config: RunConfig) -> float:
     """Relative cost of a run; seconds for the embedded model."""
     algorithm = config.algorithm
-    return _FIXED_S + _SEQUENCE_S[algorithm.name] * algorithm.steps * algorithm.batch_size
+    return _FIXED_S + algorithm.SEQUENCE_S * algorithm.steps * algorithm.batch_size
 
 
 def seconds(
