@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from subnetray import config as schema
 from subnetray.config import ALGORITHMS, MODELS, TASKS, ConfigError, PairsConfig, RunConfig, SweepConfig, documents
 from subnetray.config.explain import explain
-from subnetray.config.hints import COMMAND, hints_at
+from subnetray.config.hints import COMMAND, hints_at, misfit
 from subnetray.config.words import GROUPS, hydra_text, parse
 
 __all__ = ["GROUPS", "RUN_KEYS", "Composer", "explain", "parse"]
@@ -117,8 +117,8 @@ class Composer:
             return SweepConfig(
                 run=_run(node),
                 grid=_grid(node),
-                cluster=_typed(node.cluster),
-                tracking=_typed(node.tracking),
+                cluster=_typed("cluster", node.cluster),
+                tracking=_typed("tracking", node.tracking),
                 out=_text(node, "out"),
                 cache=_text(node, "cache"),
                 store=_text(node, "store"),
@@ -147,7 +147,7 @@ class Composer:
             if not chosen:
                 return "", []
             node = self._compose([str(each.input_line) for each in chosen])
-            name, content = str(chosen[0].value()), _typed(node.recipe)
+            name, content = str(chosen[0].value()), _typed("recipe", node.recipe)
             texts = content.get("overrides")
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
                 raise ConfigError(f"recipe={name} must have overrides: a list of overrides in quotes, not {texts!r}")
@@ -314,7 +314,7 @@ def _grid(node: DictConfig) -> schema.Grid | None:
         if not isinstance(factor, DictConfig):
             raise ConfigError(f"grid.factors.{name!s} must be a table of about, baseline and levels, not {factor!r}")
         holder.grid.factors[name] = _structured(schema.Factor)
-    return _typed(OmegaConf.merge(holder, {"grid": node.grid}).grid)
+    return _typed("grid", OmegaConf.merge(holder, {"grid": node.grid}).grid)
 
 
 def _pairs(node: DictConfig) -> PairsConfig:
@@ -328,7 +328,7 @@ def _pairs(node: DictConfig) -> PairsConfig:
         if not isinstance(pair, DictConfig):
             raise ConfigError(f"grid.pairs.{name!s} must be a table of init and final, not {pair!r}")
         whole.grid.pairs[name] = _structured(schema.CheckpointPair)
-    return _typed(OmegaConf.merge(whole, node))
+    return _typed("", OmegaConf.merge(whole, node))
 
 
 def _keys(node: DictConfig, prefix: str) -> Iterator[str]:
@@ -343,12 +343,18 @@ def _run(node: DictConfig) -> RunConfig:
     for key in _SECTIONS:
         if not OmegaConf.is_dict(node[key]):
             raise ConfigError(f"{key} must be a table of keys, not {node[key]!r}")
-    values = {key: _typed(node[key]) for key in RUN_KEYS}
+    values = {key: _typed(key, node[key]) for key in RUN_KEYS}
     return RunConfig(**values)
 
 
-def _typed(node: Any) -> Any:
-    return OmegaConf.to_object(node) if OmegaConf.is_config(node) else node
+def _typed(key: str, node: Any) -> Any:
+    """The dataclass of the node at ``key``. OmegaConf checks elements of lists one by one, but takes lists for them."""
+    if not OmegaConf.is_config(node):
+        return node
+    kind = OmegaConf.get_type(node)
+    if dataclasses.is_dataclass(kind) and (problem := misfit(key, OmegaConf.to_container(node), kind)) is not None:
+        raise ConfigError(problem.removeprefix("."))
+    return OmegaConf.to_object(node)
 
 
 def _text(node: DictConfig, key: str) -> str | None:

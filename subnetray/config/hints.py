@@ -105,6 +105,34 @@ def fault(hints: Hints, value: object) -> str | None:
     return None
 
 
+def misfit(key: str, value: object, hint: Any) -> str | None:
+    """Say which part of ``value``, the content of ``key``, is not of its type: lists within lists, tables for texts."""
+    bare = _without_none(hint)
+    if bare is Any or value is None:
+        return None
+    inner: Iterable[tuple[str, object, Any]]
+    if dataclasses.is_dataclass(bare) or get_origin(bare) is dict:
+        if not isinstance(value, dict):
+            return f"{key} must be a table of keys, not {_short(value)}"
+        inner = ((f"{key}.{name}", each, below(bare, str(name))) for name, each in value.items())
+    elif get_origin(bare) in (list, tuple):
+        if not isinstance(value, list):
+            return f"{key} must be a list, not {_short(value)}"
+        inner = ((f"{key}[{place}]", each, below(bare, str(place))) for place, each in enumerate(value))
+    else:
+        wanted = fault((bare,), value)
+        if wanted is None and isinstance(value, (list, dict)):
+            wanted = "one value"
+        return None if wanted is None else f"{key} must be {wanted}, not {_short(value)}"
+    parts = (misfit(name, each, kind) for name, each, hints in inner for kind in hints[:1])
+    return next((found for found in parts if found), None)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
 def _without_none(hint: Any) -> Any:
     if get_origin(hint) in (Union, types.UnionType):
         return next(each for each in get_args(hint) if each is not type(None))

@@ -35,6 +35,9 @@ def _levels(name: str) -> str:
 _BEGIN = "defaults: [schema_embedded, _self_]\n"
 _BOMB = "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}' if i else '1'] * 10)}]\n" for i in range(9))
 CONFIGS = [
+    _grid("name: mine\nseeds: [0, [0]]\n", "grid.seeds[1] must be a whole number, not [0]"),
+    _grid("name: mine\nseeds: [0]\noverrides: [[seed=1]]\n", "grid.overrides[0] must be one value"),
+    _grid("name: mine\nseeds: [0]\none_at_a_time: [{a: b}]\n", "grid.one_at_a_time[0] must be one value"),
     _model("layers: [", "mine.yaml is not valid YAML: line 1"),
     _model("\tlayers: 1", "line 1: a tab cannot start any token"),
     _model(_BEGIN + "layers: 2\nlayers: 3\n", "line 3: layers stands there twice"),
