@@ -17,7 +17,7 @@ from subnetray.config import ConfigError, Subnetwork
 from subnetray.headers import inflate, open_regular, read_header, shapes_of
 
 _KEY = "subnetwork.mask"
-_VERSION = 2  # as in subnetwork.storage
+_VERSION = 2  # as in subnetwork.files.container
 
 
 @dataclass(frozen=True, eq=False)
