@@ -170,7 +170,7 @@ def test_nothing_changed_and_no_matrix_at_all(tmp_path: Path) -> None:
 
 
 def test_beyond_the_exact_size_bounds_are_given_and_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("subnetwork.spectrum", "checkpoints.matrices"):
+    for place in ("subnetwork.update.spectrum", "checkpoints.matrices"):
         monkeypatch.setattr(f"subnetray.{place}.EXACT", 20)
     monkeypatch.setattr(module, "_DIRECTIONS", 8)
     init = _init()

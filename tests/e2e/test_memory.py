@@ -75,5 +75,7 @@ def test_a_run_adds_no_megabyte_to_its_process(init: Path, tmp_path: Path) -> No
             held.append(ray.get(trial.launch.remote(spec)))
     finally:
         cluster.stop()
-    later = held[4:]  # what libraries set up once is there by then
-    assert np.polyfit(range(len(later)), later, 1)[0] < 1, held
+    steps = np.sort(np.diff(held[4:]))  # what libraries set up once is there by then
+    # An allocator takes a few MB at a time, whenever it needs them; what one algorithm of the three kept would be there
+    # four times, with 8 MB each.
+    assert steps[:-2].sum() / len(steps) < 1, held
