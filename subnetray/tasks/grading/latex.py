@@ -33,7 +33,7 @@ def of_reference(text: str) -> str:
     outside = _SPAN.sub("", text)
     # A sentence around mathematics, as against an answer whose parts stand between dollars.
     if spans and re.search(r"[A-Za-z]{2}", re.sub(r"\b(?:and|or)\b", "", outside)):
-        return candidates(text)[0]
+        return next(iter(candidates(text)), text.strip())
     return ", ".join(spans) if spans else text
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from subnetray.tasks import rewards
@@ -47,6 +47,7 @@ def test_number_is_0_or_1_of_any_text(completion: str, reference: str) -> None:
 
 
 @fuzz(80)
+@example("0", "\\boxed$0$")  # a box that is none, in a reference
 @given(TEXTS, TEXTS)
 def test_math_is_0_or_1_of_any_text(completion: str, reference: str) -> None:
     maths.ready()
