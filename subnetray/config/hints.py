@@ -108,12 +108,16 @@ def fault(hints: Hints, value: object) -> str | None:
 def misfit(key: str, value: object, hint: Any) -> str | None:
     """Say which part of ``value``, the content of ``key``, is not of its type: lists within lists, tables for texts."""
     bare = _without_none(hint)
+    if value is None and not may_be_none((hint,)):
+        return f"{key} must not be null"
     if bare is Any or value is None:
         return None
     inner: Iterable[tuple[str, object, Any]]
     if dataclasses.is_dataclass(bare) or get_origin(bare) is dict:
         if not isinstance(value, dict):
             return f"{key} must be a table of keys, not {_short(value)}"
+        if odd := [name for name in value if not isinstance(name, str)]:
+            return f"{key} must have names as keys, not {_short(odd[0])}"
         inner = ((f"{key}.{name}", each, below(bare, str(name))) for name, each in value.items())
     elif get_origin(bare) in (list, tuple):
         if not isinstance(value, list):
@@ -123,6 +127,8 @@ def misfit(key: str, value: object, hint: Any) -> str | None:
         wanted = fault((bare,), value)
         if wanted is None and isinstance(value, (list, dict)):
             wanted = "one value"
+        if wanted is None and bare is str and not isinstance(value, str):
+            wanted = "a text"
         return None if wanted is None else f"{key} must be {wanted}, not {_short(value)}"
     parts = (misfit(name, each, kind) for name, each, hints in inner for kind in hints[:1])
     return next((found for found in parts if found), None)

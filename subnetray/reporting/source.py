@@ -15,6 +15,7 @@ import yaml
 
 from subnetray.analysis.effects import DENSITY
 from subnetray.config import ConfigError, Factor, Grid
+from subnetray.config.hints import misfit
 from subnetray.grid.design import expand
 from subnetray.store import derived, results
 from subnetray.store.columns import OVERLAP, of_runs
@@ -127,6 +128,8 @@ def sweep_file(directory: Path) -> dict[str, Any]:
 
 def grid_of(content: dict[str, Any], directory: Path) -> Grid:
     """The grid that ``sweep.yaml`` describes."""
+    if (problem := misfit("grid", content["grid"], Grid)) is not None:
+        raise ConfigError(f"sweep: {directory / 'sweep.yaml'} describes no grid: {problem}")
     values = dict(content["grid"])
     try:
         factors = {str(name): Factor(**factor) for name, factor in (values.pop("factors", None) or {}).items()}

@@ -35,6 +35,20 @@ def _levels(name: str) -> str:
 _BEGIN = "defaults: [schema_embedded, _self_]\n"
 _BOMB = "".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}' if i else '1'] * 10)}]\n" for i in range(9))
 CONFIGS = [
+    *(
+        case(
+            "report",
+            "sweep=s",
+            says,
+            file("s/sweep.yaml", f"version: 1\ngrid: {grid}\n"),
+        )
+        for grid, says in {
+            "{name: 0, seeds: [0]}": "grid.name must be a text, not 0",
+            "{name: x, seeds: [0, [0]]}": "grid.seeds[1] must be a whole number, not [0]",
+            "{name: x, seeds: [0], factors: {f: {baseline: a, levels: {0: []}}}}": "levels must have names",
+            "{name: x, seeds: null}": "grid.seeds must not be null",
+        }.items()
+    ),
     _grid("name: mine\nseeds: [0, [0]]\n", "grid.seeds[1] must be a whole number, not [0]"),
     _grid("name: mine\nseeds: [0]\noverrides: [[seed=1]]\n", "grid.overrides[0] must be one value"),
     _grid("name: mine\nseeds: [0]\none_at_a_time: [{a: b}]\n", "grid.one_at_a_time[0] must be one value"),
