@@ -1,4 +1,4 @@
-"""How many examples fuzzers try: a few in the suite, ``SUBNETRAY_FUZZ`` times as many for ``make fuzz``."""
+"""Fuzzers try a few examples in the suite, and ``SUBNETRAY_FUZZ`` times as many for ``make fuzz``."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Claim:
 
 
 def above(estimate: Estimate, limit: float) -> Verdict:
-    """Whether the truth is above ``limit``."""
+    """Judge whether the truth is above ``limit``."""
     if math.isnan(estimate.mean):
         return "not tested"
     if estimate.low > limit:
@@ -66,13 +66,13 @@ def above(estimate: Estimate, limit: float) -> Verdict:
 
 
 def exceeds(difference: Estimate, margin: float) -> Verdict:
-    """Whether a difference is larger than ``margin`` >= 0. One below 0 refutes that, and a smaller one does not."""
+    """Judge whether a difference exceeds ``margin`` >= 0: one below 0 refutes that, and a smaller one does not."""
     found = above(difference, margin)
     return "smaller than the margin" if found == "refuted" and difference.high >= 0 else found
 
 
 def between(estimate: Estimate, low: float, high: float) -> Verdict:
-    """Whether the truth is between ``low`` and ``high``."""
+    """Judge whether the truth is between ``low`` and ``high``."""
     if math.isnan(estimate.mean):
         return "not tested"
     if low < estimate.low and estimate.high < high:
@@ -81,7 +81,7 @@ def between(estimate: Estimate, low: float, high: float) -> Verdict:
 
 
 def within(estimate: Estimate, margin: float) -> Verdict:
-    """Whether the truth is inside of ± ``margin``; with a 90 % interval, two one-sided tests at 5 %."""
+    """Judge whether the truth is inside of ± ``margin``; with a 90 % interval, two one-sided tests at 5 %."""
     return between(estimate, -margin, margin)
 
 

@@ -67,7 +67,7 @@ def check_room(path: Path) -> None:
 
 
 def _lock(handle: int) -> bool:
-    """Whether the lock could be had: not while another process has it, nor on a file system without locks."""
+    """Try to take a lock; returns False while another process has it, and on a file system without locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -1,4 +1,4 @@
-"""Whatever a file holds: it is read, or refused in one sentence, in time; never a traceback, and nothing is written."""
+"""A damaged file is read, or refused in one sentence, in time; never a traceback, and nothing is written."""
 
 from __future__ import annotations
 

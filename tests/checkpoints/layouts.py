@@ -45,7 +45,7 @@ def _pickled(directory: Path, weights: Weights, **how: bool) -> Path:
 
 
 def transposed(directory: Path, weights: Weights) -> Path:
-    """As a tied or a converted head may be: columns first, so that what is read is a copy and no page of the file."""
+    """Write matrices columns first, as a converted head may be: what is read is a copy and no page of the file."""
     return _pickled(directory, {name: tensor.t().contiguous().t() for name, tensor in weights.items()})
 
 
@@ -110,7 +110,7 @@ def _adapters(weights: Weights) -> Weights:
 
 
 def merged(weights: Weights) -> Weights:
-    """As PEFT's merge_and_unload rounds: the product in fp32, then to bf16, then the sum."""
+    """Merge as PEFT's merge_and_unload rounds: the product in fp32, then to bf16, then the sum."""
     found, adapters = dict(weights), _adapters(weights)
     found["lm_head.weight"] = adapters["base_model.model.lm_head.weight"]
     for name in ("q", "v"):

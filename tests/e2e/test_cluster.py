@@ -77,7 +77,7 @@ def _train(out: Path, tiny: Path, *words: str, **environment: str) -> subprocess
 
 
 def test_a_run_joins_a_cluster_and_gives_the_bytes_of_one_without(tiny: Path, address: str, tmp_path: Path) -> None:
-    """With an engine of vLLM and a worker that Ray Train starts, where locally a run is its trial's own process."""
+    """An engine of vLLM serves it, in a worker that Ray Train starts; locally a run is its trial's own process."""
     joined = _train(tmp_path / "joined", tiny, f"cluster.address={address}", "cluster.workers=1")
     assert joined.returncode == 0, joined.stdout + joined.stderr
     assert "1 runs done, 0 failed" in joined.stdout

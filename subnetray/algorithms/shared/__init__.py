@@ -1,1 +1,1 @@
-"""What algorithms share: settings, batches, rollouts, preference data; and every global of TRL that is replaced."""
+"""Share settings, batches, rollouts and preference data among algorithms, and replace globals of TRL in one place."""

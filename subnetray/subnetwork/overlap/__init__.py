@@ -1,1 +1,1 @@
-"""What two updates share: tables, strata, nulls, margins, sketches, distances."""
+"""Measure what two updates share: tables, strata, nulls, margins, sketches, distances."""

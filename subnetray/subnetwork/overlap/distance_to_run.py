@@ -38,7 +38,7 @@ def distance_to_run(
     tolerances: Sequence[float],
     displacements: tuple[float, float] | None = None,
 ) -> DistanceToRun:
-    """How far ``final`` is from ``other``; differences are made in fp64, of weights of any dtypes on the host.
+    """Measure how far ``final`` is from ``other``; differences are made in fp64, of weights of any dtypes on the host.
 
     ``displacements``: by how much a coordinate can have moved at most on the way to each of both, as on a master copy
     of the weights that is rounded once (see :func:`subnetray.subnetwork.reachable`). Without them there is no bound.

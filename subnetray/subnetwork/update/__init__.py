@@ -1,1 +1,1 @@
-"""What one run's update is like: dynamics, formats, distances, rank, spectrum, geometry."""
+"""Describe one run's update: dynamics, formats, distances, rank, spectrum, geometry."""

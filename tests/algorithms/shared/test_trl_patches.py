@@ -39,7 +39,7 @@ def test_trainers_pad_so() -> None:
 
 
 def test_logits_are_of_completions_alone() -> None:
-    """What a head does, of a batch with a label for its last token trl_patches."""
+    """A head of a batch with a label for its last token alone computes that token's logits alone."""
     model = decoder()
     utilities.add_fused_lm_head(model)
     ids = torch.tensor([[3, 4, 5], [6, 7, 8]])

@@ -111,7 +111,7 @@ raise SystemExit(signals.exit_code())
 
 
 def test_a_signal_that_comes_while_python_can_raise_nothing_is_not_lost() -> None:
-    """In the callback of a weak reference, as importlib has them: what is raised there is written, and gone."""
+    """Python writes what is raised in the callback of a weak reference, as importlib has them, and goes on."""
     found = subprocess.run([sys.executable, "-c", _IN_A_CALLBACK], capture_output=True, text=True, timeout=60)
     assert (found.returncode, found.stdout, found.stderr) == (143, "went on\nasked\n", "")
 
