@@ -196,10 +196,10 @@ def _ray(config: Cluster, clock: Clock) -> Iterator[None]:
 
 
 def _load_beside(*names: str) -> None:
-    """Import modules in a thread, whose failure is silent once the process ends: an import half way fails then."""
+    """Import modules in a thread, which may still do so when the process has been told to end."""
     try:
         load(*names)
-    except Exception:
+    except RuntimeError:  # no function can be registered for the exit, and no thread started, once it has begun
         if threading.main_thread().is_alive():
             raise
 
