@@ -1,29 +1,20 @@
-"""Verdicts on made-up sweeps in which the truth is known."""
+"""Claims are judged on made-up sweeps in which the truth is known."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from subnetray.analysis.claims import claims
 from subnetray.analysis.contrasts import logit
-from subnetray.analysis.intervals import NOTHING, Estimate, t_interval
 from subnetray.analysis.pairs import label_pairs
-from subnetray.analysis.verdicts import Claim, above, agreed, every, exceeds, within
-from subnetray.config import Grid
-from subnetray.config.compose import Composer
-from subnetray.grid import plan
+from tests.analysis.judged import ORIGINS, counts, judge, shifted
 from tests.analysis.tables import Cell, Run, make_grid, make_overlap, make_runs
 
-ORIGINS = plan(Composer(), ["+grid=origins"])[1].grid
 PRECISION, CLIP, KL, STEPS = (
     "sparse_in_bf16_not_in_fp32",
     "limited_impact_of_clip",
@@ -34,124 +25,6 @@ SPARSER, CAUSE = "in_distribution_sparser", "in_distribution_is_the_main_cause"
 UNIFORM, ULP = "seeds_overlap_beyond_uniform", "seeds_overlap_beyond_ulp"
 NEVER, STEP = "unchanged_were_never_changed", "one_step_changes_little"
 VARIANCE = "learning_rate_explains_more_than_algorithm"
-THAN_SFT, SHARE = "rl_sparser_than_sft", "rl_updates_5_to_30_percent"
-
-RATE = {"1e-6": -2.0, "1e-5": 0.0, "1e-4": 2.0}
-
-
-def shifted(**effects: dict[str, float]) -> Callable[[Cell, int], float]:
-    """Density 1/2 at the baseline, moved on the logit scale by each factor's levels, and a little by the seed."""
-
-    def density(cell: Cell, seed: int) -> float:
-        moves = {"learning_rate": RATE} | effects
-        total = sum(by_level.get(cell[factor], 0.0) for factor, by_level in moves.items())
-        # A different little by seed and cell, or every interval would have no width.
-        return 1 / (1 + math.exp(-total - 0.01 * math.sin(7 * seed + total)))
-
-    return density
-
-
-def counts(a: Run, b: Run) -> tuple[int, int, int, float]:
-    return 500, 500, 350, 300.0
-
-
-def judge(
-    density: Callable[[Cell, int], float],
-    grid: Grid = ORIGINS,
-    count: Callable[[Run, Run], tuple[int, int, int, float]] | None = None,
-    clipped: float = math.nan,
-    keep: Callable[[pd.DataFrame], Any] = lambda runs: runs["status"] == "done",
-    **changes: Callable[[Cell, int], Any],
-) -> dict[str, Claim]:
-    runs = make_runs(
-        grid,
-        density,
-        lr=lambda cell, seed: float(cell.get("learning_rate", "1e-5")),
-        steps=lambda cell, seed: int(cell.get("train_steps", "60")),
-        n=lambda cell, seed: 10**6,
-        **changes,
-    )
-    runs = runs[keep(runs)]
-    overlap = make_overlap(runs if count else runs.head(0), count or counts)
-    pairs = label_pairs(grid, runs, overlap)
-    return {claim.key: claim for claim in claims(grid, runs, pairs, clipped)}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# verdicts
-
-estimates = st.tuples(st.floats(-1, 1), st.floats(0, 1)).map(
-    lambda pair: Estimate(pair[0], pair[0] - pair[1], pair[0] + pair[1], 3)
-)
-
-
-@given(estimates, st.floats(-1, 1))
-def test_above_is_decided_by_the_whole_interval(estimate: Estimate, margin: float) -> None:
-    verdict = above(estimate, margin)
-    assert (verdict == "supported") == (estimate.low > margin)
-    assert (verdict == "refuted") == (estimate.high < margin)
-
-
-@given(estimates, st.floats(0, 1))
-def test_a_difference_is_refuted_by_the_other_direction_alone(estimate: Estimate, margin: float) -> None:
-    verdict = exceeds(estimate, margin)
-    assert (verdict == "supported") == (estimate.low > margin)
-    assert (verdict == "refuted") == (estimate.high < 0)
-    assert (verdict == "smaller than the margin") == (0 <= estimate.high < margin)
-
-
-@given(estimates, st.floats(0.01, 1))
-def test_within_is_supported_inside_refuted_outside_and_inconclusive_across(estimate: Estimate, margin: float) -> None:
-    inside = [-margin < end < margin for end in (estimate.low, estimate.high)]
-    apart = estimate.low > margin or estimate.high < -margin
-    expected = "supported" if all(inside) else "refuted" if apart else "inconclusive"
-    assert within(estimate, margin) == expected
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [
-        (-0.04, 0.04, "supported"),
-        (-0.06, 0.02, "inconclusive"),
-        (-0.02, 0.06, "inconclusive"),
-        (-0.2, 0.2, "inconclusive"),
-        (0.06, 0.08, "refuted"),
-        (-0.08, -0.06, "refuted"),
-    ],
-)
-def test_an_interval_within_or_beyond_five_points(low: float, high: float, verdict: str) -> None:
-    assert within(Estimate((low + high) / 2, low, high, 3), 0.05) == verdict
-
-
-def test_an_equivalence_test_is_two_one_sided_tests() -> None:
-    # t of three values against each margin, one-sided at 5 %: the quantile is 2.92 with 2 degrees of freedom.
-    values = np.array([0.01, 0.02, 0.045])
-    error = values.std(ddof=1) / math.sqrt(3)
-    for margin in np.linspace(0.02, 0.1, 30):
-        both = (values.mean() + margin) / error > 2.91999 and (margin - values.mean()) / error > 2.91999
-        assert (within(t_interval(values, 0.9), margin) == "supported") == both
-
-
-def test_no_difference_found_is_not_no_difference() -> None:
-    assert within(Estimate(0.0, -0.2, 0.2, 3), 0.05) == "inconclusive"
-    assert above(Estimate(0.2, math.nan, math.nan, 1), 0.0) == "inconclusive"
-    assert within(Estimate(0.0, math.nan, math.nan, 1), 0.05) == "inconclusive"
-    assert above(NOTHING, 0.0) == within(NOTHING, 0.05) == "not tested"
-
-
-def test_one_counterexample_refutes_what_must_hold_every_time_and_disagreement_decides_nothing() -> None:
-    assert every(["supported", "refuted", "inconclusive"]) == "refuted"
-    assert every(["supported", "inconclusive", "not tested"]) == "inconclusive"
-    assert every(["supported", "smaller than the margin", "inconclusive"]) == "smaller than the margin"
-    assert every(["refuted", "smaller than the margin"]) == "refuted"
-    assert every(["supported", "not tested"]) == "supported"
-    assert agreed(["supported", "refuted"]) == "inconclusive"
-    assert agreed(["refuted", "refuted", "not tested"]) == "refuted"
-    assert every([]) == agreed(["not tested"]) == "not tested"
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# claims
 
 
 @pytest.mark.parametrize(
@@ -241,44 +114,6 @@ def test_what_in_distribution_means_is_in_the_note_and_only_runs_that_were_compa
     }
     assert set(runs.loc[list(found.runs), "learning_rate"]) == {"1e-5"}
     assert len(found.runs) == 12
-
-
-@pytest.mark.parametrize(
-    ("gold", "verdict"), [(1.0, "supported"), (-1.0, "refuted"), (0.02, "smaller than the margin"), (0.0, "mixed")]
-)
-def test_rl_and_sft_are_compared_at_each_rate_at_which_both_were_trained(gold: float, verdict: str) -> None:
-    found = judge(shifted(method={"sft_gold": gold}))[THAN_SFT]
-    if verdict == "mixed":  # seeds move both alike, and what is left is of either sign
-        assert found.verdict in ("inconclusive", "smaller than the margin")
-    else:
-        assert found.verdict == verdict
-
-    def density(logit: float) -> float:
-        return 1 / (1 + math.exp(-logit))
-
-    moves = [density(rate + gold) - density(rate) for rate in RATE.values()]
-    assert found.estimate.mean == pytest.approx(100 * sum(moves) / 3, abs=0.6)
-    assert [text.rpartition(" at ")[2] for text in found.note.split("; ")] == list(RATE)
-    assert len(found.runs) == 18
-
-
-def test_where_rates_disagree_rl_is_neither_sparser_nor_denser() -> None:
-    def density(cell: Cell, seed: int) -> float:
-        gold = cell["method"] == "sft_gold"
-        return 0.5 + 0.001 * seed + gold * (0.1 if cell["learning_rate"] == "1e-4" else -0.1)
-
-    assert judge(density)[THAN_SFT].verdict == "inconclusive"
-
-
-@pytest.mark.parametrize(
-    ("share", "verdict"), [(0.2, "supported"), (0.4, "refuted"), (0.01, "refuted"), (0.3, "inconclusive")]
-)
-def test_the_share_that_rl_updates_is_at_the_tolerance_of_the_paper(share: float, verdict: str) -> None:
-    found = judge(lambda cell, seed: 2 * share + 0.002 * (seed - 1))[SHARE]
-    assert found.verdict == verdict
-    assert found.estimate.mean == pytest.approx(100 * share)
-    assert found.note == "; ".join(f"{100 * share:.1f} % at {rate}" for rate in ("1e-5", "1e-6", "1e-4"))
-    assert len(found.runs) == 9
 
 
 def test_in_distribution_data_are_the_main_cause_if_the_rate_does_little() -> None:
