@@ -45,15 +45,21 @@ def data_contrasts(grid: Grid, runs: pd.DataFrame, factor: str) -> dict[str, Con
     result = {}
     for algorithm, (inside, outside) in sides.items():
         if inside and outside:
-            off, on = (
-                [densities(grid, runs, cell) for cell in cells if len(runs_of(grid, runs, cell))]
-                for cells in (outside, inside)
-            )
-            seeds = set.intersection(*map(set, (*off, *on))) if off and on else set()
-            differences = {seed: _mean(off, seed) - _mean(on, seed) for seed in sorted(seeds)}
+            differences = mean_difference(grid, runs, outside, inside)
             if differences:
                 result[algorithm] = Contrast(inside, outside, differences)
     return result
+
+
+def mean_difference(
+    grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, str]], reference: Iterable[Mapping[str, str]]
+) -> dict[int, float]:
+    """Mean density over ``cells`` minus that over ``reference``, by seed; cells without runs do not count."""
+    one, other = (
+        [densities(grid, runs, cell) for cell in each if len(runs_of(grid, runs, cell))] for each in (cells, reference)
+    )
+    seeds = set.intersection(*map(set, (*one, *other))) if one and other else set()
+    return {seed: _mean(one, seed) - _mean(other, seed) for seed in sorted(seeds)}
 
 
 def mean_data_nll(grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, str]]) -> float:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pandas as pd
 
 from subnetray.analysis import roles
-from subnetray.analysis.contrasts import densities, runs_used
-from subnetray.analysis.effects import TOLERANT_DENSITY, runs_of, values_by_seed
+from subnetray.analysis.contrasts import mean_difference, runs_used
+from subnetray.analysis.effects import TOLERANT_DENSITY, values_by_seed
 from subnetray.analysis.intervals import t_interval
 from subnetray.analysis.paper import PAPER, UPDATED
 from subnetray.analysis.verdicts import Claim, agreed, between, decided, exceeds, in_points, in_words, untested
@@ -47,15 +46,12 @@ def _sparser_than_sft(grid: Grid, runs: pd.DataFrame) -> Claim:
     theirs = [{method: level} for level, kind in kinds.items() if kind == GOLD]
     if not ours or not theirs:
         return untested(claim, "the grid does not train both RL and SFT on gold data")
-    rate = roles.factor_with(grid, roles.LEARNING_RATE)
-    rates: list[Cell] = [{rate: level} for level in grid.factors[rate].levels] if rate is not None else [{}]
-    differences: dict[str, dict[int, float]] = {}
-    used: list[Cell] = []
-    for at in rates:
-        by_seed, cells = _differences(grid, runs, [at | each for each in ours], [at | each for each in theirs])
-        if by_seed:
-            differences[next(iter(at.values()), "the baseline's")] = by_seed
-            used += cells
+    rates = _by_rate(grid)
+    differences = {
+        level: mean_difference(grid, runs, [at | each for each in theirs], [at | each for each in ours])
+        for level, at in rates.items()
+    }
+    differences = {level: by_seed for level, by_seed in differences.items() if by_seed}
     if not differences:
         return untested(claim, "no seed has finished both RL and SFT at one learning rate")
     seeds = set.intersection(*map(set, differences.values()))
@@ -66,25 +62,17 @@ def _sparser_than_sft(grid: Grid, runs: pd.DataFrame) -> Claim:
         agreed(exceeds(estimate, SPARSER_MARGIN) for estimate in found.values()),
         in_points(t_interval(means)),
         "; ".join(f"{in_words(in_points(estimate))} at {name}" for name, estimate in found.items()),
-        runs_used(grid, runs, used),
+        runs_used(grid, runs, [rates[level] | each for level in differences for each in (*ours, *theirs)]),
     )
 
 
-def _differences(
-    grid: Grid, runs: pd.DataFrame, ours: Sequence[Cell], theirs: Sequence[Cell]
-) -> tuple[dict[int, float], list[Cell]]:
-    """Density of ``theirs`` minus that of ``ours`` by seed, means over the cells that have runs; and those cells."""
-    one, other = ([cell for cell in cells if len(runs_of(grid, runs, cell))] for cells in (ours, theirs))
-    columns = {index: densities(grid, runs, cell) for index, cell in enumerate((*one, *other))}
-    if not one or not other:
-        return {}, []
-    seeds = set.intersection(*map(set, columns.values()))
-
-    def mean(indices: Sequence[int], seed: int) -> float:
-        return math.fsum(columns[index][seed] for index in indices) / len(indices)
-
-    rl, sft = range(len(one)), range(len(one), len(columns))
-    return {seed: mean(sft, seed) - mean(rl, seed) for seed in sorted(seeds)}, [*one, *other]
+def _by_rate(grid: Grid) -> dict[str, Cell]:
+    """Return a cell for each learning rate, the baseline first; the baseline alone where the rate is no factor."""
+    rate = roles.factor_with(grid, roles.LEARNING_RATE)
+    if rate is None:
+        return {"the baseline's": {}}
+    levels = dict.fromkeys((grid.factors[rate].baseline, *grid.factors[rate].levels))
+    return {level: {rate: level} for level in levels}
 
 
 def _share(grid: Grid, runs: pd.DataFrame) -> Claim:
@@ -105,13 +93,9 @@ def _share(grid: Grid, runs: pd.DataFrame) -> Claim:
     ours = next((each for each in levels if method and roles.kind(grid, method, each).split("/")[0] in RL), None)
     if method is None or ours is None:
         return untested(claim, "the grid does not say by a factor that it trains RL")
-    rate = roles.factor_with(grid, roles.LEARNING_RATE)
-    first = grid.factors[rate].baseline if rate is not None else ""
-    rates = [first, *(level for level in (grid.factors[rate].levels if rate is not None else ()) if level != first)]
-    cells: list[Cell] = [({rate: level} if rate is not None else {}) | {method: ours} for level in rates]
+    cells = {level: at | {method: ours} for level, at in _by_rate(grid).items()}
     shares = {
-        level: t_interval(values_by_seed(grid, runs, cell, TOLERANT_DENSITY).values())
-        for level, cell in zip(rates, cells, strict=True)
+        level: t_interval(values_by_seed(grid, runs, cell, TOLERANT_DENSITY).values()) for level, cell in cells.items()
     }
     shares = {level: estimate for level, estimate in shares.items() if estimate.n}
     if not shares:
@@ -120,6 +104,6 @@ def _share(grid: Grid, runs: pd.DataFrame) -> Claim:
         claim,
         agreed(between(estimate, low, high) for estimate in shares.values()),
         in_points(next(iter(shares.values()))),
-        "; ".join(f"{100 * estimate.mean:.1f} % at {level}" for level, estimate in shares.items() if level),
-        runs_used(grid, runs, cells),
+        "; ".join(f"{100 * estimate.mean:.1f} % at {level}" for level, estimate in shares.items()),
+        runs_used(grid, runs, cells.values()),
     )
