@@ -130,11 +130,11 @@ def _run(
             pool = _engines(todo, inits, cache)
         background.run(pool.wait)
         # Ray is imported only now: it reads its settings from the environment when it is.
-        load("subnetray.driver.schedule")
+        load("subnetray.driver.tuning.schedule")
         from subnetray.driver.finish import Execution, finish
         from subnetray.driver.gather import Gatherer
         from subnetray.driver.pairs import Pairs
-        from subnetray.driver.schedule import run_all
+        from subnetray.driver.tuning.schedule import run_all
 
         plan = ledger.plan
         tracker = tracking.Tracker(sweep.tracking, plan, ledger.directory, say)

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subnetray.driver.order import Order
+from subnetray.driver.tuning.order import Order
 
 
 @st.composite

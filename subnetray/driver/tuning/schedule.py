@@ -17,11 +17,11 @@ from subnetray.config import OnPolicy, SweepConfig
 from subnetray.driver import cluster, estimate, machine
 from subnetray.driver.gather import Gatherer
 from subnetray.driver.ledger import Ledger
-from subnetray.driver.observer import Observer
-from subnetray.driver.order import Order
 from subnetray.driver.progress import Progress
-from subnetray.driver.searcher import InOrder
-from subnetray.driver.trial import trial
+from subnetray.driver.tuning.observer import Observer
+from subnetray.driver.tuning.order import Order
+from subnetray.driver.tuning.searcher import InOrder
+from subnetray.driver.tuning.trial import trial
 from subnetray.grid.plan import Run
 from subnetray.job.spec import RunSpec
 from subnetray.models import Model

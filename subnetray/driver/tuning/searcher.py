@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from subnetray.driver.order import Order
+from subnetray.driver.tuning.order import Order
 from subnetray.job import RunSpec
 
 
