@@ -135,14 +135,21 @@ class Checkpoint:
         first, last = start // columns, -(-stop // columns)
         assert tensor.dtype is not None
         base = from_integers(self.read(merged.base, first * columns, last * columns, tensor.dtype), tensor.dtype)
-        up, down = self.tensor(merged.up), self.tensor(merged.down)
-        rank = down.shape[0]
-        assert up.dtype is not None
-        left = from_integers(self.read(merged.up, first * rank, last * rank, up.dtype), up.dtype).float()
-        right = from_integers(self.read(merged.down, 0, down.n, up.dtype), up.dtype).float()
-        change = left.reshape(-1, rank) @ right.reshape(rank, columns) * merged.scale
-        whole = base + change.to(up.dtype).reshape(-1)
+        rank, across = self.tensor(merged.down).shape
+        inner = self._matrix(merged.down, 0, rank, across)
+        if merged.transposed:
+            change = inner[:, first:last].t() @ self._matrix(merged.up, 0, columns, rank).t() * merged.scale
+        else:
+            change = self._matrix(merged.up, first, last, rank) @ inner * merged.scale
+        whole = base + change.to(merged.product).reshape(-1)
         return whole.to(tensor.dtype)[start - first * columns : stop - first * columns]
+
+    def _matrix(self, name: str, first: int, last: int, columns: int) -> torch.Tensor:
+        """Rows ``first`` to ``last`` of a matrix, in fp32."""
+        dtype = self.tensor(name).dtype
+        assert dtype is not None
+        rows = self.read(name, first * columns, last * columns, dtype)
+        return from_integers(rows, dtype).float().reshape(-1, columns)
 
     def _dequantised(
         self, tensor: StoredTensor, start: int, stop: int, buffer: npt.NDArray[np.uint8] | None

@@ -27,7 +27,11 @@ LAYOUTS = (
         "parts along rows; the optimiser's are left aside; its pickled index makes torch's records of places alone",
     ),
     Layout("GGUF", True, "dequantised by `gguf`; beside transformers' names: llama, qwen2, qwen3"),
-    Layout("PEFT adapter", True, "base + adapter, rounded as PEFT merges; `modules_to_save` in place of the base's"),
+    Layout(
+        "PEFT adapter",
+        True,
+        "base + adapter of linears and embeddings, rounded as PEFT merges; `modules_to_save`",
+    ),
     Layout("LoRA saved whole", True, "the base by its own names; merged if `adapter_config.json` gives the scale"),
     Layout("wrappers in names", True, "`module.`, `_orig_mod.`, `base_model.model.`, FSDP's and others, anywhere"),
     Layout("tied embeddings", True, "by bytes, not by config: a head counts once, or as the one it is"),

@@ -118,13 +118,14 @@ def _adapter(path: Path, directory: Path, key: str, other: Path | None) -> Check
     place = Path(named).expanduser() if isinstance(named, str) and named and len(named) < 1024 else None
     notes: tuple[str, ...] = ()
     if place is None or not place.is_dir() or is_adapter(place):
+        of = f"of {shown(str(named))}, which is no directory here" if named else "that does not say of which base"
         if other is None or is_adapter(other):
             raise ConfigError(
-                f"{key}: {directory} is an adapter of {shown(str(named))}, which is no directory here: write where it"
-                f" is into base_model_name_or_path of its {_ADAPTER_CONFIG}"
+                f"{key}: {directory} is an adapter {of}: write where it is into base_model_name_or_path of its"
+                f" {_ADAPTER_CONFIG}"
             )
         place = other
-        notes = (f"{key} is an adapter of {shown(str(named))}: it was merged into {other}, what it is compared with",)
+        notes = (f"{key} is an adapter {of}: it was merged into {other}, what it is compared with",)
     held = _open(place, f"{key} (base of the adapter)", None)
     file = path if path.is_file() else next(directory / name for name in _ADAPTERS if (directory / name).is_file())
     joined = lora.join(held.tensors, file_tensors(file, key), said)

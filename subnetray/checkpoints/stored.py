@@ -111,13 +111,17 @@ def dense(shape: tuple[int, ...]) -> tuple[int, ...]:
 class Merged:
     """A matrix ``base`` with a LoRA adapter: base + ``scale`` · up · down, rounded as PEFT rounds when it merges.
 
-    ``down`` is ``lora_A`` of (rank, in), ``up`` is ``lora_B`` of (out, rank); all three are names of tensors.
+    ``down`` is ``lora_A`` of (rank, in), ``up`` is ``lora_B`` of (out, rank); all three are names of tensors. The
+    product is rounded to the dtype ``product`` before the sum, and is ``transposed`` if the base is stored as (in,
+    out), as an embedding and a ``Conv1D`` of GPT-2 are.
     """
 
     base: str
     down: str
     up: str
     scale: float
+    product: torch.dtype
+    transposed: bool = False
 
 
 def take(values: npt.NDArray[Any], indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

@@ -16,11 +16,13 @@ _REFUSED_S = 30.0
 
 @fault("disk-full", tracked=False)
 def disk_full(scene: Scene) -> None:
-    """The disk is full before the sweep is done."""
+    """The disk had room when the sweep began, and is full before it is done."""
     share = scene.rng.uniform(0.1, 0.9)
     room = int(share * _used(scene.bench.undisturbed))
-    scene.mount(room)
+    scene.mount()
     with scene.command() as command:
+        command.until(lambda: (scene.out / "sweep.yaml").exists() or None, "the directory was taken")
+        scene.remount(f"size={room}")
         scene.end(command, [1])
         if command.code == 0:
             raise Missed(f"all had room in {room} bytes")
@@ -34,7 +36,7 @@ def read_only(scene: Scene) -> None:
     """The directory can be read and not be written to, and a run of it is missing."""
     run = scene.rng.choice(sorted((scene.out / "runs").iterdir()))
     shutil.rmtree(run)
-    scene.mount(None)
+    scene.mount()
     scene.runs.look()
     scene.remount("ro")
     with scene.command() as command:

@@ -154,15 +154,15 @@ class Scene:
         """Note every file that differs."""
         self.problems += differences(expected, found)
 
-    def mount(self, size: int | None) -> None:
-        """Make the sweep's directory a file system of its own, in memory, of ``size`` bytes, until all is over."""
+    def mount(self) -> None:
+        """Make the sweep's directory a file system of its own, in memory, until all is over."""
         if os.geteuid() != 0:
             raise Skipped("only root may mount a file system")
         kept = self.bench.root / "kept"
         self.out.mkdir(exist_ok=True)
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(self.out, kept)
-        done = _mount("-t", "tmpfs", *([] if size is None else ["-o", f"size={size}"]), "chaos", self.out)
+        done = _mount("-t", "tmpfs", "chaos", self.out)
         if done.returncode:
             raise Skipped(f"no file system may be mounted here: {done.stderr.strip()}")
         self.cleanup.callback(subprocess.run, ["umount", "--lazy", str(self.out)], check=False)

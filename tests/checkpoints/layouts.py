@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +19,59 @@ from tests.checkpoints import pairs
 Weights = dict[str, Tensor]
 
 
-def dense() -> Weights:
-    """A model of two layers with more heads of queries than of keys, and an MLP with a gate."""
+@dataclass(frozen=True)
+class Sizes:
+    """What a model is of: heads of 16, an MLP with a gate, experts; ``scale`` is how far training moves its weights."""
+
+    heads: int = 4  # of queries
+    groups: int = 2  # heads of keys and values
+    hidden: int = 32
+    inner: int = 48
+    layers: int = 2
+    experts: int = 3
+    dtype: torch.dtype = torch.bfloat16
+    scale: float = 5e-5
+
+    @classmethod
+    def of(cls, weights: Weights) -> Sizes:
+        """The sizes of a model of these weights, as far as they stand in them."""
+        at = "model.layers.0.self_attn"
+        rows = [weights[f"{at}.{name}_proj.weight"].shape for name in "qk"]
+        layers, experts = (
+            len({found[1] for name in weights if (found := re.search(rf"{kind}\.(\d+)\.", name))})
+            for kind in ("layers", "experts")
+        )
+        return cls(rows[0][0] // 16, rows[1][0] // 16, rows[0][1], layers=layers, experts=experts)
+
+
+SIZES = (
+    Sizes(),
+    Sizes(heads=2, groups=2, layers=1, experts=2, scale=2e-6),  # as many heads of keys, and hardly a weight that moved
+    Sizes(heads=6, groups=2, hidden=48, inner=32, dtype=torch.float16),
+    Sizes(heads=3, groups=1, inner=40, layers=3, experts=4, scale=2e-3),  # one head of keys; nearly all weights moved
+    Sizes(heads=8, groups=4, hidden=64, inner=64, experts=5, dtype=torch.float32, scale=1e-6),
+)
+
+
+def dense(sizes: Sizes = SIZES[0]) -> Weights:
+    """A model of these sizes, before training."""
     generator = torch.Generator().manual_seed(0)
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (90, 32), "lm_head.weight": (90, 32)}
-    for layer in range(2):
+    hidden = sizes.hidden
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (90, hidden), "lm_head.weight": (90, hidden)}
+    for layer in range(sizes.layers):
         at = f"model.layers.{layer}"
-        for name, rows in zip("qkv", (64, 32, 32), strict=True):
-            shapes |= {f"{at}.self_attn.{name}_proj.weight": (rows, 32), f"{at}.self_attn.{name}_proj.bias": (rows,)}
-        shapes |= {f"{at}.mlp.{name}_proj.weight": (48, 32) for name in ("gate", "up")}
-        shapes |= {f"{at}.mlp.experts.{e}.{name}_proj.weight": (16, 32) for e in range(3) for name in ("gate", "up")}
-        shapes |= {f"{at}.mlp.experts.{e}.down_proj.weight": (32, 16) for e in range(3)}
-    return {name: (0.02 * torch.randn(shape, generator=generator)).bfloat16() for name, shape in shapes.items()}
+        for name, heads in zip("qkv", (sizes.heads, sizes.groups, sizes.groups), strict=True):
+            rows = 16 * heads
+            shapes |= {
+                f"{at}.self_attn.{name}_proj.weight": (rows, hidden),
+                f"{at}.self_attn.{name}_proj.bias": (rows,),
+            }
+        shapes |= {f"{at}.mlp.{name}_proj.weight": (sizes.inner, hidden) for name in ("gate", "up")}
+        for expert in range(sizes.experts):
+            of = f"{at}.mlp.experts.{expert}"
+            shapes |= {f"{of}.gate_proj.weight": (16, hidden), f"{of}.up_proj.weight": (16, hidden)}
+            shapes[f"{of}.down_proj.weight"] = (hidden, 16)
+    return {name: (0.02 * torch.randn(shape, generator=generator)).to(sizes.dtype) for name, shape in shapes.items()}
 
 
 def to_file(directory: Path, name: str, weights: Weights) -> Path:
@@ -70,7 +112,7 @@ def _gguf(directory: Path, weights: Weights) -> Path:
 
     directory.mkdir()
     writer = GGUFWriter(directory / "model.gguf", "qwen2")
-    writer.add_block_count(2)
+    writer.add_block_count(Sizes.of(weights).layers)
     for name, tensor in weights.items():
         found = re.sub(r"^model\.layers\.(\d+)\.", r"blk.\1.", name)
         for old, new in (
@@ -81,8 +123,11 @@ def _gguf(directory: Path, weights: Weights) -> Path:
         ):
             found = found.replace(old, new)
         found = found.replace("lm_head", "output")
-        bits = tensor.view(torch.int16).numpy().view(np.uint16)
-        writer.add_tensor(found, bits.view(np.uint8), raw_dtype=GGMLQuantizationType.BF16)
+        if tensor.dtype == torch.bfloat16:
+            bits = tensor.view(torch.int16).numpy().view(np.uint8)
+            writer.add_tensor(found, bits, raw_dtype=GGMLQuantizationType.BF16)
+        else:
+            writer.add_tensor(found, tensor.numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -154,19 +199,19 @@ def _renamed(directory: Path, weights: Weights) -> Path:
 
 def _by_heads(directory: Path, weights: Weights) -> Path:
     """q, k and v of each group of heads of 16 in turn, as in InternLM2 and Falcon."""
-    found = dict(weights)
-    for layer in range(2):
+    found, sizes = dict(weights), Sizes.of(weights)
+    for layer in range(sizes.layers):
         at = f"model.layers.{layer}.self_attn"
         for kind in ("weight", "bias"):
             q, k, v = (found.pop(f"{at}.{name}_proj.{kind}") for name in "qkv")
-            groups = [each.reshape(2, -1, 16, *each.shape[1:]) for each in (q, k, v)]
+            groups = [each.reshape(sizes.groups, -1, 16, *each.shape[1:]) for each in (q, k, v)]
             found[f"{at}.qkv_proj.{kind}"] = torch.cat(groups, 1).reshape(-1, *q.shape[1:])
     return to_file(directory, "model.safetensors", found)
 
 
 def _gate_up(directory: Path, weights: Weights) -> Path:
     found = dict(weights)
-    for layer in range(2):
+    for layer in range(Sizes.of(weights).layers):
         at = f"model.layers.{layer}.mlp"
         gate, up = (found.pop(f"{at}.{name}_proj.weight") for name in ("gate", "up"))
         found[f"{at}.gate_up_proj.weight"] = torch.cat([gate, up])
@@ -175,14 +220,14 @@ def _gate_up(directory: Path, weights: Weights) -> Path:
 
 def _experts(directory: Path, weights: Weights) -> Path:
     """Transposed, gate and up in turn, as in GPT-OSS."""
-    found = dict(weights)
-    for layer in range(2):
+    found, sizes = dict(weights), Sizes.of(weights)
+    for layer in range(sizes.layers):
         at = f"model.layers.{layer}.mlp.experts"
         gates, ups, downs = (
-            torch.stack([found.pop(f"{at}.{e}.{name}_proj.weight") for e in range(3)])
+            torch.stack([found.pop(f"{at}.{e}.{name}_proj.weight") for e in range(sizes.experts)])
             for name in ("gate", "up", "down")
         )
-        found[f"{at}.gate_up_proj"] = torch.stack([gates, ups], 2).reshape(3, 32, 32).transpose(1, 2)
+        found[f"{at}.gate_up_proj"] = torch.stack([gates, ups], 2).reshape(sizes.experts, 32, -1).transpose(1, 2)
         found[f"{at}.down_proj"] = downs.transpose(1, 2)
     return to_file(directory, "model.safetensors", found)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import subnetray
 from subnetray.checkpoints.layouts import LAYOUTS, table
 from subnetray.diff import main
 from tests.checkpoints import pairs
-from tests.checkpoints.layouts import MOVED, Weights, adapter, dense, merged, to_file, transposed, wrapped
+from tests.checkpoints.adapters.make import ADAPTERS, HERE
+from tests.checkpoints.layouts import MOVED, SIZES, Sizes, Weights, adapter, dense, merged, to_file, transposed, wrapped
 
 # Of which other tests have the counts, each in a file of its own.
 ELSEWHERE = {"tied embeddings", "resized vocabulary", "FP8 with scales", "int8 with scales"}
@@ -33,12 +36,13 @@ def _count(init: Weights, final: Weights) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("back", [False, True], ids=["", "back"])
+@pytest.mark.parametrize("sizes", SIZES, ids=range(len(SIZES)))
 @pytest.mark.parametrize("name", MOVED)
-def test_what_is_read_is_counted_as_pytorch_counts_it(tmp_path: Path, name: str, back: bool) -> None:
-    init = dense()
+def test_what_is_read_is_counted_as_pytorch_counts_it(tmp_path: Path, name: str, sizes: Sizes, back: bool) -> None:
+    init = dense(sizes)
     if name == "GGUF":  # whose experts are stacked under names of their own
         init = {each: tensor for each, tensor in init.items() if "experts" not in each}
-    final = pairs.moved(init)
+    final = pairs.moved(init, scale=sizes.scale)
     one, two = pairs.save(tmp_path / "init", init), MOVED[name](tmp_path / "final", final)
     found = pairs.diff(*((two, one) if back else (one, two)), tmp_path / "out")
     assert (sum(each["changed_bitwise"] for each in found["tensors"]), found["n"]) == _count(init, final)
@@ -58,6 +62,25 @@ def test_an_adapter_is_compared_as_the_model_that_it_makes(tmp_path: Path, name:
     # The merged model is what was compared.
     same = pairs.diff(pairs.save(tmp_path / "merged", final), two, tmp_path / "same") if "whole" in name else None
     assert same is None or same["sparsity"]["bitwise"] == 1
+
+
+@pytest.mark.parametrize("kind", ["adapter", "whole"])
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_what_peft_wrote_is_compared_as_peft_merges_it(tmp_path: Path, name: str, kind: str) -> None:
+    made = HERE / name
+    found = pairs.diff(made / "base", made / kind, tmp_path / "out")
+    init, final = (load_file(made / each / "model.safetensors") for each in ("base", "merged"))
+    changed, n = _count(init, final)
+    if name == "conv1d":  # saved with its head, which is the embedding
+        n -= init["lm_head.weight"].numel()
+    # The product is of two terms in fp32, whose last bit is the processor's, and hardly ever decides a bit of bf16.
+    assert sum(each["changed_bitwise"] for each in found["tensors"]) == pytest.approx(changed, abs=2)
+    assert (found["n"], found["coverage"]["share"]) == (n, 1)
+    said = json.loads((made / kind / "adapter_config.json").read_text())
+    named = shutil.copytree(made / kind, tmp_path / kind) / "adapter_config.json"
+    named.write_text(json.dumps(said | {"base_model_name_or_path": str(made / "base")}))
+    same = pairs.diff(made / "merged", tmp_path / kind, tmp_path / "same")
+    assert round((1 - same["sparsity"]["bitwise"]) * n) <= 2
 
 
 def _zero(path: Path) -> None:

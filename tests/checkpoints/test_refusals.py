@@ -164,7 +164,7 @@ def test_nan_and_identity_are_findings(tmp_path: Path, capsys: pytest.CaptureFix
 def test_results_are_those_of_the_last_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     init = pairs.weights()
     one, two = pairs.save(tmp_path / "init", init), pairs.save(tmp_path / "final", pairs.moved(init))
-    pairs.diff(one, two, tmp_path / "out")
+    assert main([f"init={one}", f"final={two}", f"out={tmp_path / 'out'}"]) == 0
     kept = ["delta.safetensors", "diff.json", "heatmap.html", "heatmap.png", "mask.safetensors"]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == kept
     assert "rounded" in pairs.diff(one, two, tmp_path / "out", "dtype=float16")["no_delta"]

@@ -17,6 +17,7 @@ from subnetray.checkpoints.stored import Merged, StoredTensor
 
 _ADAPTER = re.compile(r"^(.*)\.(lora_[a-zA-Z_]+?)(?:\.([^.]+))?(?:\.(weight|bias))?$")
 _SAVED = re.compile(r"^(.*)\.modules_to_save\.[^.]+\.(.*)$")
+_PAIRS = ({"lora_A", "lora_B"}, {"lora_embedding_A", "lora_embedding_B"})
 _KINDS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector", "lora_bias")
 
 
@@ -90,9 +91,12 @@ def _merge(
             result.left.update({tensor.name: (tensor, reason) for tensor in parts})
             continue
         under = replace(base, name=f"{base.name}[base]")
-        down, up = kinds["lora_A"][0], kinds["lora_B"][0]
+        down, up = _factors(kinds)
         result.derived.update({each.name: each for each in (under, down, up)})
-        merged = Merged(under.name, down.name, up.name, scale)
+        # PEFT rounds the product to the dtype of the adapter, and of an embedding to that of what it is added to.
+        product = base.dtype if "lora_embedding_A" in kinds else up.dtype
+        assert product is not None
+        merged = Merged(under.name, down.name, up.name, scale, product, _is_transposed(base, down, up, said))
         found[base.name] = StoredTensor(
             base.name, base.shape, base.dtype, f"{base.stored_as} with an adapter", base.file, merged=merged
         )
@@ -105,29 +109,40 @@ def _scale(
     """Return the scale of an adapter's product, or the reason why it cannot be merged."""
     if base is None:
         return "its matrix is not there"
-    if kinds.keys() != {"lora_A", "lora_B"}:
+    if kinds.keys() not in _PAIRS:
         return "it is not of two matrices, lora_A and lora_B"
     if any(len(each) != 1 for each in kinds.values()):
         return "there are several of them for one matrix"
-    down, up = kinds["lora_A"][0], kinds["lora_B"][0]
-    if (
-        len(base.shape) != 2
-        or len(up.shape) != 2
-        or down.shape != (up.shape[1], base.shape[1])
-        or up.shape[0] != base.shape[0]
-    ):
+    down, up = _factors(kinds)
+    if len(base.shape) != 2 or len(up.shape) != 2 or len(down.shape) != 2 or down.shape[0] != up.shape[1]:
+        return "its shapes do not fit its matrix"
+    product = (up.shape[0], down.shape[1])
+    if base.shape != (product[::-1] if _is_transposed(base, down, up, said) else product):
         return "its shapes do not fit its matrix"
     if base.dtype is None or down.dtype is None or up.dtype != down.dtype:
         return "it is stored in a format that it cannot be merged in"
     if said is None:
         return "no adapter_config.json says what scales it"
-    if said.get("use_dora") or said.get("fan_in_fan_out") or said.get("lora_bias"):
-        return "it is no plain LoRA (use_dora, fan_in_fan_out or lora_bias)"
+    if said.get("use_dora") or said.get("lora_bias"):
+        return "it is no plain LoRA (use_dora or lora_bias)"
     alpha = _by_pattern(said.get("alpha_pattern"), module, said.get("lora_alpha"))
     rank = down.shape[0]
     if not isinstance(alpha, (int, float)) or isinstance(alpha, bool) or not math.isfinite(alpha) or not rank:
         return "adapter_config.json gives no lora_alpha"
     return alpha / math.sqrt(rank) if said.get("use_rslora") else alpha / rank
+
+
+def _factors(kinds: Mapping[str, list[StoredTensor]]) -> tuple[StoredTensor, StoredTensor]:
+    """The matrices A and B of an adapter, of a linear module or of an embedding."""
+    down, up = (kinds[name][0] for name in sorted(kinds))
+    return down, up
+
+
+def _is_transposed(base: StoredTensor, down: StoredTensor, up: StoredTensor, said: Mapping[str, Any] | None) -> bool:
+    """Whether a matrix is stored as (in, out): as its shape says, and of a square one its kind and the config."""
+    if base.shape != (base.shape[0],) * 2:
+        return base.shape == (down.shape[1], up.shape[0])
+    return "lora_embedding" in down.name or bool(said and said.get("fan_in_fan_out"))
 
 
 def _by_pattern(patterns: Any, module: str, default: Any) -> Any:
