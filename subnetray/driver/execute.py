@@ -18,7 +18,6 @@ from subnetray.driver.background import Background
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.session import launcher, session
 from subnetray.grid.checks import check_engine
-from subnetray.grid.design import describe
 from subnetray.grid.plan import Plan, Run
 from subnetray.libraries import load
 from subnetray.mask_file import inspect
@@ -93,23 +92,25 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
     for run, place in left.elsewhere:
         ledger.take(run, place)
     ledger.note_seen()
-    if not left.todo and derived.is_fresh(ledger.directory, ledger.inputs()):
-        _track(sweep, ledger, say)
-        say(f"all {len(plan.runs)} runs are done: nothing to do; the report is {ledger.directory / derived.REPORT}")
-        return 0
-    derived.begin(ledger.directory)
-    try:
-        if not left.todo:
-            return _gather(sweep, ledger, inits, cache, say)
-        return _run(sweep, ledger, left.todo, inits, cache, say, clock)
-    except KeyboardInterrupt:
-        undone = sum(not ledger.done(run) for run in {run.run_id: run for run in plan.runs}.values())
-        say(
-            f"interrupted: {undone} runs are left, and the same command goes on with them"
-            if undone
-            else "interrupted: all runs are done, and the same command writes the report"
-        )
-        raise
+    # W&B's process, too, leaves what it writes for itself in the session's directory, also where no run is left to do.
+    with session.entered(sweep.cluster.address is None):
+        if not left.todo and derived.is_fresh(ledger.directory, ledger.inputs()):
+            _track(sweep, ledger, say)
+            say(f"all {len(plan.runs)} runs are done: nothing to do; the report is {ledger.directory / derived.REPORT}")
+            return 0
+        derived.begin(ledger.directory)
+        try:
+            if not left.todo:
+                return _gather(sweep, ledger, inits, cache, say)
+            return _run(sweep, ledger, left.todo, inits, cache, say, clock)
+        except KeyboardInterrupt:
+            undone = sum(not ledger.done(run) for run in {run.run_id: run for run in plan.runs}.values())
+            say(
+                f"interrupted: {undone} runs are left, and the same command goes on with them"
+                if undone
+                else "interrupted: all runs are done, and the same command writes the report"
+            )
+            raise
 
 
 def _run(
@@ -119,7 +120,6 @@ def _run(
     # All of this goes on at once: inits are made, engines and the processes of runs import libraries, each on a core.
     # Runs wait for their init's directory, and for their engines.
     with (
-        session.entered(sweep.cluster.address is None),
         Making(_absent(inits), cache, say) as making,
         _ray(sweep.cluster, clock),
         Background() as background,
@@ -166,9 +166,10 @@ def _gather(sweep: SweepConfig, ledger: Ledger, inits: Inits, cache: Path, say: 
 def _track(sweep: SweepConfig, ledger: Ledger, say: Say) -> None:
     """Track what was not taken when it was made; of what was, nothing is logged again."""
     tracker = tracking.Tracker(sweep.tracking, ledger.plan, ledger.directory, say)
-    for run in ledger.plan.runs:
-        label, metrics = describe(ledger.plan.grid, run.cell), ledger.run_directory(run) / results.METRICS
-        tracker.finish(run, label, metrics, ledger.row(run, ledger.result(run) or {}))
+    labels = ledger.plan.labels
+    for run in ledger.finished():
+        metrics = ledger.run_directory(run) / results.METRICS
+        tracker.finish(run, labels[run.run_id], metrics, ledger.row(run, ledger.result(run) or {}))
     tracker.close(ledger.tables(), {"runs_done": len(ledger.rows()), "runs_failed": 0})
 
 

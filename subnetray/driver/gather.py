@@ -9,7 +9,6 @@ from typing import Any
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.pairs import Finished, Pairs
 from subnetray.driver.tracking import Tracker
-from subnetray.grid.design import describe
 from subnetray.grid.plan import Run
 from subnetray.models import Model
 from subnetray.store import derived, results
@@ -20,12 +19,8 @@ class Gatherer:
 
     def __init__(self, ledger: Ledger, inits: Mapping[Model, Path], pairs: Pairs, tracker: Tracker) -> None:
         self._ledger, self._inits, self._pairs, self._tracker = ledger, inits, pairs, tracker
-        plan = ledger.plan
-        self._cells = {run.run_id for run in plan.runs}
-        self.labels = {run.run_id: describe(plan.grid, run.cell) for run in plan.runs}
-        for run in plan.runs:
-            if run.source is not None:
-                self.labels.setdefault(run.source, f"the source of {self.labels[run.run_id]}")
+        self._cells = {run.run_id for run in ledger.plan.runs}
+        self.labels = ledger.plan.labels
 
     def follow(self, run: Run) -> None:
         """Track the steps that a run has written so far."""
@@ -42,10 +37,9 @@ class Gatherer:
         return result
 
     def found(self) -> None:
-        """Gather all runs of the plan that are done."""
-        for run in self._ledger.plan.runs:
-            if self._ledger.done(run):
-                self.add(run)
+        """Gather all runs of the plan that are done here, sources among them."""
+        for run in self._ledger.finished():
+            self.add(run)
 
     def write(self) -> None:
         """Write ``runs.parquet`` and ``overlap.parquet`` as far as results are there."""

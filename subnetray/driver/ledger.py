@@ -185,6 +185,10 @@ class Ledger:
         """Return whether the run has finished and need not run again."""
         return self.state(run).status == "done"
 
+    def finished(self) -> list[Run]:
+        """Return the runs of the plan that are done here, and the sources that are."""
+        return [run for run in (*self.plan.runs, *self.plan.sources) if self.done(run)]
+
     def seconds(self, run: Run) -> float | None:
         """Wall-clock that a finished run took, None if it is not known any more."""
         found = _json(self.run_directory(run) / results.TIME).get("seconds", {}).get("total")

@@ -44,6 +44,15 @@ class Plan:
     runs: tuple[Run, ...]
     sources: tuple[Run, ...] = ()
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Every run's cell in words, by its id; a source that is no cell is named after the first cell of its mask."""
+        found = {run.run_id: describe(self.grid, run.cell) for run in self.runs}
+        for run in self.runs:
+            if run.source is not None:
+                found.setdefault(run.source, f"the source of {found[run.run_id]}")
+        return found
+
 
 def plan(composer: Composer, overrides: Sequence[str]) -> tuple[SweepConfig, Plan]:
     """Return the sweep (its ``run`` is the baseline cell's) and its runs. Raises ConfigError with one sentence."""

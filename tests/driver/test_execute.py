@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +15,13 @@ from subnetray import models
 from subnetray.config import ConfigError, EmbeddedModel
 from subnetray.config.compose import Composer
 from subnetray.driver import cluster, execute
+from subnetray.driver.ledger import Ledger
+from subnetray.driver.session import session
 from subnetray.grid import plan
 from subnetray.models.making import Making
+from subnetray.store import derived
 from subnetray.subnetwork import Mask
+from tests.driver.sweeps import write_result
 
 
 def _execute(tmp_path: Path, *overrides: str) -> list[str]:
@@ -85,3 +90,28 @@ def test_what_is_there_is_not_made_again_and_ray_is_stopped_whatever_happens(
     with pytest.raises(RuntimeError):
         _execute(tmp_path, f"out={tmp_path / 'other'}")
     assert happened[4] == "making []"
+
+
+@pytest.mark.parametrize(("step", "fresh"), [("_gather", False), ("_track", True)])
+def test_a_sweep_whose_runs_are_all_done_has_a_private_place_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, fresh: bool
+) -> None:
+    """What W&B's process writes for itself would else stay in the system's temporary directory."""
+    words = ["+grid=smoke", f"cache={tmp_path / 'cache'}", "tracking=disabled", f"out={tmp_path / 'out'}"]
+    ledger = Ledger(tmp_path / "out", plan(Composer(), words)[1])
+    ledger.open(words, "auto")
+    for run in ledger.plan.runs:
+        write_result(ledger.directory, run)
+    ledger.release()
+    places: list[str] = []
+
+    def look(*_: object) -> int:
+        places.extend((str(session.directory()), os.environ["TMPDIR"]))
+        return 0
+
+    monkeypatch.setattr(execute, step, look)
+    monkeypatch.setattr(derived, "is_fresh", lambda *_: fresh)
+    _execute(tmp_path, f"out={tmp_path / 'out'}")
+    assert len(places) == 2
+    assert len(set(places)) == 1
+    assert session.directory() is None
