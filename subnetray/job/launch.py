@@ -77,11 +77,15 @@ def _process_group() -> TorchConfig | None:
 
 
 def failure(spec: RunSpec, why: str) -> None:
-    """Record that the run failed, and why, in a line that is cut where it is long; beside it only its config stays."""
-    spec.directory.mkdir(parents=True, exist_ok=True)
-    results.clear(spec.directory)
-    write_atomic(spec.directory / results.CONFIG, yaml.safe_dump(spec.config.to_dict(), sort_keys=False))
-    results.write(spec.directory, {"run_id": spec.run_id, "status": "failed", "error": clean(why)})
+    """Record that the run failed, and why, in a line that is cut where it is long; beside it only its config stays.
+
+    On a disk that takes nothing more, which may be why it failed, it is left without a result: it has failed then too.
+    """
+    with contextlib.suppress(OSError):
+        spec.directory.mkdir(parents=True, exist_ok=True)
+        results.clear(spec.directory)
+        write_atomic(spec.directory / results.CONFIG, yaml.safe_dump(spec.config.to_dict(), sort_keys=False))
+        results.write(spec.directory, {"run_id": spec.run_id, "status": "failed", "error": clean(why)})
 
 
 def _loop(values: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import sys
@@ -28,6 +29,24 @@ def _exit(*_: Any, **__: Any) -> None:
     sys.exit(0)
 
 
+def _spec(tmp_path: Path) -> RunSpec:
+    run = plan(Composer(), ["+grid=single"])[1].runs[0]
+    return RunSpec(run.run_id, run.config, tmp_path / "init", tmp_path / "run", (), 0, 1.0, 0.0)
+
+
+def test_a_disk_that_takes_not_even_the_reason_leaves_no_result_and_raises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("subnetray.job.run.run", _raise(OSError(28, "No space left on device")))
+    monkeypatch.setattr(importlib.import_module("subnetray.job.launch"), "write_atomic", full)
+    spec = _spec(tmp_path)
+    launch(spec, max_failures=0)
+    assert not spec.result.exists()
+
+
 @pytest.mark.parametrize(
     ("run", "words"),
     [
@@ -42,8 +61,7 @@ def test_whatever_a_run_raises_is_its_failure_in_one_short_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., None], words: str
 ) -> None:
     monkeypatch.setattr("subnetray.job.run.run", run)
-    _, planned = plan(Composer(), ["+grid=single"])
-    spec = RunSpec(planned.runs[0].run_id, planned.runs[0].config, tmp_path / "init", tmp_path / "run", (), 0, 1.0, 0.0)
+    spec = _spec(tmp_path)
     launch(spec, max_failures=0)
     result = json.loads(spec.result.read_text())
     assert result["status"] == "failed"
