@@ -13,32 +13,24 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from subnetray.analysis import ceiling, conjecture, roles, sparsity
+from subnetray.analysis import ceiling, conjecture, distribution, roles, sparsity
 from subnetray.analysis.anova import two_way
-from subnetray.analysis.ceiling import OVERLAP_MARGIN
-from subnetray.analysis.contrasts import (
-    data_contrasts,
-    densities,
-    least_squares_slope,
-    logit,
-    mean_data_nll,
-    runs_used,
-    tenfold_effect,
-)
+from subnetray.analysis.ceiling import OVERLAP_MARGIN, ROOM_TAKEN
+from subnetray.analysis.contrasts import densities, least_squares_slope, logit, runs_used
 from subnetray.analysis.effects import DENSITY, paired_difference, runs_of, values_by_seed
 from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, t_interval
+from subnetray.analysis.manipulation import CLIPPED, FULL, KL_MOVED, kl_change
 from subnetray.analysis.pairs import SEED, group, seed_groups
 from subnetray.analysis.paper import CANCELLED, PAPER, STEP_SPARSITY, STEP_SPARSITY_RATE, STEP_SPARSITY_SOURCE
-from subnetray.analysis.sparsity import SPARSER_MARGIN
 from subnetray.analysis.verdicts import (
     Claim,
     above,
-    agreed,
     decided,
     every,
     exceeds,
     in_points,
     in_words,
+    together,
     untested,
     within,
 )
@@ -47,7 +39,6 @@ from subnetray.config import Grid
 EQUIVALENCE_MARGIN = 0.05  # of density: an impact within ± 5 points counts as limited
 SPARSITY_MARGIN = 0.10  # of sparsity: what bf16 must have more than fp32
 DENSE = 0.05  # of sparsity: below, an update is dense
-FULL = 0.99  # of density: two masks that are fuller have no room to overlap more than by chance
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -60,21 +51,23 @@ def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, clipped: float =
     ``pairs``: as :func:`subnetray.analysis.pairs.label_pairs` makes them. ``clipped``: share of steps whose gradient
     was over the limit where there is one; NaN if that is not known.
     """
-    return [
-        *sparsity.claims(grid, runs),
-        _precision(grid, runs),
-        _clip(grid, runs, clipped),
-        _kl(grid, runs),
-        _steps(grid, runs),
-        *_in_distribution(grid, runs),
-        _never(grid, runs),
-        _one_step(grid, runs),
-        _overlap(grid, pairs, "uniform"),
-        _overlap(grid, pairs, "ulp"),
-        *ceiling.claims(grid, pairs),
-        _variance(grid, runs),
-        *conjecture.claims(grid, runs, pairs),
-    ]
+    return together(
+        [
+            *sparsity.claims(grid, runs),
+            _precision(grid, runs),
+            _clip(grid, runs, clipped),
+            _kl(grid, runs),
+            _steps(grid, runs),
+            *distribution.claims(grid, runs),
+            _never(grid, runs),
+            _one_step(grid, runs),
+            _overlap(grid, pairs, "uniform"),
+            _overlap(grid, pairs, "ulp"),
+            *ceiling.claims(grid, pairs),
+            _variance(grid, runs),
+            *conjecture.claims(grid, runs, pairs),
+        ]
+    )
 
 
 def _precision(grid: Grid, runs: pd.DataFrame) -> Claim:
@@ -113,22 +106,24 @@ def _precision(grid: Grid, runs: pd.DataFrame) -> Claim:
 
 def _clip(grid: Grid, runs: pd.DataFrame, clipped: float) -> Claim:
     statement = "Gradient clipping has limited impact on the density of an update."
-    claim = _limited(grid, runs, roles.CLIP, statement, "gradient clipping")
+    asked = f"At least {100 * CLIPPED:.0f} % of gradients must have been over the limit."
+    claim = _limited(grid, runs, roles.CLIP, statement, "gradient clipping", asked)
     if claim.verdict == "not tested" or math.isnan(clipped):
         return claim
-    if clipped == 0:
-        return dataclasses.replace(
-            claim, verdict="not tested", estimate=NOTHING, runs=(), note="no gradient was ever over the limit"
-        )
+    if clipped < CLIPPED:
+        share = f"only {100 * clipped:.1f} % of gradients were" if clipped else "no gradient was ever"
+        why = f"{share} over the limit: a lower algorithm.max_grad_norm would test it"
+        return dataclasses.replace(claim, verdict="not tested", p=math.nan, estimate=NOTHING, runs=(), note=why)
     return dataclasses.replace(claim, note=f"{claim.note}; {100 * clipped:.0f} % of gradients were over the limit")
 
 
 def _kl(grid: Grid, runs: pd.DataFrame) -> Claim:
     statement = "A KL penalty has limited impact on the density of an update."
-    return _limited(grid, runs, roles.KL, statement, "the KL penalty")
+    asked = f"Levels count that changed the final KL to the init by at least {100 * KL_MOVED:.0f} %."
+    return _limited(grid, runs, roles.KL, statement, "the KL penalty", asked)
 
 
-def _limited(grid: Grid, runs: pd.DataFrame, role: str, statement: str, what: str) -> Claim:
+def _limited(grid: Grid, runs: pd.DataFrame, role: str, statement: str, what: str, asked: str) -> Claim:
     claim = Claim(
         key=f"limited_impact_of_{role}",
         statement=statement,
@@ -136,6 +131,7 @@ def _limited(grid: Grid, runs: pd.DataFrame, role: str, statement: str, what: st
         test=(
             f"Equivalence (two one-sided tests at 5 %): the density of every level is within ±"
             f" {100 * EQUIVALENCE_MARGIN:.0f} points of the baseline's, paired by seed. The estimate is the largest."
+            f" {asked}"
         ),
         verdict="not tested",
         level=0.9,
@@ -151,6 +147,12 @@ def _limited(grid: Grid, runs: pd.DataFrame, role: str, statement: str, what: st
     found = {level: estimate for level, estimate in found.items() if estimate.n}
     if not found:
         return untested(claim, "no seed has finished at the baseline and at another level")
+    moved = {level: kl_change(grid, runs, {factor: level}, {}) for level in found} if role == roles.KL else {}
+    weak = {level: change for level, change in moved.items() if not abs(change) >= KL_MOVED}
+    found = {level: estimate for level, estimate in found.items() if level not in weak}
+    if not found:
+        changes = ", ".join(f"{100 * change:+.0f} % at {level}" for level, change in weak.items())
+        return untested(claim, f"no level moved the final KL to the init by enough ({changes})".replace("-", "−"))
     largest = max(found, key=lambda level: abs(found[level].mean))
     return decided(
         claim,
@@ -186,69 +188,6 @@ def _steps(grid: Grid, runs: pd.DataFrame) -> Claim:
     return decided(claim, above(estimate, 0), estimate, "", runs_used(grid, runs, cells))
 
 
-def _in_distribution(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
-    sparser = Claim(
-        key="in_distribution_sparser",
-        statement="Training data in the policy's distribution make updates sparser, at the same learning rate.",
-        source=f"{PAPER} section 6, Table 5",
-        test=(
-            "Density with off-distribution data exceeds that with in-distribution data by more than"
-            f" {100 * SPARSER_MARGIN:.0f} point, in every algorithm that the grid trains on both, paired by seed."
-            " The estimate is the mean over algorithms; where they disagree the claim is inconclusive."
-        ),
-        verdict="not tested",
-    )
-    cause = Claim(
-        key="in_distribution_is_the_main_cause",
-        statement="Training data in the policy's distribution are the main cause of sparsity.",
-        source=f"{PAPER} section 6",
-        test=(
-            "What off-distribution data add to density exceeds what a tenfold learning rate adds (the range over the"
-            " grid's rates divided by the decades that they span), paired by seed. The estimate is the difference."
-        ),
-        verdict="not tested",
-    )
-    factor = roles.factor_with(grid, roles.METHOD)
-    contrasts = {} if factor is None else data_contrasts(grid, runs, factor)
-    if not contrasts:
-        reason = (
-            "the grid trains no algorithm on data both in and off the policy's distribution, or no seed finished both"
-        )
-        return [untested(sparser, reason), untested(cause, reason)]
-    assert factor is not None
-    by_algorithm = {name: t_interval(each.differences.values()) for name, each in contrasts.items()}
-    averages = {
-        seed: math.fsum(each.differences[seed] for each in contrasts.values()) / len(contrasts)
-        for seed in next(iter(contrasts.values())).differences
-        if all(seed in each.differences for each in contrasts.values())
-    }
-    used = runs_used(
-        grid, runs, [cell for each in contrasts.values() for cell in (*each.inside, *each.outside)], averages
-    )
-    note = "; ".join(
-        f"{name}: {in_words(in_points(by_algorithm[name]))}, NLL of the data"
-        f" {mean_data_nll(grid, runs, each.inside):.2f} in and {mean_data_nll(grid, runs, each.outside):.2f} off"
-        " distribution"
-        for name, each in contrasts.items()
-    )
-    first = decided(
-        sparser,
-        agreed(exceeds(estimate, SPARSER_MARGIN) for estimate in by_algorithm.values()),
-        in_points(t_interval(averages.values())),
-        note,
-        used,
-    )
-    rate = roles.factor_with(grid, roles.LEARNING_RATE)
-    tenfold, rate_cells = tenfold_effect(grid, runs, rate) if rate is not None else ({}, [])
-    differences = [averages[seed] - tenfold[seed] for seed in averages if seed in tenfold]
-    if not differences:
-        return [first, untested(cause, "the grid does not vary the learning rate at the baseline")]
-    estimate = t_interval(differences)
-    note = f"a tenfold learning rate: {in_words(in_points(t_interval(tenfold.values())))}"
-    used = tuple(dict.fromkeys((*used, *runs_used(grid, runs, rate_cells))))
-    return [first, decided(cause, above(estimate, 0), in_points(estimate), note, used)]
-
-
 def _never(grid: Grid, runs: pd.DataFrame) -> Claim:
     reported = CANCELLED.never / (CANCELLED.never + CANCELLED.cancelled)
     claim = Claim(
@@ -278,7 +217,10 @@ def _never(grid: Grid, runs: pd.DataFrame) -> Claim:
 def _one_step(grid: Grid, runs: pd.DataFrame) -> Claim:
     claim = Claim(
         key="one_step_changes_little",
-        statement=f"One optimizer step leaves more than {100 * STEP_SPARSITY:.0f} % of the weights unchanged in bf16.",
+        statement=(
+            f"At learning rates up to {STEP_SPARSITY_RATE:g}, one optimizer step leaves more than"
+            f" {100 * STEP_SPARSITY:.0f} % of the weights unchanged in bf16."
+        ),
         source=f"{STEP_SPARSITY_SOURCE}, RL at a learning rate of {STEP_SPARSITY_RATE:g}",
         test=(
             f"Mean over steps of the share of weights that a step leaves unchanged is above {100 * STEP_SPARSITY:.0f} %"
@@ -316,21 +258,23 @@ def _overlap(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -
         statement=f"Masks of different seeds overlap more than {names[null]} expects.",
         source=f"{PAPER} Table 4" + ("" if null == "uniform" else ", against a null that it lacks"),
         test=(
-            f"o1 minus its expectation, mean over all pairs that differ in the seed alone and fill less than"
-            f" {100 * FULL:.0f} % of the model, exceeds {100 * OVERLAP_MARGIN:.0f} point; jackknife over seeds."
+            f"{ROOM_TAKEN}, mean over all pairs that differ in the seed alone and fill less than {100 * FULL:.0f} % of"
+            f" the model, exceeds {100 * OVERLAP_MARGIN:.0f} %; jackknife over seeds."
         ),
         verdict="not tested",
+        unit="% of the room",
     )
     selected = pairs[(pairs["differs"] == SEED) & (pairs["k1"] < FULL * pairs["n"]) & (pairs["k2"] < FULL * pairs["n"])]
     if selected.empty:
         return untested(claim, "no cell has two finished seeds whose masks leave room")
     whole = group(grid, selected)
-    estimate = whole.uniform_excess if null == "uniform" else whole.ulp_excess
+    estimate = whole.uniform_room if null == "uniform" else whole.ulp_room
+    excess = whole.uniform_excess if null == "uniform" else whole.ulp_excess
     ratio = whole.uniform_odds_ratio if null == "uniform" else whole.ulp_odds_ratio
     cells = seed_groups(grid, selected)
-    over = [each.uniform_excess if null == "uniform" else each.ulp_excess for each in cells]
-    count = sum(exceeds(each, OVERLAP_MARGIN) == "supported" for each in over)
-    note = f"{count} of {len(cells)} cells exceed it on their own"
+    over = [each.uniform_room if null == "uniform" else each.ulp_room for each in cells]
+    count = sum(exceeds(each, OVERLAP_MARGIN).verdict == "supported" for each in over)
+    note = f"o1 {in_words(in_points(excess))} above it; {count} of {len(cells)} cells exceed it on their own"
     if not math.isnan(ratio.mean):
         kind = "odds ratio" if null == "uniform" else "Mantel-Haenszel odds ratio"
         note += f"; {kind} {ratio.mean:.2f}" + (

@@ -50,6 +50,7 @@ class Arm:
     """The runs of one arm in one context. Shares and changes of accuracy are in 0..1, estimates over seeds.
 
     ``distance`` and ``equal`` (by tolerance) compare an arm with its source; of a full run, with another seed's.
+    ``inside`` is ``equal`` of the weights alone that are trained or, of a full run, changed.
     """
 
     context: str  # the levels of other factors that are not the baseline's; "" there
@@ -62,6 +63,7 @@ class Arm:
     against_full: Estimate  # gain minus that of the full runs, paired by seed
     distance: Estimate
     equal: dict[str, Estimate]
+    inside: dict[str, Estimate]
     bound: dict[str, Estimate]
 
 
@@ -110,6 +112,12 @@ def arms(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Arm]:
                         else over(f"equal_{tau}")
                         for tau in TOLERANCES
                     },
+                    inside={
+                        tau: _pair_mean(between, units, f"equal_inside_{tau}")
+                        if same
+                        else t_interval(_inside(grid, runs, cell, tau).values())
+                        for tau in TOLERANCES
+                    },
                     bound={tau: NOTHING if same else over(f"bound_{tau}") for tau in TOLERANCES},
                 )
             )
@@ -128,6 +136,7 @@ def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Claim]:
             " the grid has both. The estimate is the largest difference."
         ),
         verdict="not tested",
+        grid="subnetwork",
         level=0.9,
     )
     control = Claim(
@@ -139,6 +148,7 @@ def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Claim]:
             " by seed, is above 0 wherever the grid has both. The estimate is the smallest."
         ),
         verdict="not tested",
+        grid="subnetwork",
     )
     nearer = Claim(
         key="subnetwork_ends_nearer_than_another_seed",
@@ -149,18 +159,22 @@ def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Claim]:
             " mask is above 0 wherever the grid has both; jackknife over seeds. The estimate is the smallest."
         ),
         verdict="not tested",
+        grid="subnetwork",
         unit="of the update's norm",
     )
     values = Claim(
         key="subnetwork_gives_the_same_values",
-        statement="Training only the subnetwork gives the weights of full training.",
+        statement="Inside of the mask, training only the subnetwork gives the weights of full training.",
         source=f"{PAPER} Conjecture 1, section 5: 94.0 % (DPO) and 90.5 % (PRIME) equal at 1e-5, 100 % at 1e-4",
         test=(
-            "The share of weights equal at 1e-5 exceeds, by more than"
-            f" {100 * EQUAL_MARGIN:.0f} point, that between full runs of two seeds and what the sum of learning rates"
-            " alone implies, wherever the grid has both. The estimate is the smallest difference to the larger."
+            "Of the weights inside of the mask (outside of it both runs have the init's, whatever they do) the share"
+            f" equal at 1e-5 exceeds, by more than {100 * EQUAL_MARGIN:.0f} point, that of another seed's full run in"
+            " the mask of a full run, and what the sum of learning rates alone implies if all that it implies lies"
+            " inside, wherever the grid has both. The estimate is the smallest difference to the larger."
         ),
         verdict="not tested",
+        grid="subnetwork",
+        unit="points of the mask",
     )
     found = arms(grid, runs, pairs)
     oracle, full, random = (
@@ -238,21 +252,19 @@ def _values(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, full: _
     found: dict[str, Estimate] = {}
     notes = []
     for context, arm in oracle.items():
-        if context not in full or not arm.equal[fine].n or not full[context].equal[fine].n:
+        if context not in full or not arm.inside[fine].n or not full[context].inside[fine].n:
             continue
-        seeds, bound = full[context].equal[fine].mean, arm.bound[fine].mean
-        reference = seeds if math.isnan(bound) else max(seeds, bound)
-        found[context] = arm.equal[fine].map(lambda share, least=reference: share - least)  # type: ignore[misc]
+        references = {tau: (full[context].inside[tau].mean, _most_by_bound(arm, tau)) for tau in TOLERANCES}
+        reference = max(each for each in references[fine] if not math.isnan(each))
+        found[context] = arm.inside[fine].map(lambda share, least=reference: share - least)  # type: ignore[misc]
         parts = []
-        for tau, estimates in ((fine, arm.equal[fine]), (coarse, arm.equal[coarse])):
-            outside = 1 - arm.budget.mean
-            inside = (estimates.mean - outside) / arm.budget.mean
-            bounds = arm.bound[tau].mean
+        for tau in (fine, coarse):
+            seeds, bound = references[tau]
             parts.append(
-                f"{100 * estimates.mean:.1f} % at {float(tau):g} ({100 * inside:.1f} % inside of the mask;"
-                f" {100 * full[context].equal[tau].mean:.1f} % between seeds"
-                + ("" if math.isnan(bounds) else f"; {100 * bounds:.1f} % by Σ lr alone")
-                + ")"
+                f"{100 * arm.inside[tau].mean:.1f} % at {float(tau):g} inside of the mask ({100 * seeds:.1f} % of"
+                " another seed's"
+                + ("" if math.isnan(bound) else f"; at most {100 * bound:.1f} % by Σ lr alone")
+                + f"; {100 * arm.equal[tau].mean:.1f} % of all weights)"
             )
         notes.append(f"{context or 'baseline'}: {', '.join(parts)}")
     if not found:
@@ -261,6 +273,20 @@ def _values(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, full: _
     verdict = every(exceeds(estimate, EQUAL_MARGIN) for estimate in found.values())
     used = runs_used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
     return decided(claim, verdict, in_points(smallest), "; ".join(notes), used)
+
+
+def _inside(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str], tau: str) -> dict[int, float]:
+    """Of the weights that a restricted run trains, the share that ends as in its source, by seed.
+
+    Outside of the mask both have the init's weights, so that all of those are equal.
+    """
+    equal, budget = (values_by_seed(grid, runs, cell, name) for name in (f"equal_{tau}", "budget"))
+    return {seed: (equal[seed] - (1 - budget[seed])) / budget[seed] for seed in equal if budget.get(seed, 0) > 0}
+
+
+def _most_by_bound(arm: Arm, tau: str) -> float:
+    """The largest share of the mask that Σ lr alone may hold equal, NaN if that is not known."""
+    return min(1.0, arm.bound[tau].mean / arm.budget.mean) if not math.isnan(arm.bound[tau].mean) else math.nan
 
 
 def _difference(distances: Mapping[int, float], between: pd.DataFrame) -> Estimate:
@@ -280,7 +306,9 @@ def _pair_mean(between: pd.DataFrame, units: list[tuple[int, int]], column: str)
 
 
 def _symmetric(between: pd.DataFrame, column: str) -> list[float]:
-    """Of a pair's two values, as a share of either run, their mean."""
+    """Of a pair's two values, as a share of either run, their mean; NaN in tables from before there were such."""
+    if f"{column}_a" not in between:
+        return [math.nan] * len(between)
     return ((between[f"{column}_a"].astype(float) + between[f"{column}_b"].astype(float)) / 2).tolist()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from subnetray.analysis import roles
-from subnetray.analysis.effects import DENSITY, origins, paired_difference, runs_of, values_by_seed
+from subnetray.analysis.effects import DENSITY, paired_difference, runs_of, values_by_seed
 from subnetray.config import Grid
 
 
@@ -67,13 +67,19 @@ def mean_data_nll(grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, s
     return float(pd.concat([runs_of(grid, runs, cell)["data_nll"].astype(float) for cell in cells]).mean())
 
 
-def tenfold_effect(grid: Grid, runs: pd.DataFrame, factor: str) -> tuple[dict[int, float], list[dict[str, str]]]:
-    """What a factor of ten in the learning rate adds to density, by seed, between its lowest and highest level."""
-    at_baseline = [{factor: row.level} for row in origins(grid, runs) if row.factor == factor and row.cell.n]
-    if len(at_baseline) < 2:
+def tenfold_effect(
+    grid: Grid, runs: pd.DataFrame, factor: str, cell: Mapping[str, str]
+) -> tuple[dict[int, float], list[dict[str, str]]]:
+    """What a factor of ten in the learning rate adds to a cell's density, by seed, and the two cells that say so.
+
+    ``factor``: the one of the rate, between whose lowest and highest level with finished runs it is measured.
+    """
+    found = [{**cell, factor: level} for level in grid.factors[factor].levels]
+    found = [each for each in found if len(runs_of(grid, runs, each))]
+    rates = [float(runs_of(grid, runs, each)["lr"].iloc[0]) for each in found]
+    if len(set(rates)) < 2:
         return {}, []
-    rates = [float(runs_of(grid, runs, cell)["lr"].iloc[0]) for cell in at_baseline]
-    low, high = (at_baseline[rates.index(extreme(rates))] for extreme in (min, max))
+    low, high = (found[rates.index(extreme(rates))] for extreme in (min, max))
     decades = math.log10(max(rates) / min(rates))
     by_seed = paired_difference(grid, runs, high, low)
     return {seed: difference / decades for seed, difference in by_seed.items()}, [low, high]

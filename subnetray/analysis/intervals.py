@@ -11,25 +11,47 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 LEVEL = 0.95
+POWER = 0.8
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over ``n`` units and its interval; ``low`` and ``high`` are NaN where ``n`` is too small for one."""
+    """A mean over ``n`` units and its interval of ``level``; its ends are NaN where ``n`` is too small for one."""
 
     mean: float
     low: float
     high: float
     n: int
+    level: float = LEVEL
 
     @property
     def half_width(self) -> float:
         """Half of the interval's width."""
         return (self.high - self.low) / 2
 
+    @property
+    def detectable(self) -> float:
+        """The distance from a limit that four of five such samples would have told from it; NaN without an interval.
+
+        (t at the interval's level + t at 80 %) standard errors, with this sample's standard error: what the spread of
+        these units lets one see, not a statement on the effect that was found.
+        """
+        if math.isnan(self.half_width):
+            return math.nan
+        return self.half_width * (1 + t_quantile(POWER, self.n - 1) / t_quantile((1 + self.level) / 2, self.n - 1))
+
+    def p_value(self, limit: float) -> float:
+        """Two-sided p of Student's t that the mean is ``limit``; 1 without an interval."""
+        if math.isnan(self.half_width):
+            return 1.0
+        if self.half_width == 0:
+            return float(self.mean == limit)
+        errors = abs(self.mean - limit) / self.half_width * t_quantile((1 + self.level) / 2, self.n - 1)
+        return 2 * (1 - t_cdf(errors, self.n - 1))
+
     def map(self, function: Callable[[float], float]) -> Estimate:
         """The estimate on another scale: ``function`` of the mean and of both ends; it must be increasing."""
-        return Estimate(function(self.mean), function(self.low), function(self.high), self.n)
+        return Estimate(function(self.mean), function(self.low), function(self.high), self.n, self.level)
 
 
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
@@ -43,10 +65,10 @@ def t_interval(values: Iterable[float], level: float = LEVEL) -> Estimate:
         return NOTHING
     mean = math.fsum(known) / n
     if n == 1 or not math.isfinite(mean):
-        return Estimate(mean, math.nan, math.nan, n)
+        return Estimate(mean, math.nan, math.nan, n, level)
     variance = math.fsum((value - mean) ** 2 for value in known) / (n - 1)
     half = t_quantile((1 + level) / 2, n - 1) * math.sqrt(variance / n)
-    return Estimate(mean, mean - half, mean + half, n)
+    return Estimate(mean, mean - half, mean + half, n, level)
 
 
 def jackknife(
@@ -61,14 +83,14 @@ def jackknife(
     r = len(distinct)
     whole = statistic(frozenset(distinct)) if r else math.nan
     if r < 2:
-        return Estimate(whole, math.nan, math.nan, r)
+        return Estimate(whole, math.nan, math.nan, r, level)
     parts = [statistic(frozenset(unit for unit in distinct if unit != left_out)) for left_out in distinct]
     if not all(map(math.isfinite, (whole, *parts))):
-        return Estimate(whole, math.nan, math.nan, r)
+        return Estimate(whole, math.nan, math.nan, r, level)
     centre = math.fsum(parts) / r
     variance = (r - 1) / r * math.fsum((part - centre) ** 2 for part in parts)
     half = t_quantile((1 + level) / 2, r - 1) * math.sqrt(variance)
-    return Estimate(whole, whole - half, whole + half, r)
+    return Estimate(whole, whole - half, whole + half, r, level)
 
 
 def pair_interval(

@@ -45,6 +45,8 @@ class Group:
     tensor_excess: Estimate
     margins_excess: Estimate
     ulp_excess: Estimate
+    uniform_room: Estimate  # (o1 - expectation) / (1 - expectation): of the room that it leaves, how much is taken
+    ulp_room: Estimate
     uniform_odds_ratio: Estimate
     ulp_odds_ratio: Estimate  # Mantel-Haenszel
     sign_agreement: Estimate  # where both changed; of runs of one init, as is the next
@@ -119,6 +121,10 @@ def group(grid: Grid, pairs: pd.DataFrame) -> Group:
     def mean(values: pd.Series[float]) -> Estimate:
         return pair_interval(values.astype(float).tolist(), units)
 
+    def room(null: str) -> Estimate:
+        expected = pairs[f"{null}_o1"].astype(float)
+        return mean((pairs["o1"] - expected) / (1 - expected).where(expected < 1))
+
     def geometric_mean(values: pd.Series[float]) -> Estimate:
         with np.errstate(divide="ignore"):
             logs = np.log(values.astype(float).to_numpy())
@@ -143,6 +149,8 @@ def group(grid: Grid, pairs: pd.DataFrame) -> Group:
         tensor_excess=mean(pairs["o1"] - pairs["tensor_o1"]),
         margins_excess=mean(pairs["o1"] - pairs["margins_o1"]),
         ulp_excess=mean(pairs["o1"] - pairs["ulp_o1"]),
+        uniform_room=room("uniform"),
+        ulp_room=room("ulp"),
         uniform_odds_ratio=geometric_mean(pairs["uniform_odds_ratio"]),
         ulp_odds_ratio=geometric_mean(pairs["ulp_odds_ratio"]),
         sign_agreement=mean(pairs["sign_agreement"]),
@@ -187,7 +195,9 @@ def _sorted(ranked: Iterator[tuple[tuple[int, ...], Group]]) -> list[Group]:
 
 def _swapped(pairs: pd.DataFrame, swap: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> pd.DataFrame:
     result = pairs.copy()
-    for one, other in (("run_a", "run_b"), ("k1", "k2"), ("o1", "o2"), ("distance_a", "distance_b")):
+    sides = [(f"{name}_a", f"{name}_b") for name in ("run", "distance")]
+    sides += [(name, f"{name[:-1]}b") for name in pairs.columns if name.startswith("equal_inside_") and name[-1] == "a"]
+    for one, other in (("k1", "k2"), ("o1", "o2"), *sides):
         result[one] = pairs[one].where(~swap, pairs[other])
         result[other] = pairs[other].where(~swap, pairs[one])
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -10,6 +11,7 @@ from subnetray.analysis import roles
 from subnetray.analysis.contrasts import mean_difference, runs_used
 from subnetray.analysis.effects import TOLERANT_DENSITY, values_by_seed
 from subnetray.analysis.intervals import t_interval
+from subnetray.analysis.manipulation import FULL, has_room
 from subnetray.analysis.paper import PAPER, UPDATED
 from subnetray.analysis.verdicts import Claim, agreed, between, decided, exceeds, in_points, in_words, untested
 from subnetray.config import Grid
@@ -33,8 +35,8 @@ def _sparser_than_sft(grid: Grid, runs: pd.DataFrame) -> Claim:
         source=f"{PAPER} section 3, where rates differ between the two",
         test=(
             f"Density of SFT on gold data minus that of RL, paired by seed, is more than {100 * SPARSER_MARGIN:.0f}"
-            " point at every learning rate that the grid trains both at; where rates disagree the claim is"
-            " inconclusive. The estimate is the mean over rates."
+            f" point at every learning rate that the grid trains both at and RL changes less than {100 * FULL:.0f} % of"
+            " the weights at; where rates disagree the claim is inconclusive. The estimate is the mean over rates."
         ),
         verdict="not tested",
     )
@@ -47,11 +49,13 @@ def _sparser_than_sft(grid: Grid, runs: pd.DataFrame) -> Claim:
     if not ours or not theirs:
         return untested(claim, "the grid does not train both RL and SFT on gold data")
     rates = _by_rate(grid)
-    differences = {
-        level: mean_difference(grid, runs, [at | each for each in theirs], [at | each for each in ours])
-        for level, at in rates.items()
-    }
-    differences = {level: by_seed for level, by_seed in differences.items() if by_seed}
+    differences = {level: mean_difference(grid, runs, _at(at, theirs), _at(at, ours)) for level, at in rates.items()}
+    full = [
+        level for level, by_seed in differences.items() if by_seed and not has_room(grid, runs, _at(rates[level], ours))
+    ]
+    differences = {level: by_seed for level, by_seed in differences.items() if by_seed and level not in full}
+    if full and not differences:
+        return untested(claim, f"RL changes all weights at {', '.join(full)}: SFT has no room to change more")
     if not differences:
         return untested(claim, "no seed has finished both RL and SFT at one learning rate")
     seeds = set.intersection(*map(set, differences.values()))
@@ -61,9 +65,14 @@ def _sparser_than_sft(grid: Grid, runs: pd.DataFrame) -> Claim:
         claim,
         agreed(exceeds(estimate, SPARSER_MARGIN) for estimate in found.values()),
         in_points(t_interval(means)),
-        "; ".join(f"{in_words(in_points(estimate))} at {name}" for name, estimate in found.items()),
-        runs_used(grid, runs, [rates[level] | each for level in differences for each in (*ours, *theirs)]),
+        "; ".join(f"{in_words(in_points(estimate))} at {name}" for name, estimate in found.items())
+        + (f"; not counted, as RL changes all weights: {', '.join(full)}" if full else ""),
+        runs_used(grid, runs, [cell for level in differences for cell in _at(rates[level], [*ours, *theirs])]),
     )
+
+
+def _at(rate: Cell, methods: Sequence[Cell]) -> list[Cell]:
+    return [rate | each for each in methods]
 
 
 def _by_rate(grid: Grid) -> dict[str, Cell]:

@@ -6,14 +6,15 @@
 - *not tested*: the grid has no such factor, or its runs have no result.
 
 That a difference is not significant never supports a claim of no effect: those take an equivalence test (two one-sided
-tests at 5 %, that is a 90 % interval inside of the margin).
+tests at 5 %, that is a 90 % interval inside of the margin). Each verdict stands by itself; what is left of it when all
+that were tested count is given beside (S. Holm, Scandinavian Journal of Statistics 6, 1979).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,10 +22,25 @@ from subnetray.analysis.intervals import NOTHING, Estimate
 
 Verdict = Literal["supported", "refuted", "smaller than the margin", "inconclusive", "not tested"]
 
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict, and the smallest level of a test, ``p``, at which it would have been decided; 1 of what never is."""
+
+    verdict: Verdict
+    p: float = 1.0
+
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim and its verdict; ``estimate`` is in ``unit`` and its interval of ``level``."""
+    """One claim and its verdict; ``estimate`` is in ``unit`` and its interval of ``level``.
+
+    ``grid``: one of the project's that has what the claim is about, for those who have run another.
+    ``p`` is that of the verdict by itself; ``p_holm`` and ``verdict_holm`` count all claims of a report that were
+    tested (see :func:`together`).
+    """
 
     key: str
     statement: str
@@ -34,8 +50,12 @@ class Claim:
     estimate: Estimate = NOTHING
     unit: str = "percentage points"
     level: float = 0.95
+    grid: str = "origins"
     note: str = ""
     runs: tuple[str, ...] = ()
+    p: float = math.nan
+    p_holm: float = math.nan
+    verdict_holm: Verdict = "not tested"
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of ``claims.json``; numbers that do not exist are null."""
@@ -45,59 +65,111 @@ class Claim:
             "statement": self.statement,
             "source": self.source,
             "test": self.test,
-            "estimate": None if math.isnan(e.mean) else e.mean,
+            "estimate": _known(e.mean),
             "interval": None if math.isnan(e.low) else [e.low, e.high],
             "level": self.level,
             "unit": self.unit,
             "seeds": e.n,
+            "detectable": _known(e.detectable),
             "verdict": self.verdict,
+            "p": _known(self.p),
+            "verdict_holm": self.verdict_holm,
+            "p_holm": _known(self.p_holm),
+            "grid": self.grid,
             "note": self.note,
             "runs": list(self.runs),
         }
 
 
-def above(estimate: Estimate, limit: float) -> Verdict:
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def above(estimate: Estimate, limit: float) -> Judgement:
     """Judge whether the truth is above ``limit``."""
     if math.isnan(estimate.mean):
-        return "not tested"
+        return NOT_TESTED
+    p = _level(estimate, limit)
     if estimate.low > limit:
-        return "supported"
-    return "refuted" if estimate.high < limit else "inconclusive"
+        return Judgement("supported", p)
+    return Judgement("refuted" if estimate.high < limit else "inconclusive", p)
 
 
-def exceeds(difference: Estimate, margin: float) -> Verdict:
+def exceeds(difference: Estimate, margin: float) -> Judgement:
     """Judge whether a difference exceeds ``margin`` >= 0: one below 0 refutes that, and a smaller one does not."""
     found = above(difference, margin)
-    return "smaller than the margin" if found == "refuted" and difference.high >= 0 else found
+    if found.verdict != "refuted":
+        return found
+    return Judgement("smaller than the margin", found.p) if difference.high >= 0 else above(difference, 0)
 
 
-def between(estimate: Estimate, low: float, high: float) -> Verdict:
+def between(estimate: Estimate, low: float, high: float) -> Judgement:
     """Judge whether the truth is between ``low`` and ``high``."""
     if math.isnan(estimate.mean):
-        return "not tested"
-    if low < estimate.low and estimate.high < high:
-        return "supported"
-    return "refuted" if estimate.high < low or estimate.low > high else "inconclusive"
+        return NOT_TESTED
+    ends = _level(estimate, low), _level(estimate, high)
+    if low < estimate.mean < high:
+        return Judgement("supported" if low < estimate.low and estimate.high < high else "inconclusive", max(ends))
+    p = ends[0] if estimate.mean <= low else ends[1]
+    return Judgement("refuted" if estimate.high < low or estimate.low > high else "inconclusive", p)
 
 
-def within(estimate: Estimate, margin: float) -> Verdict:
+def within(estimate: Estimate, margin: float) -> Judgement:
     """Judge whether the truth is inside of ± ``margin``; with a 90 % interval, two one-sided tests at 5 %."""
     return between(estimate, -margin, margin)
 
 
-def every(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict on a claim that must hold in every case: one counterexample refutes it."""
-    found = {verdict for verdict in verdicts if verdict != "not tested"}
+def _level(estimate: Estimate, limit: float) -> float:
+    """The p of a limit, on the scale on which an interval of the estimate's level decides at 5 %."""
+    return min(1.0, estimate.p_value(limit) * ALPHA / (1 - estimate.level))
+
+
+def every(judgements: Iterable[Judgement]) -> Judgement:
+    """The verdict on a claim that must hold in every case: one counterexample refutes it.
+
+    All that must hold are as sure as the least sure of them; a counterexample was looked for in each (Bonferroni).
+    """
+    found = [each for each in judgements if each.verdict != "not tested"]
     order: tuple[Verdict, ...] = ("refuted", "smaller than the margin", "inconclusive", "supported")
-    return next((verdict for verdict in order if verdict in found), "not tested")
+    verdict = next((verdict for verdict in order if any(each.verdict == verdict for each in found)), None)
+    if verdict is None:
+        return NOT_TESTED
+    levels = [each.p for each in found if each.verdict == verdict]
+    if verdict in ("supported", "inconclusive"):
+        return Judgement(verdict, max(levels))
+    return Judgement(verdict, min(1.0, len(found) * min(levels)))
 
 
-def agreed(verdicts: Iterable[Verdict]) -> Verdict:
+def agreed(judgements: Iterable[Judgement]) -> Judgement:
     """The verdict that all cases share; inconclusive if they disagree."""
-    found = {verdict for verdict in verdicts if verdict != "not tested"}
+    found = [each for each in judgements if each.verdict != "not tested"]
     if not found:
-        return "not tested"
-    return found.pop() if len(found) == 1 else "inconclusive"
+        return NOT_TESTED
+    if len({each.verdict for each in found}) > 1:
+        return Judgement("inconclusive")
+    return Judgement(found[0].verdict, max(each.p for each in found))
+
+
+NOT_TESTED = Judgement("not tested", math.nan)
+
+
+def together(claims: Sequence[Claim]) -> list[Claim]:
+    """The claims of one report with Holm's correction for all that were tested: p, and what is left of each verdict."""
+    tested = sorted((each for each in claims if each.verdict != "not tested"), key=lambda each: each.p)
+    adjusted: dict[str, float] = {}
+    least = 0.0
+    for place, claim in enumerate(tested):
+        least = adjusted[claim.key] = max(least, min(1.0, (len(tested) - place) * claim.p))
+    return [
+        dataclasses.replace(
+            claim,
+            p_holm=adjusted[claim.key],
+            verdict_holm=claim.verdict if adjusted[claim.key] < ALPHA else "inconclusive",
+        )
+        if claim.key in adjusted
+        else claim
+        for claim in claims
+    ]
 
 
 def untested(claim: Claim, reason: str) -> Claim:
@@ -105,9 +177,9 @@ def untested(claim: Claim, reason: str) -> Claim:
     return dataclasses.replace(claim, note=reason)
 
 
-def decided(claim: Claim, verdict: Verdict, estimate: Estimate, note: str, runs: tuple[str, ...]) -> Claim:
+def decided(claim: Claim, judgement: Judgement, estimate: Estimate, note: str, runs: tuple[str, ...]) -> Claim:
     """The claim with what was found."""
-    return dataclasses.replace(claim, verdict=verdict, estimate=estimate, note=note, runs=runs)
+    return dataclasses.replace(claim, verdict=judgement.verdict, p=judgement.p, estimate=estimate, note=note, runs=runs)
 
 
 def in_points(estimate: Estimate) -> Estimate:

@@ -197,6 +197,8 @@ class Pairs:
             "distance_a": apart.of_one,
             "distance_b": apart.of_two,
             **{f"equal_{tau:g}": share for tau, share in apart.equal.items()},
+            **{f"equal_inside_{tau:g}_a": share for tau, share in apart.inside_one.items()},
+            **{f"equal_inside_{tau:g}_b": share for tau, share in apart.inside_two.items()},
         }
 
     def _keep(self, key: Hashable, make: Callable[[], _Value], size: Callable[[_Value], int]) -> _Value:

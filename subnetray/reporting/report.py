@@ -59,7 +59,7 @@ def write_report(directory: Path) -> list[Path]:
     analysis = analyse(read(directory))
     blocks = [
         *sections.head(analysis.sweep),
-        *sections.claims_table(analysis.claims),
+        *sections.claims_table(analysis.sweep.grid, analysis.claims),
         *sections.found(analysis.sweep, analysis.origins, analysis.crossed, analysis.pairs),
         *_learning_rate_figure(analysis),
         *sections.origins(analysis.sweep, analysis.origins),

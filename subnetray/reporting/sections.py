@@ -10,7 +10,7 @@ import pandas as pd
 from subnetray.analysis import paper, roles
 from subnetray.analysis.effects import DENSITY, Cell, Crossing, Origin, done, ranges, runs_of, spreads
 from subnetray.analysis.intervals import t_interval
-from subnetray.analysis.verdicts import Claim
+from subnetray.analysis.verdicts import ALPHA, Claim
 from subnetray.config import Grid
 from subnetray.grid.design import baseline, describe, expand
 from subnetray.reporting import format as fmt
@@ -44,13 +44,16 @@ def head(sweep: Sweep) -> list[Block]:
     return [Heading(1, f"Sweep {grid.name}"), *([Paragraph(grid.about)] if grid.about else []), Bullets(tuple(facts))]
 
 
-def claims_table(verdicts: Sequence[Claim]) -> list[Block]:
+def claims_table(grid: Grid, verdicts: Sequence[Claim]) -> list[Block]:
     """What the runs say about the claims of the literature; those that the grid cannot test in one sentence."""
     tested = [each for each in verdicts if each.verdict != "not tested"]
     untested = [each for each in verdicts if each.verdict == "not tested"]
     blocks: list[Block] = [Heading(2, "Claims")]
     if tested:
-        header = (("claim", "l"), ("verdict", "l"), ("estimate", "r"), ("interval", "l"), ("unit", "l"), ("note", "l"))
+        header = (
+            *(("claim", "l"), ("verdict", "l"), ("estimate", "r"), ("interval", "l"), ("unit", "l")),
+            *(("seeds", "r"), ("detectable", "r"), ("of all claims", "l"), ("note", "l")),
+        )
         rows = [
             (
                 each.statement,
@@ -58,16 +61,31 @@ def claims_table(verdicts: Sequence[Claim]) -> list[Block]:
                 fmt.signed(each.estimate.mean, 2),
                 fmt.interval(each.estimate, each.level),
                 each.unit,
+                str(each.estimate.n),
+                fmt.NONE if math.isnan(each.estimate.detectable) else f"{each.estimate.detectable:.2f}",
+                "holds" if each.verdict_holm == each.verdict else each.verdict_holm,
                 each.note or fmt.NONE,
             )
             for each in tested
         ]
-        caption = "By these runs, for their model, task and levels. Tests, margins and runs are in `claims.json`."
+        caption = (
+            "By these runs, for their init, task and levels. Detectable: how far from what is tested the truth would"
+            " have to be to be told from it by four of five sweeps with these seeds and this spread. Of all claims:"
+            f" what is left of the verdict at {100 * ALPHA:.0f} % for all claims of the table together (Holm). Tests,"
+            " margins, p and runs are in `claims.json`."
+        )
         blocks.append(table(header, rows, caption))
     if untested:
         blocks.append(Paragraph("Not tested by these runs:"))
         blocks.append(
-            Bullets(tuple(f"{each.statement} ({each.note[:1].upper()}{each.note[1:]}.)" for each in untested))
+            Bullets(
+                tuple(
+                    f"{each.statement} ({each.note[:1].upper()}{each.note[1:]}."
+                    + ("" if each.grid == grid.name else f" `+grid={each.grid}` has what it takes.")
+                    + ")"
+                    for each in untested
+                )
+            )
         )
     return blocks
 

@@ -263,6 +263,11 @@ OVERLAP = (
     Column("distance_a", REAL, "‖final_a − final_b‖ over ‖Δ_a‖"),
     Column("distance_b", REAL, "‖final_a − final_b‖ over ‖Δ_b‖"),
     *(Column(f"equal_{tau:g}", REAL, f"weights of the finals within {tau:g}", "share") for tau in Measurement.NEAR),
+    *(
+        Column(f"equal_inside_{tau:g}_{side}", REAL, f"the same, of those that run_{side} changed", "share")
+        for tau in Measurement.NEAR
+        for side in "ab"
+    ),
 )
 
 

@@ -25,7 +25,7 @@ def shifted(**effects: dict[str, float]) -> Callable[[Cell, int], float]:
 
     def density(cell: Cell, seed: int) -> float:
         moves = {"learning_rate": RATE} | effects
-        total = sum(by_level.get(cell[factor], 0.0) for factor, by_level in moves.items())
+        total = sum(by_level.get(cell.get(factor, ""), 0.0) for factor, by_level in moves.items())
         # A different little by seed and cell, or every interval would have no width.
         return 1 / (1 + math.exp(-total - 0.01 * math.sin(7 * seed + total)))
 
@@ -44,13 +44,18 @@ def judge(
     keep: Callable[[pd.DataFrame], Any] = lambda runs: runs["status"] == "done",
     **changes: Callable[[Cell, int], Any],
 ) -> dict[str, Claim]:
+    # As the names of the levels say: data off the distribution are far from the policy, and penalties move its KL.
+    manipulated: dict[str, Callable[[Cell, int], Any]] = {
+        "data_nll": lambda cell, seed: 2.25 if cell.get("method") in ("sft_gold", "dpo_off_policy") else 0.25,
+        "kl_to_init": lambda cell, seed: {"0.01": 0.01, "0.1": 0.002}.get(cell.get("kl", "0"), 0.02),
+    }
     runs = make_runs(
         grid,
         density,
         lr=lambda cell, seed: float(cell.get("learning_rate", "1e-5")),
         steps=lambda cell, seed: int(cell.get("train_steps", "60")),
         n=lambda cell, seed: 10**6,
-        **changes,
+        **(manipulated | changes),
     )
     runs = runs[keep(runs)]
     overlap = make_overlap(runs if count else runs.head(0), count or counts)

@@ -90,6 +90,7 @@ def make_overlap(runs: pd.DataFrame, counts: Callable[[Run, Run], tuple[int, int
     columns += [f"{null}_{what}" for null in nulls for what in ("expected", "excess", "odds_ratio")]
     columns += ["margins_expected", "margins_excess", "sign_agreement", "cosine", "agreement_n"]
     columns += ["distance_a", "distance_b", "equal_1e-05", "equal_0.0001"]
+    columns += [f"equal_inside_{tau}_{side}" for tau in ("1e-05", "0.0001") for side in "ab"]
     rows = []
     for a, b in itertools.combinations(runs.to_dict("records"), 2):
         k1, k2, k12, ulp = counts(a, b)
@@ -113,6 +114,8 @@ def make_overlap(runs: pd.DataFrame, counts: Callable[[Run, Run], tuple[int, int
                 **{"margins_expected": 0.9 * ulp, "margins_excess": k12 - 0.9 * ulp},
                 **{"sign_agreement": 0.75, "cosine": -0.5, "agreement_n": k12},
                 **{"distance_a": 1.2, "distance_b": 1.2, "equal_1e-05": 0.7, "equal_0.0001": 1.0},
+                **{"equal_inside_1e-05_a": 0.5, "equal_inside_1e-05_b": 0.3},
+                **{"equal_inside_0.0001_a": 1.0, "equal_inside_0.0001_b": 1.0},
             }
         )
     return pd.DataFrame(rows, columns=columns)

@@ -60,8 +60,10 @@ def test_claims_are_about_pairs_that_share_nothing() -> None:
     uniform, ulp = claims(OVERLAP, pairs)
     # The uniform null expects 160 of 400, the ULP null 200, and 230 are shared.
     assert (uniform.verdict, ulp.verdict) == ("supported", "supported")
-    assert uniform.estimate.mean == pytest.approx(100 * 70 / 400, abs=0.2)
-    assert ulp.estimate.mean == pytest.approx(100 * 30 / 400, abs=0.2)
+    assert uniform.estimate.mean == pytest.approx(100 * 70 / 240, abs=0.3)
+    assert ulp.estimate.mean == pytest.approx(100 * 30 / 200, abs=0.3)
+    assert (uniform.unit, ulp.unit) == 2 * ("% of the room",)
+    assert "o1 57.5 %, +7.4 ± 0.2 points above it" in ulp.note
     assert ulp.estimate.n == 5
     assert "replicas, which differ by noise alone: 80.2 %, +30.2" in ulp.note
     assert len(ulp.runs) == 30

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -12,6 +14,8 @@ import pytest
 from subnetray.analysis.claims import claims
 from subnetray.analysis.contrasts import logit
 from subnetray.analysis.pairs import label_pairs
+from subnetray.config.compose import Composer
+from subnetray.grid import plan
 from tests.analysis.judged import ORIGINS, counts, judge, shifted
 from tests.analysis.tables import Cell, Run, make_grid, make_overlap, make_runs
 
@@ -25,6 +29,19 @@ SPARSER, CAUSE = "in_distribution_sparser", "in_distribution_is_the_main_cause"
 UNIFORM, ULP = "seeds_overlap_beyond_uniform", "seeds_overlap_beyond_ulp"
 NEVER, STEP = "unchanged_were_never_changed", "one_step_changes_little"
 VARIANCE = "learning_rate_explains_more_than_algorithm"
+
+
+# What runs record besides.
+RECORDED: dict[str, Any] = {
+    "density_ever": lambda cell, seed: 0.9,
+    "density_step": lambda cell, seed: 0.01 + 0.001 * seed,
+    "budget": lambda cell, seed: 0.5,
+    "distance_to_source": lambda cell, seed: 0.5 + 0.01 * seed,
+    "equal_1e-05": lambda cell, seed: 0.9,
+    "equal_0.0001": lambda cell, seed: 1.0,
+    "bound_1e-05": lambda cell, seed: 0.1,
+    "bound_0.0001": lambda cell, seed: 1.0,
+}
 
 
 @pytest.mark.parametrize(
@@ -73,6 +90,7 @@ def test_clipping_that_never_bound_was_not_tested() -> None:
     claim = judge(shifted(), clipped=0.0)[CLIP]
     assert (claim.verdict, claim.runs) == ("not tested", ())
     assert "no gradient was ever over the limit" in claim.note
+    assert "only 4.0 % of gradients were over the limit" in judge(shifted(), clipped=0.04)[CLIP].note
     assert "25 % of gradients were over the limit" in judge(shifted(), clipped=0.25)[CLIP].note
 
 
@@ -107,7 +125,7 @@ def test_in_distribution_data(method: dict[str, float], verdict: str) -> None:
 def test_what_in_distribution_means_is_in_the_note_and_only_runs_that_were_compared_are_named() -> None:
     found = judge(shifted(method=SFT))[SPARSER]
     assert "sft: +23." in found.note
-    assert "NLL of the data 0.25 in and 0.25 off distribution" in found.note
+    assert "NLL of the data 0.25 in and 2.25 off distribution" in found.note
     runs = make_runs(ORIGINS, shifted()).set_index("run_id")
     assert set(runs.loc[list(found.runs), "method"]) == {
         *("sft_gold", "sft_rejection", "dpo_on_policy", "dpo_off_policy")
@@ -121,8 +139,75 @@ def test_in_distribution_data_are_the_main_cause_if_the_rate_does_little() -> No
     weak = {"1e-6": -0.1, "1e-5": 0.0, "1e-4": 0.1}
     claim = judge(shifted(method=strong, learning_rate=weak))[CAUSE]
     assert claim.verdict == "supported"
-    data, tenfold = 1 / (1 + math.exp(-3)) - 0.5, (1 / (1 + math.exp(-0.1)) - 0.5)
-    assert claim.estimate.mean == pytest.approx(100 * (data - tenfold), abs=0.6)
+
+    # Of each algorithm's own data: those in it at density 1/2, those off it near 1, where a rate does less.
+    def density(logit: float) -> float:
+        return 1 / (1 + math.exp(-logit))
+
+    gold, own = ((density(at + 0.1) - density(at - 0.1)) / 2 for at in (3.0, 0.0))
+    sft, dpo = (density(3.0) - 0.5 - tenfold for tenfold in (gold, own))  # what the grid crosses with the rate
+    assert claim.estimate.mean == pytest.approx(100 * (sft + dpo) / 2, abs=0.6)
+    assert re.fullmatch(
+        r"sft: a tenfold learning rate \+0\.\d ± .*; dpo: a tenfold learning rate \+2\.5 ± .*", claim.note
+    )
+
+
+def constant(value: float) -> Callable[[Cell, int], float]:
+    return lambda cell, seed: value
+
+
+def test_data_that_are_no_farther_from_the_policy_test_nothing_about_distance() -> None:
+    def nll(cell: Cell, seed: int) -> float:
+        return {"sft_gold": 1.0, "dpo_off_policy": 1.3}.get(cell["method"], 0.25)
+
+    both = judge(shifted(method=SFT | {"dpo_off_policy": 1.0}), data_nll=nll)
+    assert both[SPARSER].verdict == "supported"
+    assert both[SPARSER].note.startswith("dpo: +23.")
+    assert "; not counted: sft: the NLL of its off-distribution data, above that of the others, is +0.75" in (
+        both[SPARSER].note
+    )
+    assert set(both[SPARSER].runs).isdisjoint(judge(shifted())[PRECISION].runs)
+    for value in (0.25, math.nan):
+        neither = judge(shifted(method=SFT), data_nll=constant(value))
+        assert {neither[key].verdict for key in (SPARSER, CAUSE)} == {"not tested"}
+        assert neither[SPARSER].note.startswith("sft: the NLL of its off-distribution data, above that of the others")
+
+
+def test_updates_that_are_full_leave_data_no_room_to_matter() -> None:
+    found = judge(lambda cell, seed: 0.995 + 0.001 * seed)[SPARSER]
+    assert (found.verdict, found.runs) == ("not tested", ())
+    assert "its updates on in-distribution data leave no room" in found.note
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict", "note"),
+    [
+        (0.9, "not tested", "no level moved the final KL to the init by enough (−10 % at 0.01, −10 % at 0.1)"),
+        (0.5, "supported", "largest at kl="),
+        (1.5, "supported", "largest at kl="),
+    ],
+)
+def test_a_penalty_that_moved_no_kl_was_not_tested(share: float, verdict: str, note: str) -> None:
+    found = judge(shifted(), kl_to_init=lambda cell, seed: 0.02 * (1 if cell["kl"] == "0" else share))[KL]
+    assert found.verdict == verdict
+    assert found.note.startswith(note)
+
+
+def test_only_levels_that_moved_the_kl_count() -> None:
+    claim = judge(
+        shifted(kl={"0.01": 1.0, "0.1": 0.0}),
+        kl_to_init=lambda cell, seed: {"0.01": 0.019, "0.1": 0.01}.get(cell["kl"], 0.02),
+    )[KL]
+    assert (claim.verdict, claim.note) == ("supported", "largest at kl=0.1")
+
+
+def test_every_claim_is_tested_by_the_grid_that_it_names() -> None:
+    named = {claim.key: claim.grid for claim in judge(shifted()).values()}
+    for name in sorted(set(named.values())):
+        grid = plan(Composer(), [f"+grid={name}"])[1].grid
+        found = judge(shifted(), grid, count=counts, clipped=0.5, **RECORDED)
+        wanted = {key for key, of in named.items() if of == name}
+        assert {key for key in wanted if found[key].verdict == "not tested"} == set()
 
 
 @pytest.mark.parametrize(
@@ -140,8 +225,9 @@ def test_overlap_of_seeds(k12: int, ulp: float, uniform_verdict: str, ulp_verdic
 
     found = judge(shifted(), count=count)
     assert (found[UNIFORM].verdict, found[ULP].verdict) == (uniform_verdict, ulp_verdict)
-    assert found[UNIFORM].estimate.mean == pytest.approx(100 * (k12 - 250) / 500)
-    assert found[ULP].estimate.mean == pytest.approx(100 * (k12 - ulp) / 500)
+    assert found[UNIFORM].estimate.mean == pytest.approx(100 * (k12 - 250) / 250)
+    assert found[ULP].estimate.mean == pytest.approx(100 * (k12 - ulp) / (500 - ulp))
+    assert f"o1 {(k12 - ulp) / 5:+.1f} ± 0.0 points above it".replace("-", "−") in found[ULP].note
     assert len(found[ULP].runs) == 60
 
 

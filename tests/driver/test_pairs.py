@@ -88,6 +88,10 @@ def test_every_pair_once_with_counts_and_nulls(tmp_path: Path) -> None:
         assert row["distance_a"] == pytest.approx(float((first - second).norm() / (first - start).norm()))
         assert row["distance_b"] == pytest.approx(float((first - second).norm() / (second - start).norm()))
         assert row["equal_0.0001"] == pytest.approx(float((first - second).abs().le(1e-4).double().mean()))
+        near = (first - second).abs().le(1e-4)
+        for side, final in (("a", first), ("b", second)):
+            expected = float(near[final != start].double().mean())
+            assert row[f"equal_inside_0.0001_{side}"] == pytest.approx(expected)
 
 
 def test_runs_of_two_inits_are_stratified_by_both(tmp_path: Path) -> None:

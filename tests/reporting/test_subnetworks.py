@@ -49,7 +49,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "budget": of_arms(0.25),
         "distance_to_source": of_arms(0.5),
         **{"equal_1e-05": of_arms(0.9), "equal_0.0001": of_arms(0.99)},
-        **{"bound_1e-05": of_arms(0.3), "bound_0.0001": of_arms(None)},  # type: ignore[arg-type]
+        **{"bound_1e-05": of_arms(0.1), "bound_0.0001": of_arms(None)},  # type: ignore[arg-type]
     }
     runs = make_runs(
         GRID,
@@ -78,7 +78,7 @@ def test_arms_are_beside_the_full_runs(text: str) -> None:
     assert full[5:] == ["0", "1.20 ± 0.00", "70.0 ± 0.0", "–", "100.0 ± 0.0", "–"]
     assert own[2:] == [
         *("3", "25.0 ± 0.0", "+6.0 ± 2.5", "−5.0 ± 0.0", "0.50 ± 0.00"),
-        *("90.0 ± 0.0", "30.0", "99.0 ± 0.0", "–"),
+        *("90.0 ± 0.0", "10.0", "99.0 ± 0.0", "–"),
     ]
     assert len(table_rows(text, "way=copy")) >= 3
 
@@ -109,7 +109,9 @@ def test_the_claims_are_in_the_report_and_its_file(directory: Path, text: str) -
     assert found["subnetwork_reaches_full_accuracy"]["estimate"] == pytest.approx(-5.0)
     assert found["subnetwork_ends_nearer_than_another_seed"]["verdict"] == "supported"
     assert found["subnetwork_beats_random"]["verdict"] == "not tested"
-    assert table_rows(text, "Training only the subnetwork gives the weights of full training.", "**supported**")
+    assert table_rows(
+        text, "Inside of the mask, training only the subnetwork gives the weights of full training.", "**supported**"
+    )
 
 
 def test_overlaps_are_beside_their_ceiling(tmp_path: Path) -> None:

@@ -64,11 +64,17 @@ def displacement_agreement(one: Vector, two: Vector) -> Agreement:
 
 @dataclass(frozen=True)
 class Distance:
-    """‖Δ₁ − Δ₂‖ as a share of ‖Δ₁‖ and of ‖Δ₂‖, NaN of nothing; by tolerance τ, the share with |Δ₁ − Δ₂| ≤ τ."""
+    """‖Δ₁ − Δ₂‖ as a share of ‖Δ₁‖ and of ‖Δ₂‖, NaN of nothing; by tolerance τ, the share with |Δ₁ − Δ₂| ≤ τ.
+
+    ``inside_one`` is that share of the coordinates that the first changed: what neither changed is equal whatever they
+    did.
+    """
 
     of_one: float
     of_two: float
     equal: dict[float, float]
+    inside_one: dict[float, float]
+    inside_two: dict[float, float]
 
 
 def displacement_distance(one: Vector, two: Vector, size: int, tolerances: Sequence[float]) -> Distance:
@@ -80,13 +86,21 @@ def displacement_distance(one: Vector, two: Vector, size: int, tolerances: Seque
     if one.shape != two.shape:
         raise MismatchError(f"displacements at {one.size} and {two.size} coordinates are not of one sample")
     difference = np.abs(one - two)
-    near = [int(np.count_nonzero(difference <= np.float32(tau))) for tau in tolerances]
+    changed = one != 0, two != 0
+    sizes = [int(np.count_nonzero(each)) for each in changed]
+    near, inside = [], []
+    for tau in tolerances:
+        close = difference <= np.float32(tau)
+        near.append(int(np.count_nonzero(close)))
+        inside.append([int(np.count_nonzero(close & each)) for each in changed])
     apart, norm_one, norm_two = (math.sqrt(_square(vector)) for vector in (difference, one, two))
     padding = one.size - size  # of zeros, which are equal
     return Distance(
         of_one=ratio(apart, norm_one),
         of_two=ratio(apart, norm_two),
         equal={tau: ratio(count - padding, size) for tau, count in zip(tolerances, near, strict=True)},
+        inside_one={tau: ratio(count, sizes[0]) for tau, (count, _) in zip(tolerances, inside, strict=True)},
+        inside_two={tau: ratio(count, sizes[1]) for tau, (_, count) in zip(tolerances, inside, strict=True)},
     )
 
 

@@ -67,6 +67,10 @@ def test_distance_is_that_of_the_finals(data: st.DataObject) -> None:
     for tau in (0.5, 2.0):
         expected = float(((one - start).float() - (two - start).float()).abs().le(tau).double().mean())
         assert found.equal[tau] == pytest.approx(expected, nan_ok=True)
+        near = ((one - start).float() - (two - start).float()).abs().le(tau)
+        for shares, moved in ((found.inside_one, one - start), (found.inside_two, two - start)):
+            inside = float(near[moved != 0].double().mean())
+            assert shares[tau] == pytest.approx(inside, nan_ok=True)
 
 
 @given(data=st.data(), size=st.integers(1, 60))

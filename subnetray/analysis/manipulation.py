@@ -1,0 +1,40 @@
+"""Whether a grid did to its runs what a claim is about; where it did not, the claim is not tested.
+
+A factor that is called KL and moved no KL says nothing about KL. What counts as moved is stated in each claim's test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from subnetray.analysis.contrasts import densities, mean_data_nll
+from subnetray.analysis.effects import values_by_seed
+from subnetray.config import Grid
+
+NLL_GAP = 1.0  # nats a token under the init that data off the policy's distribution lie above data in it
+KL_MOVED = 0.25  # of the final policy's KL to the init: what a penalty must change it by
+CLIPPED = 0.05  # of steps whose gradient must have been over the limit
+FULL = 0.99  # of density: a fuller update has no room to be denser, or to overlap more than by chance
+
+Cell = Mapping[str, str]
+
+
+def nll_gap(grid: Grid, runs: pd.DataFrame, inside: Iterable[Cell], outside: Iterable[Cell]) -> float:
+    """NLL of the training data under the init, ``outside`` minus ``inside``; nats a token, NaN if not recorded."""
+    return mean_data_nll(grid, runs, outside) - mean_data_nll(grid, runs, inside)
+
+
+def kl_change(grid: Grid, runs: pd.DataFrame, cell: Cell, reference: Cell) -> float:
+    """The final policy's KL to the init in one cell over that in another, minus 1: mean over seeds; NaN if unknown."""
+    one, other = (values_by_seed(grid, runs, each, "kl_to_init") for each in (cell, reference))
+    ratios = [one[seed] / other[seed] for seed in sorted(one) if other.get(seed, 0) > 0]
+    return math.fsum(ratios) / len(ratios) - 1 if ratios else math.nan
+
+
+def has_room(grid: Grid, runs: pd.DataFrame, cells: Iterable[Cell]) -> bool:
+    """Return whether the updates of some cells left room to be denser, all of their runs together."""
+    known = [density for cell in cells for density in densities(grid, runs, cell).values()]
+    return bool(known) and math.fsum(known) / len(known) < FULL
