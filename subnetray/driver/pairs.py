@@ -43,7 +43,7 @@ _REAL = (
 # In the table's metadata: of which files its rows are.
 _KEY = b"subnetray"
 # Raise it whenever the same two runs would get another row.
-_VERSION = 1
+_VERSION = 2
 
 # What is kept of earlier runs takes up to this many bytes in all, or this share of the memory that is free, if that is
 # more; beyond it their files are read again.
@@ -162,8 +162,9 @@ class Pairs:
     def _arranged(self, run: Finished, inits: tuple[Path, Path]) -> Arranged:
         def make() -> Arranged:
             if inits not in self._strata:
-                first, second = (load_weights(init, dict.fromkeys(self._shape(run), torch.bfloat16)) for init in inits)
-                self._strata[inits] = ulp_strata(first, None if inits[0] == inits[1] else second)
+                # As they are stored: where that is wider than what is compared, all runs share what is rounded off.
+                first, second = (load_weights(init, dict.fromkeys(self._shape(run))) for init in inits)
+                self._strata[inits] = ulp_strata(first, None if inits[0] == inits[1] else second, torch.bfloat16)
             return self._strata[inits].arrange(self._mask(run))
 
         return self._keep((run.mask, inits), make, lambda value: value.words.nbytes)
@@ -212,14 +213,14 @@ class Pairs:
         return value
 
 
-def load_weights(directory: Path, dtypes: Mapping[str, torch.dtype]) -> Weights:
-    """The tensors that ``dtypes`` names, cast to these, from a directory in the layout of ``save_pretrained``."""
+def load_weights(directory: Path, dtypes: Mapping[str, torch.dtype | None]) -> Weights:
+    """The tensors that ``dtypes`` names, from a directory in the layout of ``save_pretrained``; None: as stored."""
     index = directory / "model.safetensors.index.json"
     names = (
         sorted(set(json.loads(index.read_bytes())["weight_map"].values())) if index.is_file() else ["model.safetensors"]
     )
     stored = {name: tensor for file in names for name, tensor in load_file(directory / file).items()}
-    return {name: stored[name].to(dtype) for name, dtype in dtypes.items()}
+    return {name: stored[name] if dtype is None else stored[name].to(dtype) for name, dtype in dtypes.items()}
 
 
 def _earlier(path: Path | None) -> tuple[dict[tuple[str, str], dict[str, Any]], dict[str, tuple[str, ...]]]:

@@ -224,7 +224,7 @@ def of_runs(factors: Iterable[str], tolerances: Iterable[float]) -> list[Column]
 _NULLS = {
     "uniform": "all coordinates are alike",
     "tensor": "each tensor's density is known",
-    "ulp": "tensor and exponent of the initial weight are known",
+    "ulp": "tensor and exponent of the initial weight are known (and how near one of a wider format lies to rounding)",
     "margins": "each matrix's row and column sums are known",
 }
 OVERLAP = (

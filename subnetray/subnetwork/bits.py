@@ -72,3 +72,23 @@ def exponents(tensor: Tensor) -> npt.NDArray[np.uint16]:
     bits = flat_integers(tensor)
     magnitude = bits & np.iinfo(bits.dtype).max
     return (magnitude >> float_format(tensor.dtype).mantissa_bits).astype(np.uint16)
+
+
+# Of a coordinate's way to the nearest boundary: bins an octave, and how many, from half a ULP down to 2⁻¹¹ of one.
+_BINS, _LAST = 2, 20
+
+
+def boundary_bins(tensor: Tensor, dtype: torch.dtype) -> npt.NDArray[np.uint16]:
+    """How near every coordinate lies to where it would round to another value of ``dtype``, flat: a bin of 0..20.
+
+    Two bins an octave of the distance: 0 for half a ULP, as of all that ``dtype`` holds exactly, 20 for less than 2⁻¹⁰
+    of that. Among coordinates of one exponent it decides how small an update is visible.
+    """
+    exact = tensor.detach().reshape(-1).double().cpu()
+    rounded = exact.to(dtype).double()
+    _, exponent = torch.frexp(rounded)
+    least = int(torch.frexp(torch.tensor(torch.finfo(dtype).tiny, dtype=torch.float64))[1])
+    ulp = torch.ldexp(torch.ones_like(exact), exponent.clamp(min=least) - 1 - float_format(dtype).mantissa_bits)
+    share = 1 - 2 * (exact - rounded).abs() / ulp  # of half a ULP
+    bins = torch.floor(-_BINS * torch.log2(share.clamp(min=2.0 ** (-_LAST / _BINS))))
+    return bins.nan_to_num(nan=0.0, posinf=0.0).clamp(0, _LAST).numpy().astype(np.uint16)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from subnetray.subnetwork.bits import exponents, flat_integers, float_format, from_integers, integers
+from subnetray.subnetwork.bits import boundary_bins, exponents, flat_integers, float_format, from_integers, integers
 from tests.subnetwork.strategies import DTYPES, pairs, raw
 
 
@@ -84,3 +84,20 @@ def test_coordinates_of_one_exponent_have_one_ulp(value: float, dtype: torch.dty
     ulp *= torch.finfo(dtype).eps
     above = torch.nextafter(tensor, torch.full_like(tensor, math.inf))
     assert float(above.double() - tensor.double()) == ulp
+
+
+def test_how_near_a_weight_is_to_another_value_is_in_half_octaves_of_half_a_ulp() -> None:
+    ulp = 2.0**-7  # of bfloat16 between 1 and 2
+    offsets = torch.tensor([0.0, ulp / 4, 0.49 * ulp, ulp / 2, -ulp / 8], dtype=torch.float64)
+    # What is left to the boundary, of half a ULP: all, a half, 0.02, nothing, 3/4.
+    assert boundary_bins(1.5 + offsets, torch.bfloat16).tolist() == [0, 2, 11, 20, 0]
+    assert boundary_bins(-(1.5 + offsets), torch.bfloat16).tolist() == [0, 2, 11, 20, 0]
+    special = torch.tensor([0.0, math.inf, math.nan, 1e-45, 3e38])
+    assert boundary_bins(special, torch.bfloat16).shape == (5,)
+    assert boundary_bins(special, torch.bfloat16)[:3].tolist() == [0, 0, 0]
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=50))
+def test_what_a_format_holds_is_as_far_from_other_values_as_can_be(values: list[float]) -> None:
+    held = torch.tensor(values, dtype=torch.float32).to(torch.bfloat16)
+    assert not boundary_bins(held.float(), torch.bfloat16).any()

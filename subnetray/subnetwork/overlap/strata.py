@@ -8,7 +8,7 @@ than counting a pair, and is done once a mask, however many others it is counted
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from subnetray.subnetwork.bits import exponents
+from subnetray.subnetwork.bits import boundary_bins, exponents
 from subnetray.subnetwork.loops.compiled import compiled
 from subnetray.subnetwork.mask import Mask, require_same_shapes
 from subnetray.subnetwork.visible import require_same_names
@@ -89,33 +89,49 @@ class Arranged:
     strata: Strata
 
 
-def ulp_strata(init_a: Weights, init_b: Weights | None = None) -> Strata:
+def ulp_strata(init_a: Weights, init_b: Weights | None = None, exported: torch.dtype | None = None) -> Strata:
     """Strata by tensor and exponent of |w_init|: all coordinates of one have the same spacing of representable values.
 
-    Of two inits, by both exponents, since each run's visibility follows its own. Raises ``MismatchError`` when the two
-    have other names or shapes.
+    Of two inits, by both exponents, since each run's visibility follows its own. ``exported``: the dtype that runs are
+    compared in, where an init may be stored in a wider one. Then how near a weight lies to the next boundary is common
+    to all runs too, and decides what is visible: strata are also by that distance. Raises ``MismatchError`` when the
+    two have other names or shapes.
     """
     shapes = _shapes(init_a)
     if init_b is not None:
         require_same_shapes(shapes, _shapes(init_b))
-    ids = {name: ulp_ids(tensor, None if init_b is None else init_b[name]) for name, tensor in init_a.items()}
+    ids = {name: ulp_ids(tensor, None if init_b is None else init_b[name], exported) for name, tensor in init_a.items()}
     return strata_of(ids, shapes)
 
 
-def ulp_ids(init_a: Tensor, init_b: Tensor | None = None) -> Ids:
+def ulp_ids(init_a: Tensor, init_b: Tensor | None = None, exported: torch.dtype | None = None) -> Ids:
     """The number of each coordinate's stratum in :func:`ulp_strata` of one tensor, flat: 0, 1, … by ascending exponent.
 
     As narrow as the number of strata permits, one byte in almost every case.
     """
-    flat = [tensor.detach().reshape(-1) for tensor in (init_a, init_b) if tensor is not None]
-    parts = [slice(start, start + _BLOCK) for start in range(0, flat[0].numel(), _BLOCK)]
-    width = exponents(torch.full((1,), math.inf, dtype=flat[-1].dtype))[0].item().bit_length()
+    ids = _ranks(init_a.numel(), lambda part: _codes(init_a, part, exported))
+    if init_b is None or not ids.size:
+        return ids
+    others = _ranks(init_b.numel(), lambda part: _codes(init_b, part, exported))
+    count = int(others.max()) + 1
+    return _ranks(ids.size, lambda part: ids[part].astype(np.uint32) * np.uint32(count) + others[part])
 
-    def codes(part: slice) -> npt.NDArray[np.uint32]:
-        code = exponents(flat[0][part]).astype(np.uint32)
-        return code if init_b is None else code << width | exponents(flat[1][part])
 
-    # Numbers are ranks among the codes that occur, as of np.unique, block by block: in linear time and little memory.
+def _codes(init: Tensor, part: slice, exported: torch.dtype | None) -> npt.NDArray[np.uint32]:
+    """What strata of some coordinates are by: in the order of exponents, then of distances from far to near."""
+    stored = init.detach().reshape(-1)[part]
+    if exported is None or stored.dtype == exported:
+        return exponents(stored).astype(np.uint32)
+    by_exponent = exponents(stored.to(exported)).astype(np.uint32) << np.uint32(8)
+    return by_exponent | boundary_bins(stored, exported).astype(np.uint32)
+
+
+def _ranks(n: int, codes: Callable[[slice], npt.NDArray[np.uint32]]) -> Ids:
+    """The rank of each of ``n`` coordinates' codes among those that occur, as of np.unique.
+
+    Block by block: in linear time and little memory.
+    """
+    parts = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
     occurs = np.zeros(1, np.bool_)
     for part in parts:
         code = codes(part)
@@ -124,7 +140,7 @@ def ulp_ids(init_a: Tensor, init_b: Tensor | None = None) -> Ids:
         occurs[code] = True
     rank = np.cumsum(occurs) - 1
     narrow = rank.astype(np.min_scalar_type(max(int(rank[-1]), 0)))
-    ids = np.empty(flat[0].numel(), narrow.dtype)
+    ids = np.empty(n, narrow.dtype)
     for part in parts:
         np.take(narrow, codes(part), out=ids[part])
     return ids

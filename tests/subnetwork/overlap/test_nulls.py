@@ -133,6 +133,42 @@ def test_independent_runs_overlap_above_the_uniform_null_but_not_above_the_strat
     assert stratified == pytest.approx(1.0, abs=0.03)
 
 
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", [3e-6, 1e-5, 1e-4])
+def test_noise_on_an_init_in_a_wider_format_overlaps_no_more_than_strata_by_its_boundaries_expect(
+    stored: torch.dtype, scale: float
+) -> None:
+    """What is rounded off an init is common to its runs, and decides which weights a small update makes visible."""
+    generator = torch.Generator().manual_seed(0)
+    init = {"a": (0.02 * torch.randn(600, 800, generator=generator)).to(stored)}
+
+    def run() -> Mask:
+        noisy = init["a"].float() + scale * torch.randn(600, 800, generator=generator)
+        return Mask.from_bools({"a": noisy.bfloat16() != init["a"].bfloat16()})
+
+    one, two = run(), run()
+    _, stratified = _odds(_count(ulp_strata(init, exported=torch.bfloat16), [one], [two]))
+    assert stratified == pytest.approx(1.0, abs=0.03)
+    _, by_exponent = _odds(_count(ulp_strata({"a": init["a"].bfloat16()}), [one], [two]))
+    if stored == torch.bfloat16:
+        assert by_exponent == stratified
+    elif scale == 3e-6:
+        assert by_exponent > 2.5
+
+
+def test_strata_by_boundaries_leave_shared_rows_to_be_seen() -> None:
+    generator = torch.Generator().manual_seed(0)
+    init = {"a": 0.02 * torch.randn(600, 800, generator=generator)}
+    rows = torch.where(torch.rand(600, 1, generator=generator) < 0.3, 8.0, 1.0)
+
+    def run() -> Mask:
+        noisy = init["a"] + 1e-5 * rows * torch.randn(600, 800, generator=generator)
+        return Mask.from_bools({"a": noisy.bfloat16() != init["a"].bfloat16()})
+
+    _, stratified = _odds(_count(ulp_strata(init, exported=torch.bfloat16), [run()], [run()]))
+    assert stratified > 2
+
+
 def test_densities_of_tensors_are_explained_per_tensor() -> None:
     init = {name: torch.ones(400, 500) for name in "abc"}
     generator = torch.Generator().manual_seed(0)
