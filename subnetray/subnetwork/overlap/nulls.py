@@ -4,7 +4,8 @@ The uniform null (the paper's appendix E) takes every coordinate of a run as equ
 *per tensor* knows the density of each tensor. In bf16 coordinates of one tensor are not alike either: an update of a
 given size is visible where |w| is small, and |w| is common to runs of one init, so that independent runs overlap above
 both. The *ULP-stratified* null compares like with like: within a stratum (tensor × exponent of |w_init|) all
-coordinates have the same spacing of representable values. (See ``margins`` for the null of rows and columns.)
+coordinates have the same spacing of representable values; of an init that is stored in a wider format, strata also know
+how near a weight lies to where it rounds to another value. (See ``margins`` for the null of rows and columns.)
 """
 
 from __future__ import annotations
