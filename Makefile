@@ -2,6 +2,7 @@
 # make test | check | format | bench                 run the tests | the linters | the formatter | the benchmarks
 # make chaos [ARGS="--seed 0 1 2 3 4"]               disturb a sweep in 20 ways a seed, and compare (a quarter of an hour)
 # make fuzz [FUZZ=100] [ARGS="-k headers"]           try FUZZ times as many damaged files and command lines as the tests
+# make truth [ARGS="--sweeps 500"]                   judge claims in simulated sweeps whose truth is known
 # make lock [ARGS=--upgrade]                         compile the locks again from pyproject.toml
 # make clean                                         remove what make made, results in outputs/ excepted
 #
@@ -26,7 +27,7 @@ COMPILE = pip compile pyproject.toml --python-version 3.11 --python-platform x86
 # Many processes share the cores: OpenMP threads that spin in each of them only slow the others down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: .venv sweep test check format bench chaos fuzz lock clean
+.PHONY: .venv sweep test check format bench chaos truth fuzz lock clean
 
 .venv: $(READY)
 
@@ -65,6 +66,9 @@ bench: $(READY)
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+truth: $(READY)
+	$(BIN)/python -m tests.analysis.truth $(ARGS)
 
 fuzz: $(READY)
 	SUBNETRAY_FUZZ=$(FUZZ) $(BIN)/python -m pytest -q --numprocesses 2 -m fuzz $(ARGS)
