@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def run(
-    command: str,
+    prog: str,
     about: str,
     arguments: Sequence[str] | None,
     work: Callable[[argparse.Namespace], int],
@@ -41,11 +42,12 @@ def run(
 ) -> int:
     """Run a command on its arguments (those of the process, if None) and return its exit code.
 
-    ``work`` is given ``overrides``, a list of words. ``about``: what ``--help`` prints. ``config_dir``: whether the
-    command takes ``--config-dir`` too, a path or None.
+    ``prog``: what it is called as, ``subnetray sweep`` or ``python -m subnetray.sweep``. ``about``: what ``--help``
+    prints, where the latter is replaced by it. ``work`` is given ``overrides``, a list of words. ``config_dir``:
+    whether the command takes ``--config-dir`` too, a path or None.
     """
     try:
-        options = _options(command, about, arguments, config_dir)
+        options = _options(prog, about, arguments, config_dir)
         return 0 if options is None else work(options)
     except ConfigError as error:
         return _say(error, 2)
@@ -93,11 +95,11 @@ def _listed(key: str, value: Any, hints: Hints) -> Any:
     return tuple(map(inner[0], value))
 
 
-def _options(command: str, about: str, arguments: Sequence[str] | None, config_dir: bool) -> argparse.Namespace | None:
+def _options(prog: str, about: str, arguments: Sequence[str] | None, config_dir: bool) -> argparse.Namespace | None:
     """None where ``--help`` was asked for and printed."""
     parser = _Parser(
-        prog=f"python -m {command}",
-        description=about,
+        prog=prog,
+        description=re.sub(r"python -m subnetray\.\w+", prog, about),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

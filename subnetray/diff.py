@@ -1,4 +1,4 @@
-"""``python -m subnetray.diff init=DIR final=DIR``: what changed between two checkpoints, exactly, whatever their size.
+"""``python -m subnetray.diff init=DIR final=DIR``: compare two checkpoints exactly, whatever their size.
 
 Keys: ``init`` and ``final`` (a directory, a file or a Hugging Face id), ``out`` (a directory for ``diff.json``,
 ``mask.safetensors``, ``delta.safetensors`` and a heat map of layers and modules), ``tolerances`` (|Δ| beyond;
@@ -94,9 +94,9 @@ class DiffConfig:
         return Thresholds(self.tolerances, self.ulps, self.relative)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    return cli.run("subnetray.diff", __doc__, arguments, _main)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m subnetray.diff") -> int:
+    """Entry point, called as ``prog``; returns the exit code."""
+    return cli.run(prog, __doc__, arguments, _main)
 
 
 def _main(options: argparse.Namespace) -> int:

@@ -37,9 +37,9 @@ class _Keys:
         expand_home(self, "", "sweep", "cache")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    return cli.run("subnetray.report", __doc__, arguments, _run)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m subnetray.report") -> int:
+    """Entry point, called as ``prog``; returns the exit code."""
+    return cli.run(prog, __doc__, arguments, _run)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -23,9 +23,9 @@ from subnetray.grid import Plan, plan
 from subnetray.grid.design import describe
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    return cli.run("subnetray.sweep", __doc__, arguments, _run, config_dir=True)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m subnetray.sweep") -> int:
+    """Entry point, called as ``prog``; returns the exit code."""
+    return cli.run(prog, __doc__, arguments, _run, config_dir=True)
 
 
 def _run(options: argparse.Namespace) -> int:

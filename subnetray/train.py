@@ -1,4 +1,4 @@
-"""``python -m subnetray.train algorithm=grpo [model=…] [task=…] [seed=…]``: one run, measured as those of a sweep.
+"""``python -m subnetray.train algorithm=grpo [model=…] [task=…] [seed=…]``: train one run and measure it as sweeps do.
 
 A sweep of one cell and one seed: its overrides, files and resume are those of ``subnetray.sweep``. Results go to
 ``outputs/train/<run id>`` unless ``out=`` says otherwise.
@@ -24,9 +24,9 @@ from subnetray.driver.ledger import Ledger
 from subnetray.grid import plan
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    return cli.run("subnetray.train", __doc__, arguments, _run, config_dir=True)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m subnetray.train") -> int:
+    """Entry point, called as ``prog``; returns the exit code."""
+    return cli.run(prog, __doc__, arguments, _run, config_dir=True)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``python -m subnetray.doctor [--json]``: what is wrong with an installation and a machine, and what to do.
+"""``python -m subnetray.doctor [--json]``: say what is wrong with an installation and a machine, and what to do.
 
 One line an item: ``ok``, ``note`` (it works, and could be better) or ``problem``. It takes at most five seconds, starts
 nothing, and shows no secret. Exit codes: 0 nothing is a problem; 1 something is.
@@ -36,10 +36,10 @@ CHECKS: tuple[Check, ...] = (
 _PATIENCE_S = 4.0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m subnetray.doctor") -> int:
+    """Entry point, called as ``prog``; returns the exit code."""
     first, *_ = (__doc__ or "").splitlines()
-    parser = argparse.ArgumentParser(prog="python -m subnetray.doctor", description=first)
+    parser = argparse.ArgumentParser(prog=prog, description=first.replace("python -m subnetray.doctor", prog))
     parser.add_argument("--json", action="store_true", help="a list of objects with status, what and do")
     options = parser.parse_args(arguments)
     findings = examine(CHECKS)
