@@ -1,8 +1,9 @@
-"""What others' programs read of the project: the citation, the forms of issues, the changelog, jobs of CI."""
+"""What others' programs read of the project: the citation, the forms of issues, the changelog, links, jobs of CI."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,34 @@ def test_a_workflow_has_jobs_that_end_and_may_write_nothing(path: Path) -> None:
     for job in workflow["jobs"].values():
         assert job["timeout-minutes"] <= 90
         assert all(("uses" in step) != ("run" in step) for step in job["steps"])
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "sweeps").rglob("*.md")],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_a_link_between_pages_leads_somewhere(page: Path) -> None:
+    """In the repository; in the site ``make docs`` holds them."""
+    links = re.findall(r"\]\((?!https?:)([^)\s#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_site_has_every_page_of_docs_and_takes_warnings_for_errors() -> None:
+    site = _read(ROOT / "mkdocs.yml")
+    assert site["strict"]
+    named = re.findall(r"[\w/-]+\.md", str(site["nav"]))
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    assert pages <= set(named)
+    assert len(set(named)) == len(named)
+
+
+def test_the_site_has_a_lock_of_its_own() -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["docs"]
+    locked = {name: (ROOT / "locks" / f"{name}.txt").read_text() for name in ("docs", "cpu", "gpu")}
+    for name in (each.partition("[")[0] for each in wanted):
+        assert f"\n{name}==" in locked["docs"]
+    assert all("mkdocs" not in locked[name] for name in ("cpu", "gpu"))
 
 
 def test_the_changelog_has_one_line_a_change_and_this_version_first() -> None:
