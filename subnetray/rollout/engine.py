@@ -8,20 +8,17 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 
 import psutil
 import torch
 
 from subnetray.bf16 import products
 from subnetray.environment import forget_launcher
-from subnetray.rollout import wire
-from subnetray.rollout.channel import serve
 from subnetray.rollout.memory import Memory, question
+from subnetray.rollout.messages import Answer, Target
 from subnetray.rollout.sampling import Samples, Sampling
 from subnetray.rollout.sync.copies import Copies
-from subnetray.rollout.sync.transfer import SyncError, Update
-from subnetray.rollout.wire import Answer, Target
+from subnetray.rollout.sync.transfer import Update
 from subnetray.subnetwork.bits import from_integers
 
 # Host copies of weights take this part of the machine's memory at most (beside the last three).
@@ -41,16 +38,13 @@ class Engine(ABC):
 
     _dtype: torch.dtype
 
-    def __init__(self, threads: bool) -> None:
-        """``threads``: whether it works in any thread of its process, one at a time."""
+    def __init__(self) -> None:
         forget_launcher()
         # Weights arrive as read-only views of Ray's object store; libraries copy from them and never write.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         self._copies = Copies(limit=psutil.virtual_memory().total // _SHARE_OF_MEMORY)
         self._memory = Memory()
         self._loaded: str | None = None
-        self._threads, self._turn = threads, Lock()
-        self._address: str | None = None
 
     @classmethod
     def environment(cls, gpu: bool) -> dict[str, str]:
@@ -61,20 +55,6 @@ class Engine(ABC):
         """Return the process id: answered once the engine has started."""
         return os.getpid()
 
-    def address(self) -> str | None:
-        """Where it answers processes of its machine by :class:`Channel`, None if it does not."""
-
-        def answered(message: bytes) -> bytes:
-            try:
-                target, prompts, sampling, first, updates = wire.read_call(message)
-                return wire.answer(self.generate(target, prompts, sampling, first, *updates))
-            except SyncError as error:  # theirs, who asked; of all else they find out by Ray's way
-                return wire.answer(error)
-
-        if self._threads and self._address is None:
-            self._address = serve(answered)
-        return self._address
-
     def generate(
         self, target: Target, prompts: Sequence[list[int]], sampling: Sampling, first: int, *updates: Update
     ) -> Answer:
@@ -84,7 +64,7 @@ class Engine(ABC):
         among all of the draw. Raises :class:`SyncError` unless the engine then holds the weights that the run
         published. What initial weights have answered already is not sampled again.
         """
-        with self._turn, products():
+        with products():
             return self._generate(target, prompts, sampling, first, updates)
 
     def _generate(

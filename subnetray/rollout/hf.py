@@ -20,7 +20,7 @@ class HFEngine(Engine):
     def __init__(self, model: Path, config: Rollout) -> None:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-        super().__init__(threads=config.gpus_per_engine == 0)
+        super().__init__()
         await_model(model)
         self._dtype = getattr(torch, config.dtype)
         if is_blank(model):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -11,16 +10,13 @@ from typing import Any
 
 import ray
 
-from subnetray.rollout import wire
-from subnetray.rollout.channel import Channel, Reply
+from subnetray.rollout.messages import Answer, Target
 from subnetray.rollout.sampling import Samples, Sampling, concatenate
 from subnetray.rollout.sync.probe import Probe, distance
 from subnetray.rollout.sync.published import Published
 from subnetray.rollout.sync.transfer import SyncError, Update
-from subnetray.rollout.wire import Answer, Target
 from subnetray.subnetwork.weights import Weights
 
-_SMALL = 512 << 10  # bytes of an update that is sent with a call
 # What an engine may take to start, again or for the first time.
 START_S = 900.0
 _INSTANT_S = 1e-3
@@ -54,7 +50,7 @@ class Policy:
 
     def __init__(self, engines: Sequence[Any], run: str, timeout_s: float, staleness: int = 0) -> None:
         """``staleness``: how many times weights are published, at most, while a draw from earlier ones is awaited."""
-        self._lines = [_Line(engine) for engine in engines]
+        self._engines = list(engines)
         self._run = run
         self.timeout_s = timeout_s
         self._published: Published | None = None
@@ -117,18 +113,16 @@ class Policy:
 
     def _send(self, prompts: Sequence[list[int]], sampling: Sampling, published: Published) -> Draw:
         assert self._target is not None
-        share = -(-len(prompts) // len(self._lines))
+        share = -(-len(prompts) // len(self._engines))
         calls = [
-            _Call(line, self._target, prompts[first : first + share], sampling, first)
-            for line, first in zip(self._lines, range(0, len(prompts), share), strict=False)
+            _Call(engine, self._target, prompts[first : first + share], sampling, first)
+            for engine, first in zip(self._engines, range(0, len(prompts), share), strict=False)
         ]
         return Draw(self, calls, published, list(self._steps))
 
     def put(self, update: Update) -> Any:
-        """What to send to engines for ``update``: itself where it is small, else where they find it."""
+        """Store ``update`` where engines find it, and return what to send to them for it."""
         self.sync.bytes += update.nbytes
-        if update.nbytes <= _SMALL:
-            return update
         # One put: every engine on a node reads the same memory.
         return ray.put(update)
 
@@ -138,7 +132,7 @@ class Draw:
 
     def __init__(self, policy: Policy, calls: Sequence[_Call], published: Published, steps: Sequence[Any]) -> None:
         self._policy, self._calls, self._published, self._steps = policy, calls, published, steps
-        self._references = [call.send(steps, policy.timeout_s) for call in calls]
+        self._references = [call.send(steps) for call in calls]
 
     def result(self) -> Samples:
         """Wait for them; raises as :meth:`Policy.sample` does."""
@@ -151,7 +145,7 @@ class Draw:
             drawn |= {call.first: samples for call, _, samples in found}
             calls = [call.after(len(samples.completions)) for call, _, samples in found]
             calls = [call for call in calls if call.prompts]
-            references = [call.send(self._steps, self._policy.timeout_s) for call in calls]
+            references = [call.send(self._steps) for call in calls]
         return concatenate([drawn[first] for first in sorted(drawn)])
 
     def _answers(self, calls: Sequence[_Call], references: Sequence[Any]) -> list[tuple[_Call, Answer, Samples]]:
@@ -159,7 +153,7 @@ class Draw:
         found: list[tuple[_Call, Answer, Samples]] = []
         for updates in self._ways():
             if updates is not self._steps:
-                references = [call.send(updates, self._policy.timeout_s) for call in calls]
+                references = [call.send(updates) for call in calls]
             forgotten = []
             for call, answer in self._gather(calls, references, updates):
                 if answer.samples is None:
@@ -201,23 +195,22 @@ class Draw:
                 answer = _answer(reference, max(deadline - time.monotonic(), _INSTANT_S))
             except TimeoutError:
                 # Hung: a new process takes its place, which holds nothing and says so.
-                ray.kill(call.line.engine, no_restart=False)
+                ray.kill(call.engine, no_restart=False)
                 answer = self._ask_again(call, updates)
-            except (ConnectionError, ray.exceptions.RayActorError):
+            except ray.exceptions.RayActorError:
                 answer = self._ask_again(call, updates)
             yield call, answer
 
     def _ask_again(self, call: _Call, updates: Sequence[Any]) -> Answer:
         try:
-            call.line.renew()
-            # By Ray's way, which tells what an engine fails of.
-            return _answer(call.by_ray(updates), self._policy.timeout_s)
+            ray.get(call.engine.ready.remote(), timeout=START_S)
+            return _answer(call.send(updates, retries=1), self._policy.timeout_s)
         except TimeoutError as error:
             raise EngineError(
                 f"no answer from a rollout engine within {self._policy.timeout_s:g} s (rollout.timeout_s), nor from the"
                 " one that replaced it"
             ) from error
-        except (ConnectionError, ray.exceptions.RayActorError) as error:
+        except ray.exceptions.RayActorError as error:
             raise EngineError(f"a rollout engine died, and so did the one that replaced it: {error}") from error
 
 
@@ -225,7 +218,7 @@ class Draw:
 class _Call:
     """One engine's part of the prompts, or what is left of it; ``first`` is the index of the first among all."""
 
-    line: _Line
+    engine: Any
     target: Target
     prompts: Sequence[list[int]]
     sampling: Sampling
@@ -235,52 +228,17 @@ class _Call:
         """Without the first ``count`` prompts."""
         return replace(self, prompts=self.prompts[count:], first=self.first + count)
 
-    def send(self, updates: Sequence[Any], timeout_s: float) -> Any:
-        """What to wait for with :func:`_answer`."""
-        channel = self.line.channel(timeout_s) if all(isinstance(update, Update) for update in updates) else None
-        if channel is not None:
-            message = wire.call(self.target, self.prompts, self.sampling, self.first, updates)
-            try:
-                return channel.send(message, timeout_s)
-            except (ConnectionError, TimeoutError):  # Ray finds out what has become of the engine, or has replaced it
-                self.line.forget()
-        return self.by_ray(updates)
+    def send(self, updates: Sequence[Any], retries: int = 0) -> Any:
+        """What to wait for with :func:`_answer`.
 
-    def by_ray(self, updates: Sequence[Any]) -> Any:
-        return self.line.engine.generate.remote(self.target, self.prompts, self.sampling, self.first, *updates)
-
-
-class _Line:
-    """The ways to an engine: Ray's, and a channel where it is on the same machine and answers through one."""
-
-    def __init__(self, engine: Any) -> None:
-        self.engine = engine
-        self._asked = False
-        self._channel: Channel | None = None
-
-    def channel(self, timeout_s: float) -> Channel | None:
-        """None, too, for an engine that is dead or hangs: of those a call by Ray's way finds out."""
-        if not self._asked:
-            self._asked = True
-            with contextlib.suppress(ray.exceptions.RayActorError, TimeoutError, ConnectionError):
-                address = ray.get(self.engine.address.remote(), timeout=timeout_s)
-                self._channel = None if address is None else Channel(address)
-        return self._channel
-
-    def forget(self) -> None:
-        """Ask for the way again when it is needed."""
-        self._asked, self._channel = False, None
-
-    def renew(self) -> None:
-        """Wait for the process that takes the place of the engine's; raises TimeoutError, or RayActorError."""
-        self.forget()
-        ray.get(self.engine.ready.remote(), timeout=START_S)
+        If the engine dies, Ray asks the process that takes its place, ``retries`` times.
+        """
+        generate = self.engine.generate.options(max_task_retries=retries)
+        return generate.remote(self.target, self.prompts, self.sampling, self.first, *updates)
 
 
 def _answer(reference: Any, timeout_s: float) -> Answer:
-    """Raises TimeoutError, ConnectionError or RayActorError if none comes, and :class:`SyncError`."""
-    if isinstance(reference, Reply):
-        return wire.read_answer(reference.get(timeout_s))
+    """Raises TimeoutError or RayActorError if none comes, and :class:`SyncError`."""
     try:
         answer: Answer = ray.get(reference, timeout=timeout_s)
     except ray.exceptions.RayTaskError as error:

@@ -89,6 +89,8 @@ def _actor(rollout: Rollout, name: str, model: Path) -> Any:
             name=name,
             num_cpus=rollout.cpus_per_engine,
             num_gpus=rollout.gpus_per_engine,
+            # One call at a time: its model has the weights of one.
+            max_concurrency=1,
             # A new process holds no weights and asks for them: a restart changes no result. What dies of every call is
             # given up by the run that makes the call.
             max_restarts=-1,

@@ -40,7 +40,7 @@ class VLLMEngine(Engine):
         # What it would say is not heard (_ENVIRONMENT), and to say it vLLM imports its server.
         llm.log_non_default_args = lambda _: None
         _close(config)
-        super().__init__(threads=config.gpus_per_engine == 0)
+        super().__init__()
         await_model(model)
         if config.gpus_per_engine > 0:
             resources: dict[str, Any] = {"gpu_memory_utilization": config.gpu_memory_utilization}

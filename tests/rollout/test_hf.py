@@ -17,9 +17,9 @@ from subnetray.config import Rollout
 from subnetray.models.tokenizer import make_tokenizer
 from subnetray.rollout import Probe, Samples, Sampling, SyncError
 from subnetray.rollout.hf import HFEngine
+from subnetray.rollout.messages import Answer, Target
 from subnetray.rollout.sampling import concatenate
 from subnetray.rollout.sync.published import Published
-from subnetray.rollout.wire import Answer, Target
 from subnetray.subnetwork import named_weights
 from tests.decoder import decoder
 from tests.rounding import assert_drawn_alike

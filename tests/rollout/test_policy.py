@@ -1,4 +1,4 @@
-"""What a run sends: small updates with its calls, larger ones by way of Ray's object store."""
+"""What a run sends to engines, and what it does when they do not answer."""
 
 from __future__ import annotations
 
@@ -7,34 +7,144 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ray
 import torch
 
-from subnetray.rollout import Policy, Sampling, SyncError
+from subnetray.rollout import EngineError, Policy, Samples, Sampling, SyncError
+from subnetray.rollout.messages import Answer
+from subnetray.rollout.policy import START_S
 from subnetray.rollout.sync.transfer import Update, whole
-from subnetray.rollout.wire import Answer
+
+SAMPLING = Sampling(1.0, 2, seed=0)
 
 
-def _update(size: int) -> Update:
-    return Update("digest", None, {}, {"weight": whole(np.zeros(size // 2, np.int16))})
+class _Ray:
+    """Ray without processes: what it is asked for is answered at once, or fails at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.killed: list[Any] = []
+        self.timeouts: list[float] = []
+        monkeypatch.setattr(ray, "put", lambda update: ("stored", update))
+        monkeypatch.setattr(ray, "get", self._get)
+        monkeypatch.setattr(ray, "kill", lambda engine, no_restart: self.killed.append((engine, no_restart)))
+
+    def _get(self, given: Any, timeout: float) -> Any:
+        self.timeouts.append(timeout)
+        if isinstance(given, BaseException):
+            raise given
+        return given
 
 
-@pytest.mark.parametrize(("size", "stored"), [(512 << 10, False), (514 << 10, True)])
-def test_what_is_small_goes_with_the_call(size: int, stored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("subnetray.rollout.policy.ray.put", lambda _: "stored")
+class _Engine:
+    """A handle of an engine that gives these answers, one after another, and a list of what it was asked."""
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers = list(answers)
+        self.asked: list[tuple[Any, ...]] = []
+        self.retries: list[int] = []
+        self.waits = 0
+        self.generate = SimpleNamespace(options=self._options)
+        self.ready = SimpleNamespace(remote=self._ready)
+
+    def _options(self, max_task_retries: int) -> Any:
+        self.retries.append(max_task_retries)
+        return SimpleNamespace(remote=self._generate)
+
+    def _generate(self, *arguments: Any) -> Any:
+        self.asked.append(arguments)
+        return self._answers.pop(0)
+
+    def _ready(self) -> int:
+        self.waits += 1
+        return 1
+
+
+def _policy(*engines: _Engine, timeout_s: float = 50) -> Policy:
+    policy = Policy(engines, "run", timeout_s=timeout_s)
+    policy.publish({"weight": torch.zeros(2, dtype=torch.bfloat16)}, "init")
+    return policy
+
+
+def _drawn(*tokens: int) -> Samples:
+    return Samples([[token] for token in tokens], [[-1.0] for _ in tokens])
+
+
+def _dead() -> ray.exceptions.RayActorError:
+    return ray.exceptions.RayActorError()
+
+
+def test_updates_are_stored_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    _Ray(monkeypatch)
     sender = Policy([object()], "run", timeout_s=1)
-    update = _update(size)
-    sent: Any = sender.put(update)
-    assert sent == "stored" if stored else sent is update
-    assert sender.sync.bytes == size
+    update = Update("digest", None, {}, {"weight": whole(np.zeros(300, np.int16))})
+    assert sender.put(update) == ("stored", update)
+    assert sender.sync.bytes == 600
+
+
+def test_answers_come_in_the_order_of_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """... whichever engine gives them, and however many at a time."""
+    _Ray(monkeypatch)
+    one, two = _Engine(Answer(_drawn(1)), Answer(_drawn(2, 3))), _Engine(Answer(_drawn(4, 5)))
+    assert _policy(one, two).sample([[each] for each in range(1, 6)], SAMPLING) == _drawn(1, 2, 3, 4, 5)
+    assert [(prompts, first) for _, prompts, _, first in one.asked] == [([[1], [2], [3]], 0), ([[2], [3]], 1)]
+    assert [(prompts, first) for _, prompts, _, first in two.asked] == [([[4], [5]], 3)]
 
 
 def test_an_engine_that_takes_nothing_up_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """... and no draw of fewer completions than were asked for."""
-    monkeypatch.setattr("subnetray.rollout.policy.ray.get", lambda answer, **_: answer)
-    engine = SimpleNamespace(
-        generate=SimpleNamespace(remote=lambda *_: Answer(None)), address=SimpleNamespace(remote=lambda: None)
-    )
-    policy = Policy([engine], "run", timeout_s=1)
-    policy.publish({"weight": torch.zeros(2, dtype=torch.bfloat16)}, "init")
+    _Ray(monkeypatch)
+    engine = _Engine(Answer(None), Answer(None))
     with pytest.raises(SyncError, match="asks for more"):
-        policy.sample([[1]], Sampling(1.0, 2, seed=0))
+        _policy(engine).sample([[1]], SAMPLING)
+    assert [len(updates) for *_, updates in [(each[:4], each[4:]) for each in engine.asked]] == [0, 1]
+
+
+@pytest.mark.parametrize(("fault", "killed"), [(_dead(), 0), (ray.exceptions.GetTimeoutError(), 1)])
+def test_an_engine_that_does_not_answer_is_replaced_and_asked_again(
+    fault: Exception, killed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """... by its run, which waits for the new process as long as one may take to start."""
+    system, engine = _Ray(monkeypatch), _Engine(fault, Answer(_drawn(7)))
+    assert _policy(engine).sample([[1]], SAMPLING) == _drawn(7)
+    assert system.killed == [(engine, False)] * killed
+    assert engine.waits == 1
+    assert engine.retries == [0, 1]  # Ray asks nobody while the run does not wait for a start
+    assert engine.asked[0] == engine.asked[1]
+    assert system.timeouts == [pytest.approx(50, abs=5), START_S, 50]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (_dead(), r"^a rollout engine died, and so did the one that replaced it: "),
+        (
+            ray.exceptions.GetTimeoutError(),
+            r"^no answer from a rollout engine within 50 s \(rollout.timeout_s\), nor from the one that replaced it$",
+        ),
+    ],
+)
+def test_an_engine_that_is_lost_twice_is_an_error(
+    fault: Exception, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _Ray(monkeypatch)
+    with pytest.raises(EngineError, match=message):
+        _policy(_Engine(fault, fault)).sample([[1]], SAMPLING)
+
+
+def test_engines_have_one_time_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """... and an answer that has come counts even when it is over."""
+    system = _Ray(monkeypatch)
+    engines = [_Engine(Answer(_drawn(token))) for token in (1, 2)]
+    assert _policy(*engines, timeout_s=0).sample([[1], [2]], SAMPLING) == _drawn(1, 2)
+    assert all(0 < timeout < 1 for timeout in system.timeouts)
+
+
+def test_an_error_of_synchronising_is_raised_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """... and any other as an error of Ray's, which has the engine's traceback."""
+    _Ray(monkeypatch)
+    cause = SyncError("tensor 'a' is not what it was")
+    for given, expected in ((cause, SyncError), (ArithmeticError("no"), ray.exceptions.RayTaskError)):
+        failed = ray.exceptions.RayTaskError("generate", "its traceback", given)
+        with pytest.raises(expected) as raised:
+            _policy(_Engine(failed)).sample([[1]], SAMPLING)
+        assert raised.value is (cause if expected is SyncError else failed)
