@@ -3,6 +3,7 @@
 # make chaos [ARGS="--seed 0 1 2 3 4"]               disturb a sweep in 20 ways a seed, and compare (a quarter of an hour)
 # make fuzz [FUZZ=100] [ARGS="-k headers"]           try FUZZ times as many damaged files and command lines as the tests
 # make truth [ARGS="--sweeps 500"]                   judge claims in simulated sweeps whose truth is known
+# make results                                       run the sweep, and take its claims and figure over into the README
 # make docs                                          build the documentation as a site, in site/; warnings are errors
 # make lock [ARGS=--upgrade]                         compile the locks again from pyproject.toml
 # make clean                                         remove what make made, results in outputs/ excepted
@@ -33,7 +34,7 @@ COMPILE = pip compile pyproject.toml --python-version 3.11 --python-platform x86
 # Many processes share the cores: OpenMP threads that spin in each of them only slow the others down.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: .venv sweep test check format bench chaos truth fuzz docs lock clean
+.PHONY: .venv sweep test check format bench chaos results truth fuzz docs lock clean
 
 .venv: $(READY)
 
@@ -77,6 +78,10 @@ bench: $(READY)
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+results: $(READY)
+	$(BIN)/python -m subnetray.sweep +grid=origins
+	$(BIN)/python -m tests.results outputs/origins
 
 truth: $(READY)
 	$(BIN)/python -m tests.analysis.truth $(ARGS)

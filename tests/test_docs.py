@@ -1,15 +1,18 @@
-"""Every block of docs/library.md is run, and prints what it says."""
+"""Every block of docs/library.md is run, and prints what it says; the README's numbers are those of kept results."""
 
 from __future__ import annotations
 
 import doctest
+import hashlib
 import itertools
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 import subnetray
+from tests import results
 
 LIBRARY = Path(subnetray.__file__).parents[1] / "docs" / "library.md"
 
@@ -28,3 +31,16 @@ def test_every_block_of_the_library_guide_prints_what_it_says(
     failed, tried = doctest.testfile(str(LIBRARY), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert tried == len(examples)
     assert failed == 0, capsys.readouterr().out
+
+
+def test_the_readme_shows_what_the_kept_results_say() -> None:
+    """``make results`` writes both."""
+    claims = json.loads((results.KEPT / "claims.json").read_text())
+    about = json.loads((results.KEPT / "about.json").read_text())
+    text = results.README.read_text()
+    assert results.with_table(text, claims) == text
+    assert results.table(claims).count("\n") == 2 + len(results.SHOWN)
+    for name, digest in about["sha256"].items():
+        assert hashlib.sha256((results.KEPT / name).read_bytes()).hexdigest() == digest
+    assert f"(docs/results/origins/{results.FIGURE})" in text
+    assert all(about[key] for key in ("commit", "processor", "instructions", "init_hashes", "seeds"))
