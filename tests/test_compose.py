@@ -217,7 +217,7 @@ def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentenc
         ("+grid=origins grid.nope=3", "there is no config key grid.nope: choose one of about,"),
         ("+grid=origins grid.factors.kl=3", "grid.factors.kl must be a table of about, baseline and levels, not 3"),
         ("+grid=origins +grid.factors.kl.x=3", "there is no config key grid.factors.kl.x: choose one of about,"),
-        ("+grid=smoke grid.factors.method.levels.grpo=3", "grid.factors.method.levels.grpo must hold a list of"),
+        ("+grid=smoke grid.factors.method.levels.grpo=3", "grid.factors.method.levels.grpo must be a list of texts"),
         ("model=nope/nope", "model=nope/nope is unknown: choose one of"),
         ("rollout.engines=null", "rollout.engines must not be null"),
         ("rollout.max_new_tokens=64", "rollout.max_new_tokens must be from 1 to below rollout.max_model_len (64)"),

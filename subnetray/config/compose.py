@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from subnetray import config as schema
 from subnetray.config import ALGORITHMS, MODELS, TASKS, ConfigError, PairsConfig, RunConfig, SweepConfig, documents
 from subnetray.config.explain import explain
-from subnetray.config.hints import COMMAND, hints_at, misfit
+from subnetray.config.hints import COMMAND, Hints, below, hints_at, misfit, misfit_of_all
 from subnetray.config.words import GROUPS, hydra_text, parse
 
 __all__ = ["GROUPS", "RUN_KEYS", "Composer", "explain", "parse"]
@@ -192,7 +192,9 @@ class Composer:
 
     def _compose_choices(self, root: str, choices: Sequence[Override]) -> DictConfig:
         GlobalHydra.instance().clear()
-        with self._their_files(choices), hydra.initialize_config_module("subnetray.conf", version_base="1.3"):
+        for choice in choices:
+            self._register(choice.key_or_group, str(choice.value()))
+        with hydra.initialize_config_module("subnetray.conf", version_base="1.3"):
             node = hydra.compose(root, overrides=[hydra_text(override) for override in choices])
         for key in map(str, node):
             if key not in _ROOT_KEYS[root]:
@@ -208,21 +210,11 @@ class Composer:
             OmegaConf.set_struct(parameters, False)  # what a generator takes, it alone knows
         return node
 
-    @contextmanager
-    def _their_files(self, choices: Sequence[Override]) -> Iterator[None]:
-        """While entered, Hydra finds the user's files of these choices registered: it reads none of them itself."""
-        registered: list[tuple[str, str]] = []
-        try:
-            for choice in choices:
-                for each in self._register(choice.key_or_group, str(choice.value()), ()):
-                    registered.append(each)
-            yield
-        finally:
-            for group, name in registered:
-                ConfigStore.instance().repo[group].pop(f"{name}.yaml", None)
+    def _register(self, group: str, name: str, above: tuple[str, ...] = ()) -> None:
+        """Have Hydra find the user's file of a choice, if it is one, and those that it begins with: it reads none.
 
-    def _register(self, group: str, name: str, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-        """Register the user's file of a choice, if it is one, and those that it begins with."""
+        What is found stays, for Hydra has no word to take it back; every choice of a file registers it anew.
+        """
         if self._config_dir is None or name not in self._theirs[group]:
             return
         path = self._config_dir / group / f"{name}.yaml"
@@ -232,10 +224,12 @@ class Composer:
             raise ConfigError(f"{path} begins with itself: its defaults must name other files")
         names = self._ours[group] | self._theirs[group] | set(SCHEMAS.get(group, ()))
         content = documents.read(path, group, names)
+        for key, value in _plain(content).items() if group not in _ADDED else ():  # those are looked at later
+            if problem := misfit_of_all(f"{group}.{key}", value, hints_at(COMMAND, [group, str(key)])):
+                raise ConfigError(problem)
         ConfigStore.instance().store(group=group, name=name, node=content, package=group)
-        yield group, name
         for entry in content.get("defaults", ()):
-            yield from self._register(group, entry, (*above, name))
+            self._register(group, entry, (*above, name))
 
     def _check(self, override: Override) -> None:
         """Raise for what Hydra would accept in silence, or reject in words that help nobody here."""
@@ -277,6 +271,7 @@ def _set(node: DictConfig, override: Override) -> None:
     if override.type == OverrideType.CHANGE:
         # What a grid's file leaves out has a default all the same.
         own = above == "grid" and bool(hints_at(COMMAND, ["grid", name])) and node.get("grid") is not None
+        _fit(node, key, value)
         OmegaConf.update(node, key, value, merge=True, force_add=own)
         return
     parent = OmegaConf.select(node, above) if above else node
@@ -299,7 +294,28 @@ def _set(node: DictConfig, override: Override) -> None:
     if name not in names and not free:
         known = f": choose one of {', '.join(sorted(names))}" if names else ""
         raise ConfigError(f"there is no config key {key}{known}")
+    _fit(node, key, value)
     OmegaConf.update(node, key, value, merge=True, force_add=True)
+
+
+def _fit(node: DictConfig, key: str, value: object) -> None:
+    """Raise ConfigError unless ``value`` is of the type of ``key``, if there is such a key: OmegaConf's own errors say
+    that in words of another version's each time.
+    """
+    above, _, name = key.rpartition(".")
+    try:
+        kind = OmegaConf.get_type(node, above or None)
+    except (OmegaConfBaseException, AttributeError, KeyError, TypeError):
+        return  # there is no such key
+    hints: Hints = below(kind, name) if dataclasses.is_dataclass(kind) else hints_at(COMMAND, key.split("."))
+    if (problem := misfit_of_all(key, value, hints)) is not None:
+        raise ConfigError(problem)
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    content = OmegaConf.to_container(node)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def _grid(node: DictConfig) -> schema.Grid | None:
@@ -314,6 +330,8 @@ def _grid(node: DictConfig) -> schema.Grid | None:
         if not isinstance(factor, DictConfig):
             raise ConfigError(f"grid.factors.{name!s} must be a table of about, baseline and levels, not {factor!r}")
         holder.grid.factors[name] = _structured(schema.Factor)
+    if (problem := misfit("grid", _plain(node.grid), schema.Grid)) is not None:
+        raise ConfigError(problem)
     return _typed("grid", OmegaConf.merge(holder, {"grid": node.grid}).grid)
 
 
@@ -328,6 +346,10 @@ def _pairs(node: DictConfig) -> PairsConfig:
         if not isinstance(pair, DictConfig):
             raise ConfigError(f"grid.pairs.{name!s} must be a table of init and final, not {pair!r}")
         whole.grid.pairs[name] = _structured(schema.CheckpointPair)
+    if isinstance(node.get("grid"), DictConfig):
+        problem = misfit("grid", _plain(node.grid), schema.PairGrid)
+        if problem is not None:
+            raise ConfigError(problem)
     return _typed("", OmegaConf.merge(whole, node))
 
 

@@ -105,6 +105,25 @@ def fault(hints: Hints, value: object) -> str | None:
     return None
 
 
+def misfit_of_all(key: str, value: object, hints: Hints) -> str | None:
+    """Say how ``value`` misses the first of the types that it may have; None if it is of one, or if there are none."""
+    problems = [misfit(key, value, hint) for hint in hints]
+    return problems[0] if problems and all(problems) else None
+
+
+def wanted(hints: Hints) -> str | None:
+    """Say in words what a value must be, where the types that it may have tell."""
+    bare = {_without_none(hint) for hint in hints}
+    if len(bare) != 1 or bare == {Any}:
+        return None
+    (kind,) = bare
+    if dataclasses.is_dataclass(kind) or get_origin(kind) is dict:
+        return "a table of keys"
+    if get_origin(kind) in (list, tuple):
+        return "a list"
+    return fault((kind,), []) or "text"
+
+
 def misfit(key: str, value: object, hint: Any) -> str | None:
     """Say which part of ``value``, the content of ``key``, is not of its type: lists within lists, tables for texts."""
     bare = _without_none(hint)
@@ -121,7 +140,8 @@ def misfit(key: str, value: object, hint: Any) -> str | None:
         inner = ((f"{key}.{name}", each, below(bare, str(name))) for name, each in value.items())
     elif get_origin(bare) in (list, tuple):
         if not isinstance(value, list):
-            return f"{key} must be a list, not {_short(value)}"
+            kind = " of texts in quotes" if get_args(bare)[0] is str else "" if "]" in key else f", as in {key}=[0]"
+            return f"{key} must be a list{kind}, not {_short(value)}"
         inner = ((f"{key}[{place}]", each, below(bare, str(place))) for place, each in enumerate(value))
     else:
         wanted = fault((bare,), value)

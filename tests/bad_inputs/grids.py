@@ -41,7 +41,7 @@ CASES = [
             "+grid.factors.status={baseline:a,levels:{a:[]}}": "a factor must not be called status",
             "+grid.factors.a-b={baseline:a,levels:{a:[]}}": "a factor's name must be letters, digits and _",
             "grid.factors.method.baseline=nope": "grid.factors.method.baseline must be one of",
-            "+grid.factors.method.levels.x=3": "grid.factors.method.levels.x must hold a list of",
+            "+grid.factors.method.levels.x=3": "grid.factors.method.levels.x must be a list of texts",
             "+grid.factors.method.levels.x=[seed=1]": "must not set seed",
             "+grid.factors.method.levels.x=[out=y]": "must set keys of a run",
             "+grid.factors.method.levels.x=[junk]": "'junk' is no override",
