@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ import torch
 
 from subnetray.config import Rollout
 from subnetray.environment import SESSION
-from subnetray.libraries import load, loading
+from subnetray.libraries import loading
+from subnetray.rollout.cpu import private
 from subnetray.rollout.cpu.batch import Batch
 from subnetray.rollout.cpu.packed import Packed
 from subnetray.rollout.engine import Engine, await_model, is_blank
@@ -34,12 +33,12 @@ class VLLMEngine(Engine):
     """``rollout=vllm``."""
 
     def __init__(self, model: Path, config: Rollout) -> None:
-        load("vllm.entrypoints.llm")
-        from vllm.entrypoints import llm
+        with loading():
+            from vllm import LLM
 
-        # What it would say is not heard (_ENVIRONMENT), and to say it vLLM imports its server.
-        llm.log_non_default_args = lambda _: None
-        _close(config)
+        private.keep_quiet()
+        if (directory := os.environ.get(SESSION)) is not None:  # others reach nodes of a cluster anyway
+            private.meet_in(Path(directory), config.tensor_parallel, gpu=config.gpus_per_engine > 0)
         super().__init__()
         await_model(model)
         if config.gpus_per_engine > 0:
@@ -57,8 +56,8 @@ class VLLMEngine(Engine):
         # What its parts import; vLLM's kernels for GPUs of AMD read tables with pandas.
         with loading(without=[] if config.gpus_per_engine > 0 else ["pandas"]):
             if config.gpus_per_engine == 0:
-                _introduce(model)
-            self._llm = llm.LLM(
+                private.look_here(json.loads((model / "config.json").read_bytes()).get("architectures") or [])
+            self._llm = LLM(
                 model=str(model),
                 dtype=config.dtype,
                 max_model_len=config.max_model_len,
@@ -69,7 +68,7 @@ class VLLMEngine(Engine):
                 disable_log_stats=True,
                 **resources,
             )
-        self._dtype = self._llm.llm_engine.model_config.dtype
+        self._dtype = getattr(torch, config.dtype)
         self._packed: Packed | None = None
         self._batch: Batch | None = None
         if config.gpus_per_engine == 0:
@@ -134,34 +133,3 @@ class VLLMEngine(Engine):
                 for item in drawn
             ],
         )
-
-
-def _close(config: Rollout) -> None:
-    """Have the processes of an engine find each other by a file in the sweep's private directory.
-
-    vLLM's way is a store of torch's that anyone who reaches the machine may read and write: it listens on all
-    interfaces, whatever address it is given, for an engine of one process too. On nodes of a cluster, which others
-    reach anyway, it stays.
-    """
-    directory = os.environ.get(SESSION)
-    if directory is None:
-        return
-    # vLLM tells pieces of shared memory apart by what comes after the last colon.
-    place = f"file://{directory}/engine:{uuid.uuid4().hex}"
-    module = import_module(f"vllm.v1.executor.{'multiproc' if config.tensor_parallel > 1 else 'uniproc'}_executor")
-    way = "get_distributed_init_method"
-    if hasattr(module, way):
-        setattr(module, way, lambda *_: place)
-
-
-def _introduce(model: Path) -> None:
-    """Have vLLM look at the model's class here.
-
-    To keep CUDA out, it would have another process look, once for each version of the class: one that imports all of
-    vLLM again while everybody waits.
-    """
-    from vllm import ModelRegistry
-
-    for name in json.loads((model / "config.json").read_bytes()).get("architectures") or ():
-        if (known := ModelRegistry.models.get(name)) is not None:
-            ModelRegistry.register_model(name, known.load_model_cls())

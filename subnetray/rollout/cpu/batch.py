@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from subnetray.rollout.cpu import private
 from subnetray.rollout.cpu.passes import Passes
 from subnetray.rollout.sampling import Samples
 
@@ -24,53 +25,37 @@ class Batch:
     """What the scheduler of ``llm`` does with prompts that fit into one batch."""
 
     def __init__(self, llm: Any) -> None:
-        from vllm import SamplingParams
-
-        engine = llm.llm_engine
-        core = engine.engine_core.engine_core
-        self._scheduler = core.scheduler
-        self._passes = Passes(core.model_executor.driver_worker.worker.model_runner)
-        (group,) = core.scheduler.kv_cache_config.kv_cache_groups
+        scheduler = private.scheduler_of(llm)
+        (group,) = scheduler.kv_cache_config.kv_cache_groups
         self._block_size = group.kv_cache_spec.block_size
-        params = SamplingParams()
-        params.update_from_generation_config(
-            engine.input_processor.generation_config_fields, engine.renderer.get_eos_token_id()
-        )
-        self._ends = np.array([params.eos_token_id, *params.stop_token_ids])
+        self._ends = np.array(private.ends_of(llm))
+        self._sequences, self._tokens = scheduler.max_num_running_reqs, scheduler.max_num_scheduled_tokens
+        self._longest, self._blocks = scheduler.max_model_len, scheduler.kv_cache_config.num_blocks
+        self._passes = Passes(private.runner_of(llm))
+        try:
+            # Passed once, so that what is other than it was shows now.
+            self.logprobs([0, 0])
+        except BaseException:
+            self._passes.close()
+            raise
 
     @classmethod
     def of(cls, llm: Any) -> Batch | None:
-        """None for an engine whose scheduler or worker does more.
-
-        That is one in another process, one that runs ahead of the model, one of a model whose cache is not of plain
-        attention alone, or of one that is told more than tokens and where they are.
-        """
-        from vllm.v1.core.sched.scheduler import Scheduler
-        from vllm.v1.engine.core_client import InprocClient
-        from vllm.v1.kv_cache_interface import FullAttentionSpec
-
-        engine = llm.llm_engine
-        if not isinstance(engine.engine_core, InprocClient) or engine.vllm_config.use_v2_model_runner:
-            return None
-        core, model = engine.engine_core.engine_core, engine.model_config
-        caches = [type(group.kv_cache_spec) for group in core.scheduler.kv_cache_config.kv_cache_groups]
-        plain = type(core.scheduler) is Scheduler and core.batch_queue is None and caches == [FullAttentionSpec]
-        more = model.is_multimodal_model or model.uses_mrope or model.uses_xdrope_dim
-        return cls(llm) if plain and not more else None
+        """None for an engine whose scheduler or worker does more (:func:`private.is_plain`), or is not known here."""
+        return private.tried(lambda: cls(llm) if private.is_plain(llm) else None, "subnetray.rollout.cpu.batch")
 
     def fitting(self, prompts: Sequence[list[int]], max_new_tokens: int) -> int:
         """How many of the prompts, the first ones, are one batch; 0 if the first of them fits into none.
 
         The scheduler would pass them in one step, and has room for them until all have ended.
         """
-        scheduler = self._scheduler
         lengths = np.array([len(prompt) for prompt in prompts], np.int64)
-        blocks = -(-np.minimum(lengths + max_new_tokens, scheduler.max_model_len) // self._block_size)
-        fits = lengths < scheduler.max_model_len
+        blocks = -(-np.minimum(lengths + max_new_tokens, self._longest) // self._block_size)
+        fits = lengths < self._longest
         for need, most in (
-            (np.ones_like(lengths), scheduler.max_num_running_reqs),
-            (lengths, scheduler.max_num_scheduled_tokens),
-            (blocks, scheduler.kv_cache_config.num_blocks - 1),  # the first block of a cache is nobody's
+            (np.ones_like(lengths), self._sequences),
+            (lengths, self._tokens),
+            (blocks, self._blocks - 1),  # the first block of a cache is nobody's
         ):
             fits &= need.cumsum() <= most
         return len(prompts) if fits.all() else int(fits.argmin())
@@ -83,7 +68,7 @@ class Batch:
         if not prompts:
             return Samples([], [])
         lengths = np.array([len(prompt) for prompt in prompts])
-        limits = np.minimum(max_new_tokens, self._scheduler.max_model_len - lengths)
+        limits = np.minimum(max_new_tokens, self._longest - lengths)
         table = self._passes.table(lengths + limits)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         tokens = np.empty((len(prompts), max_new_tokens), np.int64)

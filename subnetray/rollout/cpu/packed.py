@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# Methods whose packing is all that loading has to be followed by.
+from subnetray.rollout.cpu import private
+
+# Methods of vLLM whose packing is all that loading has to be followed by.
 _METHODS = ("UnquantizedLinearMethod", "UnquantizedEmbeddingMethod")
 
 
@@ -25,25 +27,17 @@ class Packed:
     """The packed layers of ``model``; beside what vLLM holds this takes the memory of their matrices once."""
 
     def __init__(self, model: Any) -> None:
-        from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
-        from vllm.model_executor.model_loader.reload.meta import materialize_meta_tensor
-        from vllm.model_executor.model_loader.reload.sanitize import restore_layer_refs
-
-        def whole(layer: Any) -> Any:
-            """As vLLM itself remembers what it dropped: its shape, its loader and their attributes, no values."""
-            kept = get_layerwise_info(layer).restore_metadata[0]["weight"]
-            return materialize_meta_tensor(restore_layer_refs(kept, layer))
-
-        self._model = model
         self._layers = [layer for layer in model.modules() if hasattr(layer, "cpu_linear")]
-        self._dropped = [(layer, whole(layer)) for layer in self._layers if not layer.weight.numel()]
+        self._dropped = [(layer, private.dropped_weight(layer)) for layer in self._layers if not layer.weight.numel()]
+        # What loading calls, looked for before it has begun to change anything.
+        self._load = model.load_weights
+        self._pack = [layer.quant_method.process_weights_after_loading for layer in self._layers]
         self._writes: _Writes | None = None  # of vLLM's loaders, once they have been watched
 
     @classmethod
     def of(cls, model: Any) -> Packed | None:
-        """None for a model of which not all that is packed is known here: quantised, or with experts."""
-        methods = {type(layer.quant_method).__name__ for layer in model.modules() if hasattr(layer, "quant_method")}
-        return cls(model) if methods <= set(_METHODS) else None
+        """None for a model of which not all that is packed is known here: quantised, with experts, of another vLLM."""
+        return private.tried(lambda: cls(model) if _is_known(model) else None, "subnetray.rollout.cpu.packed")
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
@@ -52,7 +46,7 @@ class Packed:
             layer.weight = weight
         if self._writes is None:
             with _Watched() as watched:
-                self._model.load_weights(weights.items())
+                self._load(weights.items())
             self._writes = watched.writes(weights)
         elif self._writes.names == weights.keys():
             for place, what in self._writes.places:
@@ -61,9 +55,14 @@ class Packed:
                 else:
                     place.fill_(what)
         else:
-            self._model.load_weights(weights.items())
-        for layer in self._layers:
-            layer.quant_method.process_weights_after_loading(layer)
+            self._load(weights.items())
+        for layer, pack in zip(self._layers, self._pack, strict=True):
+            pack(layer)
+
+
+def _is_known(model: Any) -> bool:
+    methods = {type(layer.quant_method).__name__ for layer in model.modules() if hasattr(layer, "quant_method")}
+    return methods <= set(_METHODS)
 
 
 @dataclass(frozen=True)

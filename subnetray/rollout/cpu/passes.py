@@ -7,6 +7,7 @@ what a pass takes, in Python for every request and token. Who passes many sequen
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -16,7 +17,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from subnetray.rollout.cpu import private
+
 Integers = npt.NDArray[np.int64]
+
+_KEEP = "do_kv_cache_update"  # of vLLM's attention: writes keys and values to the cache
 
 # Rows are passed in multiples of this many. To multiply another number of them oneDNN first makes code, in half a
 # millisecond a matrix, and keeps only so much of it.
@@ -34,11 +39,22 @@ class Passes:
         self._layers, self._attention = group.layer_names, group.get_metadata_builder()
         self._block_size = group.kv_cache_spec.block_size
         self._config, self._model = runner.vllm_config, runner.model
+        self._context, self._metadata = private.forward_context(), private.attention_metadata()
         self._sources: Tensor | slice = slice(None)
-        for name in self._layers:
-            layer = runner.compilation_config.static_forward_context[name]
-            layer.use_direct_call = True  # what is not compiled need not go through PyTorch's dispatcher
-            layer.impl.do_kv_cache_update = partial(self._keep, layer.impl.do_kv_cache_update)
+        self._changed = ExitStack()
+        with ExitStack() as changed:
+            for name in self._layers:
+                layer = runner.compilation_config.static_forward_context[name]
+                keep = partial(self._keep, getattr(layer.impl, _KEEP))
+                # What is not compiled need not go through PyTorch's dispatcher.
+                for owner, attribute, value in ((layer, "use_direct_call", True), (layer.impl, _KEEP, keep)):
+                    changed.callback(_restore, owner, attribute, vars(owner).get(attribute, _restore))
+                    setattr(owner, attribute, value)
+            self._changed = changed.pop_all()
+
+    def close(self) -> None:
+        """Leave the model as it was: vLLM's worker passes tokens from now on."""
+        self._changed.close()
 
     def table(self, lengths: Integers) -> Integers:
         """Blocks for sequences that become as long as ``lengths``, each its own."""
@@ -103,15 +119,12 @@ class Passes:
 
         Rows that mean nothing follow. ``slots`` of the cache keep what their ``sources`` among the tokens give.
         """
-        from vllm.forward_context import set_forward_context
-        from vllm.v1.attention.backend import CommonAttentionMetadata
-
         rows, index = _spread(counts)
         positions = before[rows] + index
         lengths, ends = before + counts, _int32(np.concatenate([[0], counts.cumsum()]))
         attention = self._attention.build(
             0,
-            CommonAttentionMetadata(
+            self._metadata(
                 query_start_loc=ends,
                 query_start_loc_cpu=ends,
                 seq_lens=_int32(lengths),
@@ -125,13 +138,20 @@ class Passes:
         )
         self._sources = sources
         try:
-            with set_forward_context(
+            with self._context(
                 dict.fromkeys(self._layers, attention), self._config, slot_mapping=dict.fromkeys(self._layers, slots)
             ):
                 hidden: Tensor = self._model(input_ids=_whole(ids), positions=_whole(positions))
         finally:
             self._sources = slice(None)
         return hidden
+
+
+def _restore(owner: Any, attribute: str, value: Any) -> None:
+    if value is _restore:  # it was not the object's own
+        delattr(owner, attribute)
+    else:
+        setattr(owner, attribute, value)
 
 
 def _spread(counts: Integers) -> tuple[Integers, Integers]:
