@@ -19,7 +19,7 @@ from subnetray.driver.background import StartError
 
 _LOCK = "lock"
 # Ray makes all directories that it is given, and its own, everybody's: within a private one they are nobody else's.
-_RAY = "r"
+_RAY = "ray"  # as Ray calls its own in RAY_TMPDIR
 # Of a path of a Unix socket, and of what is made of the directory's: /r/session_DATE_TIME_MICROSECONDS_PID/sockets/…
 _SOCKET_BYTES = 107
 _RAY_BYTES = len(f"/{_RAY}/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.0")

@@ -8,7 +8,6 @@ import logging
 import os
 import secrets
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from subnetray.config import Cluster
 from subnetray.driver import machine
 from subnetray.driver.background import StartError
+from subnetray.driver.cluster import private
 from subnetray.driver.session import session, signals
 from subnetray.driver.session.scratch import of_ray
 from subnetray.environment import computing
@@ -56,10 +56,6 @@ _OTHERS = (
     "RAY_JOB_CONFIG_JSON_ENV_VAR",
     "RAY_TMPDIR",
 )
-# Processes that Ray starts beside a cluster's head, and that nobody asks anything on one machine: its autoscaler, its
-# dashboard (which ``include_dashboard`` keeps from serving pages, not from starting) and what carries workers' output
-# to the driver. It waits for them, and they for a core; ``ray.init`` has no setting for any.
-_UNASKED = ("start_monitor", "start_api_server", "start_log_monitor")
 _ANSWER_S = 5.0
 # HTTP/2, which gRPC speaks, begins with this from the client, and with a frame of settings (type 4) from the server.
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -102,12 +98,11 @@ def tuning() -> Iterator[None]:
 
     What becomes of a trial is said by the sweep in a line, and by Tune not at all: its own has a stack.
     """
-    _keep_credentials()
     logger = logging.getLogger("ray.tune")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with signals.tuning():
+        with private.no_credentials(), signals.tuning():
             yield
     finally:
         logger.setLevel(before)
@@ -128,18 +123,15 @@ def _start() -> None:
     for name in _OTHERS:
         os.environ.pop(name, None)
     os.environ.update(_CLOSED | {"RAY_AUTH_TOKEN_PATH": str(_token(directory))})
-    from ray._private.node import Node
-
-    for name in _UNASKED:
-        setattr(Node, name, lambda self, **_: None)
-    _keep_signals()
+    # Private, and removed with all that Ray leaves in it.
+    os.environ["RAY_TMPDIR"] = str(of_ray(directory).parent)
+    private.start_nothing_unasked()
+    private.shield_from_signals()
     _init(
         "Ray did not start",
         address="local",
         num_cpus=machine.cores(),
         include_dashboard=False,
-        # Private, and removed with all that Ray leaves in it.
-        _temp_dir=str(of_ray(directory)),
     )
 
 
@@ -166,7 +158,7 @@ def _set(settings: dict[str, str]) -> None:
 def _init(failed: str, **arguments: Any) -> None:
     import ray
 
-    _keep_sigterm()
+    private.leave_sigterm()
     try:
         ray.init(
             **arguments,
@@ -201,49 +193,19 @@ def _token(directory: Path) -> Path:
     return path
 
 
-def _keep_sigterm() -> None:
-    """Have Ray leave SIGTERM alone while it starts: it would exit at once, with its stack. Without: it is taken back
-    once Ray has started.
-    """
-    import ray._private.utils as utils
-
-    if hasattr(utils, "set_sigterm_handler"):
-        utils.set_sigterm_handler = lambda _: None
-
-
-def _keep_signals() -> None:
-    """Start Ray's processes in groups of their own: what a terminal or ``timeout`` sends to the driver's whole group is
-    for the driver, which stops them in order. Without: those that get SIGTERM end at once, and the driver with them.
-    """
-    import ray._private.services as services
-
-    if hasattr(services, "ConsolePopen"):
-        services.ConsolePopen = functools.partial(subprocess.Popen, process_group=0)
-
-
-def _keep_credentials() -> None:
-    """Have Tune pass no credentials on: it passes those of AWS as a runtime environment, which nodes log.
-
-    Processes on this machine have the user's environment anyway, and those of other nodes have what their node has.
-    """
-    from ray.tune.execution import class_cache
-
-    passed: set[str] = getattr(class_cache, "ENV_VARS_TO_PROPAGATE", set())
-    passed -= {name for name in passed if name.startswith("AWS_")}
-
-
 def _unreachable(address: str) -> str | None:
     """Return why no cluster can be at ``address``, None if one may be: Ray itself would try for minutes."""
-    import ray._private.services as services
-
     place = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
     if "://" in place:
         place = place.partition("://")[2].partition("/")[0]
-    elif hasattr(services, "canonicalize_bootstrap_address"):
+    else:
         try:
-            place = services.canonicalize_bootstrap_address(place) or place
+            found = private.bootstrap_address(place)
         except Exception as error:
             return str(error).strip().splitlines()[0]
+        if found is None and place == "auto":
+            return None  # where it is, Ray alone knows
+        place = found or place
     host, _, port = place.rpartition(":")
     if not host or not port.isdecimal():
         return "it must be auto or HOST:PORT, as ray start --head says it"
