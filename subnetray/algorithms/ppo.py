@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Trainer
 from trl import GRPOConfig
 
@@ -46,15 +46,14 @@ class PPOTrainer(TokenAdvantageTrainer):
         batch["values"], batch["returns"] = values, returns
         return whiten(advantages, mask, self.total)
 
-    def _compute_loss(self, model: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
-        loss: Tensor = super()._compute_loss(model, inputs)
+    def learn_beside(self, inputs: dict[str, Tensor]) -> None:
+        """Take the gradient of the critic's loss of a pass."""
         with self.critic.autocast():
             values = self.critic.model(inputs)
         mask = inputs["completion_mask"]
         errors = clipped_value_loss(values, inputs["values"], inputs["returns"], self._algorithm.value_epsilon) * mask
         (errors.sum() / self.tokens_of_step(inputs)).backward()
         self._log_mean("value_loss", errors.detach(), mask)
-        return loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Of the policy; the critic takes its own step when the policy does."""

@@ -38,14 +38,14 @@ class PRIMETrainer(TokenAdvantageTrainer):
             setting.load(), algorithm.prm_lr, algorithm.prm_max_grad_norm, self.accelerator
         )
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
-        return super()._generate_and_score_completions(self._choose(len(inputs)))
+    def chosen(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """As many rollouts as ``inputs``, of the groups that tell something."""
+        return self._choose(len(inputs))
 
     def _choose(self, count: int) -> list[dict[str, Any]]:
         """Draw ``oversample`` times ``count`` rollouts and keep groups; returns rows such as TRL's data set has."""
         setting, algorithm, size = self._setting, self._algorithm, self._algorithm.group_size
-        self.sync_weights()
-        self._last_loaded_step = self.state.global_step  # which TRL need not do again
+        self.sync_now()
         problems = self._problems_of(self._round, count * algorithm.oversample)
         prompts = setting.encode(problems)
         samples = self.draw(prompts)
@@ -119,8 +119,8 @@ class PRIMETrainer(TokenAdvantageTrainer):
             loss += float(share.detach())
             hits += float(((belief > 0) == (right[rows] > 0)).sum()) / count
         self.reward_model.step()
-        self._metrics["train"]["prm_loss"].append(loss)
-        self._metrics["train"]["prm_accuracy"].append(hits)
+        self.note("prm_loss", loss)
+        self.note("prm_accuracy", hits)
         return torch.cat(parts)
 
     @torch.no_grad()

@@ -13,9 +13,15 @@ import torch
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
+from subnetray.algorithms.shared import trl_patches
 from subnetray.algorithms.shared.rollouts import EngineRollouts, group_arguments
 from subnetray.algorithms.shared.setting import Setting, require_finite
 
+# Methods of TRL's trainer that are overridden below: TRL has no other way to give tokens advantages, or to keep a pass.
+_OVERRIDDEN = (
+    *("_generate_and_score_completions", "_calculate_rewards"),
+    *("_compute_loss", "_get_per_token_logps_and_entropies"),
+)
 # Rollouts whose mean tells weights apart: of a single token engine and trainer may differ by 0.8 nats.
 _ENOUGH = 64
 
@@ -38,6 +44,7 @@ class EngineGRPOTrainer(EngineRollouts, GRPOTrainer):
     """
 
     def __init__(self, setting: Setting, **kwargs: Any) -> None:
+        trl_patches.require("GRPOTrainer", *_OVERRIDDEN)
         super().__init__(setting, rollout_func=self._roll_out, **kwargs)
         algorithm = setting.config.algorithm
         # A model that is wrapped for data-parallel workers averages the gradients of passes that it has seen itself.
@@ -51,6 +58,7 @@ class EngineGRPOTrainer(EngineRollouts, GRPOTrainer):
         self._rows = torch.empty(0, dtype=torch.long)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        inputs = self.chosen(inputs)
         batch: dict[str, Tensor] = super()._generate_and_score_completions(inputs)
         if not self.probes:
             drawn = batch["completion_mask"].bool()
@@ -62,10 +70,18 @@ class EngineGRPOTrainer(EngineRollouts, GRPOTrainer):
         batch["row"] = torch.arange(len(inputs), device=batch["completion_ids"].device)  # TRL shuffles sequences
         return batch
 
+    def chosen(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows of a round of rollouts, of the data set or others; an algorithm may choose."""
+        return inputs
+
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         self._rows = inputs["row"]
         loss: Tensor = super()._compute_loss(model, inputs)
+        self.learn_beside(inputs)
         return loss
+
+    def learn_beside(self, inputs: dict[str, Tensor]) -> None:
+        """Train what an algorithm trains beside the policy, on the batch of a pass: called in each, after its loss."""
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, *args: Any, **kwargs: Any
@@ -134,7 +150,7 @@ class TokenAdvantageTrainer(EngineGRPOTrainer):
     def _log_mean(self, name: str, values: Tensor, mask: Tensor) -> None:
         """Log the mean of values that are 0 on padding over the tokens of all workers."""
         totals = self.total(torch.stack([values.sum(), mask.sum().to(values)]))
-        self._metrics["train"][name].append(float(totals[0] / totals[1]))
+        self.note(name, float(totals[0] / totals[1]))
 
     def total(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over the run's workers."""

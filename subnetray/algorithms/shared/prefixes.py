@@ -153,9 +153,17 @@ def share_prefixes(model: PreTrainedModel) -> PreTrainedModel:
         and config.model_type in _KNOWN
         and config.attention_dropout == 0
         and getattr(config, "sliding_window", None) is None
-        and config._attn_implementation in ("eager", "sdpa")
+        and _attention(config) in ("eager", "sdpa")
     ):
         shared = _Shared(config.hidden_size)
         model.base_model.register_forward_pre_hook(shared.before, with_kwargs=True)
         model.base_model.register_forward_hook(shared.after)
     return model
+
+
+def _attention(config: Any) -> str | None:
+    """How a model computes attention, which transformers 5.23 keeps in a private name of its config alone.
+
+    Without: None, of which nothing is known, so that every sequence is computed whole.
+    """
+    return getattr(config, "_attn_implementation", None)

@@ -11,6 +11,7 @@ from datasets import Dataset
 from subnetray.algorithms.shared.loading import sharding
 from subnetray.algorithms.shared.prefixes import share_prefixes
 from subnetray.algorithms.shared.setting import Example, Setting, trainer_arguments
+from subnetray.private import Gone
 from subnetray.rollout import Draw, Samples
 from subnetray.tasks import Problem
 
@@ -44,6 +45,20 @@ class EngineRollouts:
         """Called by TRL before the first rollout of every optimizer step."""
         self._setting.publish(f"step-{self.state.global_step}", self.probes)
 
+    def sync_now(self) -> None:
+        """Publish the weights before TRL asks for it, which it then does not in this step (``_last_loaded_step``)."""
+        self.sync_weights()
+        self._last_loaded_step = self.state.global_step
+
+    def note(self, name: str, value: float) -> None:
+        """Have TRL log the mean of all values of a step, by ``_metrics``, which it has no public way into.
+
+        Raises :class:`Gone` without: what a run must report would be missing.
+        """
+        if not hasattr(self, "_metrics"):
+            raise Gone(f"TRL's {type(self).__mro__[1].__name__} has no _metrics: {name} cannot be logged")
+        self._metrics["train"][name].append(value)
+
     def encode(self, prompts: list[str]) -> list[list[int]]:
         """Token ids of prompts, each as :func:`row_text` made it."""
         return [[int(token) for token in prompt.split()[1:]] for prompt in prompts]
@@ -65,7 +80,7 @@ class EngineRollouts:
         drawn_for, version, draw = self._ahead.popleft()
         if drawn_for != prompts:
             raise RuntimeError(f"rollouts of round {self._round} were drawn for other prompts than are trained on")
-        self._metrics["train"]["rollout_lag"].append(float(step - version))
+        self.note("rollout_lag", float(step - version))
         return draw.result()
 
     def upcoming(self, number: int, count: int) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subnetray.algorithms.shared import trl_patches
+from subnetray.private import Gone
 from tests.decoder import decoder
 
 utilities: Any = import_module("trl.trainer.utils")
@@ -67,3 +69,50 @@ def test_there_is_room_for_as_many_logits_as_there_are(
     monkeypatch.setattr(utilities, "_CHUNKED_LOGPROB_CHUNK_SIZE", utilities._CHUNKED_LOGPROB_CHUNK_SIZE)
     trl_patches.fit_head(vocabulary)
     assert logits == utilities._CHUNKED_LOGPROB_CHUNK_SIZE
+
+
+_PATCHES: dict[str, Callable[[], None]] = {
+    "trl.import_utils.is_vllm_available": trl_patches.leave_vllm_out,
+    "trl.trainer.utils.pad": trl_patches.pad_at_once,
+    "trl.trainer.utils._use_triton": trl_patches.skip_logits_of_prompts,
+    "trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE": lambda: trl_patches.fit_head(16),
+}
+
+
+@pytest.mark.parametrize("name", _PATCHES)
+def test_what_trl_lacks_is_left_as_it_is(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module, _, last = name.rpartition(".")
+    with monkeypatch.context() as patch:
+        patch.delattr(import_module(module), last)
+        _PATCHES[name]()
+        assert not hasattr(import_module(module), last)
+    assert f"has no {name}: " in caplog.text
+
+
+def test_logits_of_prompts_are_dropped_where_they_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """... so that what comes out is the same without that patch."""
+    model = decoder()
+    utilities.add_fused_lm_head(model)
+    ids = torch.tensor([[3, 4, 5], [6, 7, 8]])
+    labels = torch.tensor([[-100, -100, 5], [-100, -100, 8]])
+    few = model(input_ids=ids, labels=labels, fused_lm_head=True).log_probs
+    monkeypatch.setattr(utilities, "_use_triton", lambda device: False)
+    all_of_them = model(input_ids=ids, labels=labels, fused_lm_head=True).log_probs
+    torch.testing.assert_close(few, all_of_them)
+
+
+@pytest.mark.parametrize("method", ["_compute_loss", "_get_per_token_logps_and_entropies", "_calculate_rewards"])
+def test_a_method_that_is_no_longer_called_is_an_error(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """... before anything is trained by another loss."""
+    from trl import GRPOTrainer
+
+    from subnetray.algorithms.shared.on_policy import EngineGRPOTrainer
+
+    for kind in GRPOTrainer.__mro__:
+        if method in vars(kind):
+            monkeypatch.delattr(kind, method)
+    nothing: Any = None
+    with pytest.raises(Gone, match=rf"^trl [\d.]+ has no trl\.GRPOTrainer\.{method}$"):
+        EngineGRPOTrainer(nothing)
