@@ -87,10 +87,10 @@ def outline(config: EmbeddedModel, out: Path) -> None:
 
 def pretrain(config: EmbeddedModel, out: Path, log: Log) -> None:
     """Write to ``out`` a base model trained from scratch on the training problems of ``MIXTURE``."""
-    from transformers import Qwen2ForCausalLM
+    from transformers import AutoModelForCausalLM
 
     with _isolated(config.pretrain_seed):
-        model = Qwen2ForCausalLM._from_config(shape(config), attn_implementation=_ATTENTION)
+        model = AutoModelForCausalLM.from_config(shape(config), attn_implementation=_ATTENTION)
         corpus = encode([(Arithmetic(task).training, share) for task, share in MIXTURE])
         _fit(
             model,

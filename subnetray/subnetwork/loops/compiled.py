@@ -23,9 +23,21 @@ def compiled(function: _Function) -> _Function:
         made = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # numba found no place for its cache
         return numba.njit(nogil=True)(function)
-    # numba looks whether the function's own file has changed; what it calls in others is part of what is kept too.
-    made._cache._cache_file._source_stamp = _sources()
-    return made
+    return made if _stamp(made) else numba.njit(nogil=True)(function)
+
+
+def _stamp(made: Any) -> bool:
+    """Have numba keep code until any of our files changes; return whether it does.
+
+    numba itself looks at the function's own file alone, as its manual says, and what it calls in others is part of what
+    is kept too. It has no public way to say more: this reaches into what holds the stamp (numba 0.65.0). Without: code
+    is compiled again in each process, for what is kept might be of other sources.
+    """
+    file: Any = getattr(getattr(made, "_cache", None), "_cache_file", None)
+    if not hasattr(file, "_source_stamp"):
+        return False
+    file._source_stamp = _sources()
+    return True
 
 
 @cache
