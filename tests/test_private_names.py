@@ -22,7 +22,7 @@ INNER = (
         "trl.trainer.utils",
         "trl.import_utils",
         "transformers.trainer_pt_utils",
-        "numba.core",
+        *("numba.core.caching", "numba.core.dispatcher", "numba.core.typing"),
         "wandb.sdk",
         "hydra.core",
     ),
