@@ -38,7 +38,7 @@ class VLLMEngine(Engine):
 
         private.keep_quiet()
         if (directory := os.environ.get(SESSION)) is not None:  # others reach nodes of a cluster anyway
-            private.meet_in(Path(directory), config.tensor_parallel, gpu=config.gpus_per_engine > 0)
+            private.meet_in(Path(directory), config.tensor_parallel)
         super().__init__()
         await_model(model)
         if config.gpus_per_engine > 0:

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch.distributed
-
 from subnetray.private import Gone, reach, replace, unless_gone
 
 _log = logging.getLogger(__name__)
@@ -42,13 +40,12 @@ def keep_quiet() -> None:
         replace("vllm.entrypoints.llm", "log_non_default_args", lambda _: None)
 
 
-def meet_in(directory: Path, processes: int, gpu: bool) -> None:
+def meet_in(directory: Path, processes: int) -> None:
     """Have the ``processes`` of the engine that is made next find each other by a file in ``directory``.
 
     vLLM's way is a store of torch's that anyone who reaches the machine may read and write: it listens on all
-    interfaces, whatever address it is given, for an engine of one process too. Without: the process group of one
-    process is made here, which vLLM then takes for its own. Of several there is no other way than by a port, which is
-    refused: raises :class:`Gone`.
+    interfaces, whatever address it is given, for an engine of one process too. No public way is known that does not, so
+    that without the name there is no engine: raises :class:`Gone`.
     """
     # vLLM tells pieces of shared memory apart by what comes after the last colon.
     place = f"file://{directory}/engine:{uuid.uuid4().hex}"
@@ -56,11 +53,7 @@ def meet_in(directory: Path, processes: int, gpu: bool) -> None:
     try:
         replace(module, "get_distributed_init_method", lambda *_: place)
     except Gone as gone:
-        if processes > 1:
-            raise Gone(f"{gone}: an engine of several processes would listen on all interfaces") from gone
-        _log.warning("%s: the process group is made before vLLM", gone)
-        backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
-        torch.distributed.init_process_group(backend, init_method=place, rank=0, world_size=1)
+        raise Gone(f"{gone}: its engines would listen on all interfaces; rollout=hf has none that do") from gone
 
 
 def look_here(architectures: list[str]) -> None:

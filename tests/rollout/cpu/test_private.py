@@ -87,12 +87,13 @@ def test_what_is_not_vllm_s_fault_is_raised() -> None:
         private.tried(interrupted, "here")
 
 
-def test_an_engine_of_several_processes_is_not_left_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("processes", "executor"), [(1, "uniproc"), (2, "multiproc")])
+def test_an_engine_is_not_left_open(
+    processes: int, executor: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def gone(module: str, name: str, _: object) -> None:
         raise Gone(f"vllm 9.9 has no {module}.{name}")
 
     monkeypatch.setattr(private, "replace", gone)
-    with pytest.raises(
-        Gone, match=r"^vllm 9\.9 has no vllm\.v1\.executor\.multiproc_executor\.get_dist.* would listen on"
-    ):
-        private.meet_in(tmp_path, processes=2, gpu=True)
+    with pytest.raises(Gone, match=rf"^vllm 9\.9 has no vllm\.v1\.executor\.{executor}_exec.* would listen on"):
+        private.meet_in(tmp_path, processes)
