@@ -193,6 +193,10 @@ class Composer:
     def _compose_choices(self, root: str, choices: Sequence[Override]) -> DictConfig:
         GlobalHydra.instance().clear()
         for choice in choices:
+            # Hydra itself would advise to add it.
+            if choice.key_or_group not in _ROOT_KEYS[root]:
+                known = ", ".join(sorted(_ROOT_KEYS[root]))
+                raise ConfigError(f"there is no config key {choice.key_or_group}: choose one of {known}")
             self._register(choice.key_or_group, str(choice.value()))
         with hydra.initialize_config_module("subnetray.conf", version_base="1.3"):
             node = hydra.compose(root, overrides=[hydra_text(override) for override in choices])
