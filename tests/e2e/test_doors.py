@@ -43,12 +43,10 @@ class Command:
     def __init__(self, base: Path, *overrides: str, **environment: str) -> None:
         self.base, self.out = base, base / "out"
         self._said = (base / "said").open("w+")
-        (base / "tmp").mkdir()
+        (base / "t").mkdir()
         self.process = psutil.Popen(
             [sys.executable, "-m", "subnetray.train", *_WORDS, f"out={self.out}", *overrides],
-            env=os.environ
-            | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "TMPDIR": str(base / "tmp")}
-            | environment,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "TMPDIR": str(base / "t")} | environment,
             stdout=self._said,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -62,7 +60,7 @@ class Command:
     @property
     def session(self) -> Path | None:
         """Its private directory."""
-        return next((self.base / "tmp").glob("subnetray-*"), None)
+        return next((self.base / "t").glob("subnetray-*"), None)
 
     def family(self) -> list[psutil.Process]:
         """The processes that it has started, by the variable that all of them have, and itself."""
@@ -159,7 +157,7 @@ def test_doors_are_closed_and_secrets_kept_where_home_cannot_be_made_and_torchru
     assert leaks == set()
     assert _with_secret(base, tiny) == []
     command.assert_gone()
-    assert list((base / "tmp").iterdir()) == []
+    assert list((base / "t").iterdir()) == []
 
 
 _MOMENTS: dict[str, Callable[[Command], object]] = {
