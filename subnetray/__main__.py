@@ -56,7 +56,7 @@ def _look_here() -> None:
 
 
 def _help() -> Iterator[str]:
-    """The lines of ``--help``."""
+    """Yield the lines of ``--help``."""
     yield "usage: subnetray [--help] [--version] COMMAND [KEY=VALUE ...]"
     yield ""
     width = max(map(len, COMMANDS))

@@ -40,7 +40,7 @@ def replace(module: str, name: str, value: Any) -> None:
 
 @contextmanager
 def unless_gone(then: str) -> Iterator[None]:
-    """While entered, a name that is gone ends the block and is no error: a line of log says so, and what follows."""
+    """Go on after the block if a name in it is gone: a line of log says which, and what happens without it."""
     try:
         yield
     except Gone as gone:
@@ -48,7 +48,7 @@ def unless_gone(then: str) -> Iterator[None]:
 
 
 def _named(module: str) -> str:
-    """The library of a module and its version, as in ``ray 2.60.0``."""
+    """Return the library of a module and its version, as in ``ray 2.60.0``."""
     library = module.partition(".")[0]
     for package in (library, *packages_distributions().get(library, ())):
         try:

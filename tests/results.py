@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -17,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from subnetray.doctor.hardware import processor_kind
+from subnetray.store.results import sha256
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -33,11 +35,10 @@ SHOWN = (
     "all_changed_overlap_beyond_ulp",
 )
 _TABLE = re.compile(r"(<!-- claims of docs/results/origins -->\n).*?(<!-- end -->\n)", re.DOTALL)
-_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
 def table(claims: Sequence[Mapping[str, Any]]) -> str:
-    """Some of the claims as a table in Markdown."""
+    """Write some of the claims as a table in Markdown."""
     by_key = {claim["claim"]: claim for claim in claims}
     lines = ["| Claim | Verdict here | Estimate |", "| --- | --- | --- |"]
     lines += [
@@ -56,7 +57,7 @@ def _estimate(claim: Mapping[str, Any]) -> str:
 
 
 def with_table(text: str, claims: Sequence[Mapping[str, Any]]) -> str:
-    """The README with the table between its two marks."""
+    """Put the table between its two marks in the README."""
     assert _TABLE.search(text)
     return _TABLE.sub(lambda found: found[1] + table(claims) + found[2], text)
 
@@ -64,30 +65,21 @@ def with_table(text: str, claims: Sequence[Mapping[str, Any]]) -> str:
 def _about(sweep: Path, commit: str) -> dict[str, Any]:
     written = yaml.safe_load((sweep / "sweep.yaml").read_text())
     results = [json.loads(path.read_text()) for path in sorted(sweep.glob("runs/*/result.json"))]
-    flags = set(re.findall(r"\w+", next(line for line in _cpuinfo() if line.startswith("flags"))))
-    model = next(line for line in _cpuinfo() if line.startswith("model name")).partition(": ")[2]
+    model, instructions = processor_kind()
     return {
         "command": "make results",
         "seeds": written["grid"]["seeds"],
         "runs": len(results),
         "commit": commit,
         "processor": model,
-        "instructions": [name for name in _FLAGS if name in flags],
+        "instructions": instructions,
         "init_hashes": sorted({result["init_hash"] for result in results if "init_hash" in result}),
-        "sha256": {name: _sha256(sweep / place) for name, place in _files().items()},
+        "sha256": {name: sha256(sweep / place) for name, place in _files().items()},
     }
 
 
 def _files() -> dict[str, str]:
     return {"claims.json": "claims.json", FIGURE: f"figures/{FIGURE}"}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _cpuinfo() -> list[str]:
-    return Path("/proc/cpuinfo").read_text().splitlines()
 
 
 def main(sweep: Path, commit: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import hashlib
 import itertools
 import json
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import subnetray
+from subnetray.store.results import sha256
 from tests import results
 
 LIBRARY = Path(subnetray.__file__).parents[1] / "docs" / "library.md"
@@ -41,6 +41,6 @@ def test_the_readme_shows_what_the_kept_results_say() -> None:
     assert results.with_table(text, claims) == text
     assert results.table(claims).count("\n") == 2 + len(results.SHOWN)
     for name, digest in about["sha256"].items():
-        assert hashlib.sha256((results.KEPT / name).read_bytes()).hexdigest() == digest
+        assert sha256(results.KEPT / name) == digest
     assert f"(docs/results/origins/{results.FIGURE})" in text
     assert all(about[key] for key in ("commit", "processor", "instructions", "init_hashes", "seeds"))

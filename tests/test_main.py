@@ -22,7 +22,7 @@ PYPROJECT = Path(subnetray.__file__).parents[1] / "pyproject.toml"
 
 @pytest.fixture
 def script(tmp_path: Path) -> list[str]:
-    """What an installation makes of ``[project.scripts]``, in a directory of its own."""
+    """Write the script that an installation makes of ``[project.scripts]``, in a directory of its own."""
     module, _, function = tomllib.loads(PYPROJECT.read_text())["project"]["scripts"]["subnetray"].partition(":")
     place = tmp_path / "bin" / "subnetray"
     place.parent.mkdir()
@@ -113,7 +113,7 @@ def test_the_installed_script_is_the_module(words: list[str], code: int, script:
 
 
 def test_the_installed_script_finds_a_user_s_own_modules_here(script: list[str], tmp_path: Path) -> None:
-    """As ``python -m`` does: not beside the script, which is where Python looks for what a script imports."""
+    """Python looks beside a script for what it imports; ``python -m`` looks in the working directory, as this must."""
     (tmp_path / "data.jsonl").write_text("".join(f'{{"prompt": "{n}+1=", "answer": "x"}}\n' for n in range(64)))
     (tmp_path / "here.py").write_text("def score(prompt, completion, reference): return 1.0\n")
     (tmp_path / "bin" / "beside.py").write_text((tmp_path / "here.py").read_text())

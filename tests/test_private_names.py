@@ -56,7 +56,7 @@ def _is_private(name: str) -> bool:
 
 
 def _own(tree: ast.AST) -> set[str]:
-    """The names with an underscore that a file itself defines, as functions, fields or variables."""
+    """Find the names with an underscore that a file itself defines, as functions, fields or variables."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -73,7 +73,7 @@ def _own(tree: ast.AST) -> set[str]:
 
 
 def _modules(tree: ast.AST) -> dict[str, str]:
-    """What names of a file are modules of the libraries, or from them."""
+    """Find the names in a file that are modules of the libraries, or from them."""
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -86,7 +86,7 @@ def _modules(tree: ast.AST) -> dict[str, str]:
 
 
 def reaches(source: str) -> Iterator[tuple[int, str]]:
-    """Line and name of each private name of another library in a file's ``source``."""
+    """Find line and name of each private name of another library in a file's ``source``."""
     tree = ast.parse(source)
     own, modules = _own(tree), _modules(tree)
     for node in ast.walk(tree):
@@ -226,7 +226,7 @@ def test_what_is_public_or_our_own_is_not(source: str) -> None:
 
 
 def test_errors_of_omegaconf_are_not_read() -> None:
-    """What they are about is in their class, their key and our schema; their words change from version to version."""
+    """Class, key and our schema say what an error is about; its words change from version to version."""
     names = {
         node.names[0].name
         for node in ast.walk(ast.parse((PACKAGE / "config/explain.py").read_text()))

@@ -78,7 +78,7 @@ def test_a_workflow_has_jobs_that_end_and_may_write_nothing(path: Path) -> None:
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_a_link_between_pages_leads_somewhere(page: Path) -> None:
-    """In the repository; in the site ``make docs`` holds them."""
+    """Links are looked up in the repository here; ``make docs`` holds those of the site."""
     links = re.findall(r"\]\((?!https?:)([^)\s#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
 

@@ -39,11 +39,11 @@ class PRIMETrainer(TokenAdvantageTrainer):
         )
 
     def chosen(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """As many rollouts as ``inputs``, of the groups that tell something."""
-        return self._choose(len(inputs))
+        """Draw ``oversample`` times as many rollouts as ``inputs``; return as many of the groups that tell something.
 
-    def _choose(self, count: int) -> list[dict[str, Any]]:
-        """Draw ``oversample`` times ``count`` rollouts and keep groups; returns rows such as TRL's data set has."""
+        They are rows such as TRL's data set has.
+        """
+        count = len(inputs)
         setting, algorithm, size = self._setting, self._algorithm, self._algorithm.group_size
         self.sync_now()
         problems = self._problems_of(self._round, count * algorithm.oversample)

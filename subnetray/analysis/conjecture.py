@@ -276,7 +276,7 @@ def _values(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, full: _
 
 
 def _inside(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str], tau: str) -> dict[int, float]:
-    """Of the weights that a restricted run trains, the share that ends as in its source, by seed.
+    """Return, by seed, the share of the weights that a restricted run trains which end as in its source.
 
     Outside of the mask both have the init's weights, so that all of those are equal.
     """
@@ -285,7 +285,7 @@ def _inside(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str], tau: str) -
 
 
 def _most_by_bound(arm: Arm, tau: str) -> float:
-    """The largest share of the mask that Σ lr alone may hold equal, NaN if that is not known."""
+    """Return the largest share of the mask that Σ lr alone may hold equal, NaN if that is not known."""
     return min(1.0, arm.bound[tau].mean / arm.budget.mean) if not math.isnan(arm.bound[tau].mean) else math.nan
 
 
@@ -306,7 +306,7 @@ def _pair_mean(between: pd.DataFrame, units: list[tuple[int, int]], column: str)
 
 
 def _symmetric(between: pd.DataFrame, column: str) -> list[float]:
-    """Of a pair's two values, as a share of either run, their mean; NaN in tables from before there were such."""
+    """Average the two values of each pair, one a run; NaN where an older table has no such column."""
     if f"{column}_a" not in between:
         return [math.nan] * len(between)
     return ((between[f"{column}_a"].astype(float) + between[f"{column}_b"].astype(float)) / 2).tolist()

@@ -70,7 +70,7 @@ def mean_data_nll(grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, s
 def tenfold_effect(
     grid: Grid, runs: pd.DataFrame, factor: str, cell: Mapping[str, str]
 ) -> tuple[dict[int, float], list[dict[str, str]]]:
-    """What a factor of ten in the learning rate adds to a cell's density, by seed, and the two cells that say so.
+    """Return what a tenfold learning rate adds to a cell's density, by seed, and the two cells that were compared.
 
     ``factor``: the one of the rate, between whose lowest and highest level with finished runs it is measured.
     """

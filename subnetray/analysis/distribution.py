@@ -51,7 +51,7 @@ BySeed = Mapping[int, float]
 
 
 def claims(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
-    """Both claims."""
+    """Return both claims."""
     factor = roles.factor_with(grid, roles.METHOD)
     contrasts = {} if factor is None else data_contrasts(grid, runs, factor)
     if not contrasts:
@@ -69,7 +69,7 @@ def claims(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
 
 
 def _reason(grid: Grid, runs: pd.DataFrame, contrast: Contrast) -> str:
-    """Why an algorithm cannot tell what its data's distribution does; empty if it can."""
+    """Say why an algorithm cannot tell what its data's distribution does; empty if it can."""
     gap = nll_gap(grid, runs, contrast.inside, contrast.outside)
     if not gap >= NLL_GAP:
         found = "is not known" if math.isnan(gap) else f"is {gap:+.2f} nats a token".replace("-", "−")
@@ -130,7 +130,7 @@ def _cause(grid: Grid, runs: pd.DataFrame, contrasts: Mapping[str, Contrast], le
 
 
 def _averages(by_algorithm: Mapping[str, BySeed]) -> dict[int, float]:
-    """The mean over algorithms, of the seeds that all of them have."""
+    """Average over algorithms, for the seeds that all of them have."""
     seeds = set.intersection(*map(set, by_algorithm.values()))
     return {
         seed: math.fsum(values[seed] for values in by_algorithm.values()) / len(by_algorithm) for seed in sorted(seeds)

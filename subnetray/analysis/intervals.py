@@ -31,7 +31,7 @@ class Estimate:
 
     @property
     def detectable(self) -> float:
-        """The distance from a limit that four of five such samples would have told from it; NaN without an interval.
+        """Return how far from a limit a truth must lie for four of five such samples to tell; NaN without an interval.
 
         (t at the interval's level + t at 80 %) standard errors, with this sample's standard error: what the spread of
         these units lets one see, not a statement on the effect that was found.
@@ -41,7 +41,7 @@ class Estimate:
         return self.half_width * (1 + t_quantile(POWER, self.n - 1) / t_quantile((1 + self.level) / 2, self.n - 1))
 
     def p_value(self, limit: float) -> float:
-        """Two-sided p of Student's t that the mean is ``limit``; 1 without an interval."""
+        """Return Student's two-sided p of the mean being ``limit``; 1 without an interval."""
         if math.isnan(self.half_width):
             return 1.0
         if self.half_width == 0:

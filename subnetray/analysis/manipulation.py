@@ -23,12 +23,12 @@ Cell = Mapping[str, str]
 
 
 def nll_gap(grid: Grid, runs: pd.DataFrame, inside: Iterable[Cell], outside: Iterable[Cell]) -> float:
-    """NLL of the training data under the init, ``outside`` minus ``inside``; nats a token, NaN if not recorded."""
+    """Subtract the NLL of the data ``inside`` from that ``outside``, under the init; nats a token, NaN if unknown."""
     return mean_data_nll(grid, runs, outside) - mean_data_nll(grid, runs, inside)
 
 
 def kl_change(grid: Grid, runs: pd.DataFrame, cell: Cell, reference: Cell) -> float:
-    """The final policy's KL to the init in one cell over that in another, minus 1: mean over seeds; NaN if unknown."""
+    """Return by what share one cell's final KL to the init exceeds another's: mean over seeds; NaN if unknown."""
     one, other = (values_by_seed(grid, runs, each, "kl_to_init") for each in (cell, reference))
     ratios = [one[seed] / other[seed] for seed in sorted(one) if other.get(seed, 0) > 0]
     return math.fsum(ratios) / len(ratios) - 1 if ratios else math.nan

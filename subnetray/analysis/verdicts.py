@@ -120,12 +120,12 @@ def within(estimate: Estimate, margin: float) -> Judgement:
 
 
 def _level(estimate: Estimate, limit: float) -> float:
-    """The p of a limit, on the scale on which an interval of the estimate's level decides at 5 %."""
+    """Return the p of a limit, on the scale on which an interval of the estimate's level decides at 5 %."""
     return min(1.0, estimate.p_value(limit) * ALPHA / (1 - estimate.level))
 
 
 def every(judgements: Iterable[Judgement]) -> Judgement:
-    """The verdict on a claim that must hold in every case: one counterexample refutes it.
+    """Judge a claim that must hold in every case: one counterexample refutes it.
 
     All that must hold are as sure as the least sure of them; a counterexample was looked for in each (Bonferroni).
     """
@@ -154,7 +154,7 @@ NOT_TESTED = Judgement("not tested", math.nan)
 
 
 def together(claims: Sequence[Claim]) -> list[Claim]:
-    """The claims of one report with Holm's correction for all that were tested: p, and what is left of each verdict."""
+    """Correct the p and the verdicts of one report's claims for all that were tested (Holm), beside what they were."""
     tested = sorted((each for each in claims if each.verdict != "not tested"), key=lambda each: each.p)
     adjusted: dict[str, float] = {}
     least = 0.0

@@ -145,7 +145,7 @@ class Checkpoint:
         return whole.to(tensor.dtype)[start - first * columns : stop - first * columns]
 
     def _matrix(self, name: str, first: int, last: int, columns: int) -> torch.Tensor:
-        """Rows ``first`` to ``last`` of a matrix, in fp32."""
+        """Read rows ``first`` to ``last`` of a matrix, in fp32."""
         dtype = self.tensor(name).dtype
         assert dtype is not None
         rows = self.read(name, first * columns, last * columns, dtype)

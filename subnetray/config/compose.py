@@ -303,15 +303,12 @@ def _set(node: DictConfig, override: Override) -> None:
 
 
 def _fit(node: DictConfig, key: str, value: object) -> None:
-    """Raise ConfigError unless ``value`` is of the type of ``key``, if there is such a key: OmegaConf's own errors say
-    that in words of another version's each time.
-    """
+    """Raise ConfigError unless ``value`` is of ``key``'s type, in our words: OmegaConf's change with its version."""
     above, _, name = key.rpartition(".")
-    try:
-        kind = OmegaConf.get_type(node, above or None)
-    except (OmegaConfBaseException, AttributeError, KeyError, TypeError):
-        return  # there is no such key
-    hints: Hints = below(kind, name) if dataclasses.is_dataclass(kind) else hints_at(COMMAND, key.split("."))
+    holder = OmegaConf.select(node, above) if above else node
+    kind = OmegaConf.get_type(holder) if isinstance(holder, DictConfig) else None
+    # What is no table of a schema is looked at elsewhere: a key that is not there, and a grid's own names.
+    hints: Hints = below(kind, name) if dataclasses.is_dataclass(kind) else () if above else hints_at(COMMAND, [name])
     if (problem := misfit_of_all(key, value, hints)) is not None:
         raise ConfigError(problem)
 

@@ -48,12 +48,12 @@ def explain(error: Exception) -> str:
 
 
 def _of(cause: OmegaConfBaseException, name: str) -> Any:
-    """What the error says of itself by ``name``: attributes that no document of OmegaConf's names (2.3.1)."""
+    """Return what the error says of itself by ``name``, an attribute that OmegaConf 2.3.1 does not document."""
     return getattr(cause, name, None)
 
 
 def _hints(key: str, cause: OmegaConfBaseException) -> Hints:
-    """The types that the value at ``key`` may have: by the schema of what holds it, where the error has that."""
+    """Return the types that the value at ``key`` may have: by the schema of what holds it, if the error has that."""
     owner = _of(cause, "object_type")
     if dataclasses.is_dataclass(owner) and (own := below(owner, key.rpartition(".")[2])):
         return own

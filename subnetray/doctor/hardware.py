@@ -27,15 +27,18 @@ _LEAST_GIB = 4.0
 _LEAST_SHARED = 256 << 20
 
 
-def processor() -> Iterator[Finding]:
-    """Check what the processor can compute with, and what keeps libraries from doing so."""
+def processor_kind() -> tuple[str, list[str]]:
+    """Return the processor's name, and the instructions that it has of those that matter to speed and to last bits."""
     known = dict(_lines(_ROOT / "proc/cpuinfo"))
     flags = set((known.get("flags") or known.get("Features") or "").split())
-    has = [name for name in _FEATURES if name in flags]
-    what = (
-        f"processor: {known.get('model name', os.uname().machine)}, {', '.join(has) or 'no vector instructions known'}"
-    )
-    if _BF16 & flags:
+    return known.get("model name", os.uname().machine), [name for name in _FEATURES if name in flags]
+
+
+def processor() -> Iterator[Finding]:
+    """Check what the processor can compute with, and what keeps libraries from doing so."""
+    model, has = processor_kind()
+    what = f"processor: {model}, {', '.join(has) or 'no vector instructions known'}"
+    if _BF16.intersection(has):
         yield Finding("ok", what)
     else:
         yield Finding("note", f"{what}: none for bf16", "bf16 is multiplied in fp32: right, and slower than with AMX")

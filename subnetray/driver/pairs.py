@@ -214,7 +214,7 @@ class Pairs:
 
 
 def load_weights(directory: Path, dtypes: Mapping[str, torch.dtype | None]) -> Weights:
-    """The tensors that ``dtypes`` names, from a directory in the layout of ``save_pretrained``; None: as stored."""
+    """Load the tensors that ``dtypes`` names from a directory in the layout of ``save_pretrained``; None: as stored."""
     index = directory / "model.safetensors.index.json"
     names = (
         sorted(set(json.loads(index.read_bytes())["weight_map"].values())) if index.is_file() else ["model.safetensors"]

@@ -46,7 +46,7 @@ class Plan:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Every run's cell in words, by its id; a source that is no cell is named after the first cell of its mask."""
+        """Name every run by its cell, in words; a source that is no cell after the first cell that takes its mask."""
         found = {run.run_id: describe(self.grid, run.cell) for run in self.runs}
         for run in self.runs:
             if run.source is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -21,6 +22,10 @@ from subnetray.text import clean, reason
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchConfig
+
+
+# What a disk says that is full, or has turned read-only.
+_TAKES_NOTHING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def launch(spec: RunSpec, max_failures: int) -> None:
@@ -81,11 +86,14 @@ def failure(spec: RunSpec, why: str) -> None:
 
     On a disk that takes nothing more, which may be why it failed, it is left without a result: it has failed then too.
     """
-    with contextlib.suppress(OSError):
+    try:
         spec.directory.mkdir(parents=True, exist_ok=True)
         results.clear(spec.directory)
         write_atomic(spec.directory / results.CONFIG, yaml.safe_dump(spec.config.to_dict(), sort_keys=False))
         results.write(spec.directory, {"run_id": spec.run_id, "status": "failed", "error": clean(why)})
+    except OSError as error:
+        if error.errno not in _TAKES_NOTHING:
+            raise
 
 
 def _loop(values: dict[str, Any]) -> None:

@@ -77,7 +77,8 @@ def _lock(handle: int) -> bool:
 
 def _remove_abandoned(path: Path) -> None:
     """Remove what builds of ``path`` have left that were killed: nobody has their lock, some time after they began."""
-    with contextlib.suppress(OSError):  # another process removes them too, or they are somebody else's
+    # Another process removes them too, or they are somebody else's.
+    with contextlib.suppress(FileNotFoundError, PermissionError):
         for directory in [each for each in path.parent.iterdir() if each.name.startswith(f".{path.name}.")]:
             handle = os.open(directory, os.O_RDONLY)
             try:

@@ -229,7 +229,7 @@ class _Call:
         return replace(self, prompts=self.prompts[count:], first=self.first + count)
 
     def send(self, updates: Sequence[Any], retries: int = 0) -> Any:
-        """What to wait for with :func:`_answer`.
+        """Send the call, and return what :func:`_answer` waits for.
 
         If the engine dies, Ray asks the process that takes its place, ``retries`` times.
         """

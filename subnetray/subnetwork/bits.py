@@ -79,7 +79,7 @@ _BINS, _LAST = 2, 20
 
 
 def boundary_bins(tensor: Tensor, dtype: torch.dtype) -> npt.NDArray[np.uint16]:
-    """How near every coordinate lies to where it would round to another value of ``dtype``, flat: a bin of 0..20.
+    """Bin every coordinate, flat, by how near it lies to where it rounds to another value of ``dtype``: 0 to 20.
 
     Two bins an octave of the distance: 0 for half a ULP, as of all that ``dtype`` holds exactly, 20 for less than 2⁻¹⁰
     of that. Among coordinates of one exponent it decides how small an update is visible.

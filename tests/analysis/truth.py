@@ -58,7 +58,7 @@ class World:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of simulated sweeps: shares whose interval holds the truth, and whose verdict was for or against the claim."""
+    """The shares of simulated sweeps whose interval holds the truth, and whose verdict was for or against the claim."""
 
     key: str
     sweeps: int
@@ -81,7 +81,7 @@ class Outcome:
 
 
 def _at_least(count: int, n: int, share: float) -> float:
-    """The chance of ``count`` or more of ``n`` where each comes with probability ``share``."""
+    """Return the chance of ``count`` or more of ``n`` where each comes with probability ``share``."""
     return math.fsum(math.comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(count, n + 1))
 
 
@@ -232,7 +232,7 @@ def _pairs(grid: Grid, runs: pd.DataFrame) -> pd.DataFrame:
 def _with_noise(
     pairs: pd.DataFrame, share: float, by_seed: Mapping[int, float], rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Overlaps that take ``share`` of the room, but for effects of both seeds and of the pair."""
+    """Make overlaps that take ``share`` of the room, but for effects of both seeds and of the pair."""
     taken = share + pairs["a.seed"].map(by_seed) + pairs["b.seed"].map(by_seed) + rng.normal(0, RUN_SD, len(pairs))
     return pairs.assign(o1=pairs["ulp_o1"] + taken * (1 - pairs["ulp_o1"]))
 

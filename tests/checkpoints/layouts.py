@@ -21,7 +21,7 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a model is of: heads of 16, an MLP with a gate, experts; ``scale`` is how far training moves its weights."""
+    """The sizes of a model with heads of 16, a gated MLP and experts; ``scale`` is how far training moves weights."""
 
     heads: int = 4  # of queries
     groups: int = 2  # heads of keys and values
@@ -34,7 +34,7 @@ class Sizes:
 
     @classmethod
     def of(cls, weights: Weights) -> Sizes:
-        """The sizes of a model of these weights, as far as they stand in them."""
+        """Read the sizes of a model off its weights, as far as they stand in them."""
         at = "model.layers.0.self_attn"
         rows = [weights[f"{at}.{name}_proj.weight"].shape for name in "qk"]
         layers, experts = (
@@ -54,7 +54,7 @@ SIZES = (
 
 
 def dense(sizes: Sizes = SIZES[0]) -> Weights:
-    """A model of these sizes, before training."""
+    """Make a model of these sizes, before training."""
     generator = torch.Generator().manual_seed(0)
     hidden = sizes.hidden
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (90, hidden), "lm_head.weight": (90, hidden)}

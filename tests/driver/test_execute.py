@@ -96,7 +96,7 @@ def test_what_is_there_is_not_made_again_and_ray_is_stopped_whatever_happens(
 def test_a_sweep_whose_runs_are_all_done_has_a_private_place_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, fresh: bool
 ) -> None:
-    """What W&B's process writes for itself would else stay in the system's temporary directory."""
+    """W&B's process would else leave what it writes for itself in the system's temporary directory."""
     words = ["+grid=smoke", f"cache={tmp_path / 'cache'}", "tracking=disabled", f"out={tmp_path / 'out'}"]
     ledger = Ledger(tmp_path / "out", plan(Composer(), words)[1])
     ledger.open(words, "auto")

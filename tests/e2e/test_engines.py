@@ -6,11 +6,9 @@ import dataclasses
 import itertools
 import os
 import random
-import shutil
 import signal
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +16,20 @@ import psutil
 import pytest
 import ray
 import torch
-from transformers import AutoModelForCausalLM
 
 from subnetray import rollout
-from subnetray.config import Cluster, Rollout
-from subnetray.driver import cluster
-from subnetray.private import Gone, reach, replace
-from subnetray.rollout import Draw, Policy, Probe, Samples, Sampling, SyncError
-from subnetray.rollout.cpu import private
-from subnetray.rollout.cpu.batch import Batch
+from subnetray.config import Rollout
+from subnetray.rollout import Draw, Policy, Samples, Sampling, SyncError
 from subnetray.rollout.cpu.packed import Packed
 from subnetray.rollout.engine import Engine
 from subnetray.rollout.policy import _Call
 from subnetray.rollout.pool import ENGINES
 from subnetray.rollout.sampling import concatenate
 from subnetray.rollout.vllm import VLLMEngine
-from subnetray.subnetwork import named_weights
-from tests.rounding import Rounding, assert_drawn_alike
+from tests.e2e.engines import PROBE, PROMPTS, ROLLOUT, Trained, Weights, apart, dense, samples_of
+from tests.rounding import assert_drawn_alike
 
 pytestmark = pytest.mark.e2e
-
-ROLLOUT = Rollout()
-PROMPTS = [[3, 12, 4, 15], [9, 9, 13, 2, 15], [5, 5, 12, 6, 6, 15]]
-PROBE = [3, 4, 12, 5, 6, 15, 10, 2, 1]
-
-Weights = dict[str, torch.Tensor]
-
-
-@pytest.fixture(scope="module")
-def vllm_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where vLLM keeps what it finds out about models: nothing yet."""
-    path = tmp_path_factory.mktemp("vllm")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VLLM_CACHE_ROOT", str(path))
-        yield path
-
-
-@pytest.fixture(scope="module")
-def engine(tiny: Path, vllm_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Started before there is anything of its model, and from all of it but weights."""
-    cache = tmp_path_factory.mktemp("cache")
-    late, blank = cache / "late", cache / "blank"
-    cluster.start(Cluster())
-    try:
-        pool = rollout.start([(late, ROLLOUT), (tiny, ROLLOUT)], dict.fromkeys((late, tiny), blank))
-        assert pool.names[late, ROLLOUT] == pool.names[tiny, ROLLOUT]
-        blank.symlink_to(shutil.copytree(tiny, cache / "copy", ignore=shutil.ignore_patterns("*.safetensors")))
-        pool.wait(300)
-        yield pool.handles[0]
-    finally:
-        ray.shutdown()
 
 
 def test_no_other_process_imports_vllm_to_look_at_a_model(engine: Any, vllm_cache: Path) -> None:
@@ -82,52 +44,14 @@ def test_ray_starts_nothing_that_nobody_asks(engine: Any) -> None:
     assert not files & {"monitor.py", "dashboard.py", "log_monitor.py"}
 
 
-class _Trained:
-    """A model with fp32 masters that walks at random, ``lr`` a step, as Adam would; its embeddings are tied."""
-
-    def __init__(self, tiny: Path, seed: int, lr: float = 1e-5) -> None:
-        self.model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
-        self._generator = torch.Generator().manual_seed(seed)
-        self._lr = lr
-
-    def step(self) -> Weights:
-        with torch.no_grad():
-            for parameter in self.model.parameters():
-                parameter += self._lr * torch.randn(parameter.shape, generator=self._generator).sign()
-        return self.weights()
-
-    def weights(self) -> Weights:
-        return named_weights(self.model, torch.bfloat16)
-
-    def probe(self) -> Probe:
-        return Probe.of(self.model, self.weights(), PROBE)
-
-
-def _samples(policy: Policy, seed: int) -> Samples:
-    return policy.sample(PROMPTS, Sampling(1.0, 5, seed=seed))
-
-
-def _apart(tiny: Path, prompts: Sequence[list[int]], samples: Samples) -> float:
-    """Return how far apart rounding may take two engines' log-probabilities, of weights near those of ``tiny``."""
-    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.bfloat16)
-    return Rounding(model).between_two(prompts, samples)
-
-
-def _dense(engine: Any, weights: Weights) -> Policy:
-    """A policy that publishes ``weights`` whole."""
-    policy = Policy([engine], "dense", timeout_s=300)
-    policy.publish(weights, "whole")
-    return policy
-
-
 def test_fifty_sparse_steps_of_two_runs_in_turn_sample_what_dense_copies_do(tiny: Path, engine: Any) -> None:
     """... bit for bit, and the engine is killed in the middle; the second run's are drawn while it moves on."""
     runs = [
-        (_Trained(tiny, seed), Policy([engine], f"run-{seed}", timeout_s=300, staleness=seed - 1)) for seed in (1, 2)
+        (Trained(tiny, seed), Policy([engine], f"run-{seed}", timeout_s=300, staleness=seed - 1)) for seed in (1, 2)
     ]
     for trained, policy in runs:
         policy.publish(trained.weights(), "init", trained.probe())
-        assert _samples(policy, seed=0) == _samples(_dense(engine, trained.weights()), seed=0)
+        assert samples_of(policy, seed=0) == samples_of(dense(engine, trained.weights()), seed=0)
     draws: list[list[tuple[int, Weights, Draw]]] = [[], []]
     for step in range(1, 51):
         for ahead, (trained, policy) in enumerate(runs):
@@ -140,7 +64,7 @@ def test_fifty_sparse_steps_of_two_runs_in_turn_sample_what_dense_copies_do(tiny
                 drawn, weights, draw = draws[ahead].pop(0)
                 sparse = draw.result()
                 if drawn % 10 in (0, 4, 5, 6):
-                    assert sparse == _samples(_dense(engine, weights), seed=drawn), drawn
+                    assert sparse == samples_of(dense(engine, weights), seed=drawn), drawn
     for _, policy in runs:
         assert policy.sync.publishes == 51
         assert policy.sync.bytes < 0.25 * policy.sync.dense_bytes
@@ -149,16 +73,16 @@ def test_fifty_sparse_steps_of_two_runs_in_turn_sample_what_dense_copies_do(tiny
 
 def test_a_long_draw_lets_others_in(tiny: Path, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """... after the batch that is being sampled, and is as it would have been without them."""
-    runs = [(_Trained(tiny, seed), Policy([engine], f"run-{seed}", timeout_s=300)) for seed in (8, 9)]
+    runs = [(Trained(tiny, seed), Policy([engine], f"run-{seed}", timeout_s=300)) for seed in (8, 9)]
     for trained, policy in runs:
         policy.publish(trained.step(), "step-1", trained.probe())
-        _samples(policy, seed=1)  # from now on the engine holds what its updates start from
+        samples_of(policy, seed=1)  # from now on the engine holds what its updates start from
     (_, one), (_, two) = runs
     generator = random.Random(0)
     prompts = [generator.choices(range(2, 16), k=6) for _ in range(600)]
     sampling = Sampling(temperature=1.0, max_new_tokens=4, seed=5)
     draw = one.start(prompts, sampling)
-    between = _samples(two, seed=1)
+    between = samples_of(two, seed=1)
     sizes: list[int] = []
     after = _Call.after
 
@@ -170,34 +94,34 @@ def test_a_long_draw_lets_others_in(tiny: Path, engine: Any, monkeypatch: pytest
     drawn = draw.result()
     assert sizes == [256, 256, 88]  # what is left after a batch is not asked for before result()
     assert one.sample(prompts, sampling) == drawn
-    assert _samples(two, seed=1) == between
+    assert samples_of(two, seed=1) == between
     alone = one.sample(prompts[300:340], dataclasses.replace(sampling, seed=305))
     beside = Samples(drawn.completions[300:340], drawn.logprobs[300:340])
     # Of another batch, whose sums may be taken in another order.
-    assert_drawn_alike(alone, beside, _apart(tiny, prompts[300:340], beside))
+    assert_drawn_alike(alone, beside, apart(tiny, prompts[300:340], beside))
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["called before", "not called before"])
 def test_an_engine_that_hangs_is_replaced_and_runs_go_on_with_the_same_samples(
     known: bool, tiny: Path, engine: Any
 ) -> None:
-    trained = _Trained(tiny, seed=3)
+    trained = Trained(tiny, seed=3)
     policy, other = (Policy([engine], name, timeout_s=10) for name in ("hung", "other"))
     for each in (policy, other):
         each.publish(trained.weights(), "init", trained.probe())
     weights = trained.step()
     for each in (policy, other):
         each.publish(weights, "step-1", trained.probe())
-    expected = _samples(other, seed=1)
+    expected = samples_of(other, seed=1)
     if known:
-        assert _samples(policy, seed=1) == expected
+        assert samples_of(policy, seed=1) == expected
     hung = psutil.Process(ray.get(engine.ready.remote()))
     hung.suspend()
-    assert _samples(policy, seed=1) == expected
+    assert samples_of(policy, seed=1) == expected
     assert ray.get(engine.ready.remote()) != hung.pid
     assert not hung.is_running()
     # Another run finds the new one.
-    assert _samples(other, seed=1) == expected
+    assert samples_of(other, seed=1) == expected
 
 
 class _Failing(Engine):
@@ -224,7 +148,7 @@ def test_what_an_engine_fails_of_is_said(engine: Any) -> None:
     policy.publish({"weight": torch.zeros(4, dtype=torch.bfloat16)}, "init")
     for _ in range(2):
         with pytest.raises(ArithmeticError, match="no completion fits"):
-            _samples(policy, seed=1)
+            samples_of(policy, seed=1)
 
 
 class _Busy(_Failing):
@@ -234,10 +158,13 @@ class _Busy(_Failing):
 
     def __init__(self, model: Path, config: Rollout) -> None:
         super().__init__()
+        self._second = threading.Event()
 
     def _sample(self, prompts: Sequence[list[int]], sampling: Sampling, first: int) -> Samples:
         self._calls += 1
-        time.sleep(0.2)
+        if self._calls > 1:
+            self._second.set()
+        self._second.wait(0.2)  # for a call that comes in meanwhile, of which there must be none
         calls, self._calls = self._calls, self._calls - 1
         return Samples([[calls] for _ in prompts], [[0.0] for _ in prompts])
 
@@ -305,12 +232,12 @@ def careless(tiny: Path, engine: Any) -> Any:
 
 def test_weights_are_packed_as_vllm_s_own_reload_packs_them(tiny: Path, careless: Any) -> None:
     """... whichever came before."""
-    trained = _Trained(tiny, seed=7, lr=1e-3)
+    trained = Trained(tiny, seed=7, lr=1e-3)
     versions = [{name: tensor.clone() for name, tensor in trained.step().items()} for _ in range(3)]
     found = []
     for way in ("packed", "vLLM's own reload", "packed"):
         ray.get(careless.sabotage.remote(way))
-        found.append([_samples(_dense(careless, weights), seed=2) for weights in versions])
+        found.append([samples_of(dense(careless, weights), seed=2) for weights in versions])
     assert found[0] == found[1] == found[2]
     assert all(one != other for one, other in itertools.combinations(found[0], 2))
 
@@ -339,7 +266,7 @@ def test_batches_draw_what_vllm_s_own_scheduler_does(
         if len(sizes) == 1:
             assert drawn == scheduled
         else:  # sums of other batches may be taken in another order
-            assert_drawn_alike(drawn, scheduled, _apart(tiny, prompts, drawn))
+            assert_drawn_alike(drawn, scheduled, apart(tiny, prompts, drawn))
     assert all(
         len(ids) <= min(max_new_tokens, ROLLOUT.max_model_len - length)
         for ids, length in zip(drawn.completions, lengths, strict=True)
@@ -350,100 +277,8 @@ def test_batches_draw_what_vllm_s_own_scheduler_does(
 def test_weights_that_were_loaded_in_part_are_noticed(tiny: Path, careless: Any, fault: str, seed: int) -> None:
     """A stale tied output head is a known failure of some versions of vLLM."""
     ray.get(careless.sabotage.remote(fault))
-    trained = _Trained(tiny, seed, lr=5e-2)
+    trained = Trained(tiny, seed, lr=5e-2)
     policy = Policy([careless], "careless", timeout_s=300)
     policy.publish(trained.step(), "step-1", trained.probe())
     with pytest.raises(SyncError, match=r"engine that loaded careless/step-1 gives a text other log-probabilities"):
-        _samples(policy, seed=1)
-
-
-class _Other(VLLMEngine):
-    """An engine of a vLLM of which one thing is called otherwise."""
-
-    def hide(self, module: str, name: str) -> tuple[bool, bool]:
-        """Look for the faster ways while ``name`` is hidden: whether they were found, of batches and of loading."""
-        if self._batch is not None:
-            self._batch._passes.close()
-        owner, _, last = name.rpartition(".")
-        with pytest.MonkeyPatch.context() as patch:
-            if module == "runner":
-                patch.delattr(private.runner_of(self._llm), name)
-            elif name:
-                patch.delattr(reach(module, owner) if owner else import_module(module), last)
-            self._batch = Batch.of(self._llm)
-            (self._packed,) = self._llm.apply_model(Packed.of)
-        return self._batch is not None, self._packed is not None
-
-    def rename_argument(self) -> bool:
-        """Look for batches while what attention is told takes no ``slot_mapping``."""
-        assert self._batch is not None
-        self._batch._passes.close()
-        real = private.attention_metadata()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(private, "attention_metadata", lambda: lambda *, slots, **others: real(**others))
-            self._batch = Batch.of(self._llm)
-        return self._batch is not None
-
-
-@pytest.fixture(scope="module")
-def other(tiny: Path, engine: Any) -> Any:
-    environment = {"env_vars": VLLMEngine.environment(gpu=False)}
-    return ray.remote(_Other).options(num_cpus=0, runtime_env=environment).remote(tiny, ROLLOUT)
-
-
-@pytest.mark.parametrize(
-    ("module", "name", "batches"),
-    [
-        ("vllm", "", True),
-        ("vllm.v1.core.sched.scheduler", "Scheduler", False),
-        ("vllm.v1.kv_cache_interface", "FullAttentionSpec", False),
-        ("vllm.v1.engine.core_client", "InprocClient", False),
-        ("vllm.forward_context", "set_forward_context", False),
-        ("vllm.v1.attention.backend", "CommonAttentionMetadata", False),
-        ("vllm", "SamplingParams.update_from_generation_config", False),
-        ("runner", "attn_groups", False),
-        ("runner", "compilation_config", False),
-    ],
-)
-def test_a_name_that_is_gone_leaves_vllm_s_own_way(
-    tiny: Path, engine: Any, other: Any, module: str, name: str, batches: bool
-) -> None:
-    """... whose samples are the same."""
-    assert ray.get(other.hide.remote(module, name)) == (batches, True)
-    weights = _Trained(tiny, seed=len(name), lr=1e-3).step()
-    assert _samples(_dense(other, weights), seed=2) == _samples(_dense(engine, weights), seed=2)
-
-
-def test_so_does_an_argument_of_another_name(tiny: Path, engine: Any, other: Any) -> None:
-    """... which shows when the way is tried, after the model was changed for it."""
-    assert ray.get(other.hide.remote("vllm", "")) == (True, True)
-    assert not ray.get(other.rename_argument.remote())
-    weights = _Trained(tiny, seed=30, lr=1e-3).step()
-    assert _samples(_dense(other, weights), seed=2) == _samples(_dense(engine, weights), seed=2)
-
-
-class _Bare(VLLMEngine):
-    """An engine of a vLLM that has none of the names but that by which its processes meet, which has no other way."""
-
-    def __init__(self, model: Path, config: Rollout) -> None:
-        def gone(module: str, name: str, *value: object) -> Any:
-            if name == "get_distributed_init_method":
-                return replace(module, name, *value)
-            raise Gone(f"no {module}.{name}")
-
-        with pytest.MonkeyPatch.context() as patch:
-            for door in ("reach", "replace"):
-                patch.setattr(private, door, gone)
-            super().__init__(model, config)
-
-    def batches(self) -> bool:
-        """Return whether it draws in batches of its own."""
-        return self._batch is not None
-
-
-def test_an_engine_without_private_names_draws_the_same(tiny: Path, engine: Any) -> None:
-    environment = {"env_vars": VLLMEngine.environment(gpu=False)}
-    bare = ray.remote(_Bare).options(num_cpus=0, runtime_env=environment).remote(tiny, ROLLOUT)
-    weights = _Trained(tiny, seed=31, lr=1e-3).step()
-    assert _samples(_dense(bare, weights), seed=2) == _samples(_dense(engine, weights), seed=2)
-    assert not ray.get(bare.batches.remote())
+        samples_of(policy, seed=1)

@@ -71,7 +71,7 @@ class EngineGRPOTrainer(EngineRollouts, GRPOTrainer):
         return batch
 
     def chosen(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The rows of a round of rollouts, of the data set or others; an algorithm may choose."""
+        """Return the rows of a round of rollouts: those of the data set, unless an algorithm chooses others."""
         return inputs
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:

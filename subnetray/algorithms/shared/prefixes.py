@@ -162,7 +162,7 @@ def share_prefixes(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _attention(config: Any) -> str | None:
-    """How a model computes attention, which transformers 5.23 keeps in a private name of its config alone.
+    """Return how a model computes attention, which transformers 5.23 keeps in a private name of its config alone.
 
     Without: None, of which nothing is known, so that every sequence is computed whole.
     """

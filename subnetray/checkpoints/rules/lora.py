@@ -133,13 +133,13 @@ def _scale(
 
 
 def _factors(kinds: Mapping[str, list[StoredTensor]]) -> tuple[StoredTensor, StoredTensor]:
-    """The matrices A and B of an adapter, of a linear module or of an embedding."""
+    """Return the matrices A and B of an adapter, of a linear module or of an embedding."""
     down, up = (kinds[name][0] for name in sorted(kinds))
     return down, up
 
 
 def _is_transposed(base: StoredTensor, down: StoredTensor, up: StoredTensor, said: Mapping[str, Any] | None) -> bool:
-    """Whether a matrix is stored as (in, out): as its shape says, and of a square one its kind and the config."""
+    """Return whether a matrix is stored as (in, out): its shape tells, of a square one its kind and the config."""
     if base.shape != (base.shape[0],) * 2:
         return base.shape == (down.shape[1], up.shape[0])
     return "lora_embedding" in down.name or bool(said and said.get("fan_in_fan_out"))

@@ -51,7 +51,7 @@ def shield_from_signals() -> None:
 
 @contextlib.contextmanager
 def no_credentials() -> Iterator[None]:
-    """While entered Tune passes no credentials on: it passes those of AWS as a runtime environment, which nodes log.
+    """Keep Tune from passing credentials on: it passes those of AWS as a runtime environment, which nodes log.
 
     Processes on this machine have the user's environment anyway, and those of other nodes have what their node has.
     Without: this process does not have them meanwhile.

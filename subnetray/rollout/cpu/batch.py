@@ -10,6 +10,7 @@ that are equal to others.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -32,16 +33,15 @@ class Batch:
         self._sequences, self._tokens = scheduler.max_num_running_reqs, scheduler.max_num_scheduled_tokens
         self._longest, self._blocks = scheduler.max_model_len, scheduler.kv_cache_config.num_blocks
         self._passes = Passes(private.runner_of(llm))
-        try:
+        with ExitStack() as undone:
+            undone.callback(self._passes.close)
             # Passed once, so that what is other than it was shows now.
             self.logprobs([0, 0])
-        except BaseException:
-            self._passes.close()
-            raise
+            undone.pop_all()
 
     @classmethod
     def of(cls, llm: Any) -> Batch | None:
-        """None for an engine whose scheduler or worker does more (:func:`private.is_plain`), or is not known here."""
+        """Return None for an engine that does more than this (:func:`private.is_plain`), or is of another vLLM."""
         return private.tried(lambda: cls(llm) if private.is_plain(llm) else None, "subnetray.rollout.cpu.batch")
 
     def fitting(self, prompts: Sequence[list[int]], max_new_tokens: int) -> int:

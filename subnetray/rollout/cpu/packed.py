@@ -36,7 +36,7 @@ class Packed:
 
     @classmethod
     def of(cls, model: Any) -> Packed | None:
-        """None for a model of which not all that is packed is known here: quantised, with experts, of another vLLM."""
+        """Return None for a model with packed parts that are unknown here: quantised, with experts, of another vLLM."""
         return private.tried(lambda: cls(model) if _is_known(model) else None, "subnetray.rollout.cpu.packed")
 
     @torch.no_grad()

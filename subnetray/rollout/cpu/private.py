@@ -17,16 +17,18 @@ from subnetray.private import Gone, reach, replace, unless_gone
 
 _log = logging.getLogger(__name__)
 _Way = TypeVar("_Way")
+# Python and torch raise these on objects of another version: a name, an argument, an element or a shape is not there.
+_OTHER = (Gone, ImportError, AttributeError, TypeError, LookupError, ValueError, AssertionError, RuntimeError)
 
 
 def tried(way: Callable[[], _Way | None], name: str) -> _Way | None:
-    """Return a faster ``way``, or None where this vLLM is not the one that it was made for, whatever shows that.
+    """Return a faster ``way``, or None where this vLLM is not the one that it was made for.
 
     Without: vLLM's scheduler draws, and its own reload loads, several times more slowly.
     """
     try:
         return way()
-    except Exception as error:
+    except _OTHER as error:
         _log.warning("vLLM has other insides than %s knows (%r): its own way is taken, more slowly", name, error)
         return None
 

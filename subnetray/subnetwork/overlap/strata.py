@@ -118,7 +118,7 @@ def ulp_ids(init_a: Tensor, init_b: Tensor | None = None, exported: torch.dtype 
 
 
 def _codes(init: Tensor, part: slice, exported: torch.dtype | None) -> npt.NDArray[np.uint32]:
-    """What strata of some coordinates are by: in the order of exponents, then of distances from far to near."""
+    """Return the codes that strata are made by: in the order of exponents, then of distances from far to near."""
     stored = init.detach().reshape(-1)[part]
     if exported is None or stored.dtype == exported:
         return exponents(stored).astype(np.uint32)
@@ -127,7 +127,7 @@ def _codes(init: Tensor, part: slice, exported: torch.dtype | None) -> npt.NDArr
 
 
 def _ranks(n: int, codes: Callable[[slice], npt.NDArray[np.uint32]]) -> Ids:
-    """The rank of each of ``n`` coordinates' codes among those that occur, as of np.unique.
+    """Rank the codes of ``n`` coordinates among those that occur, as np.unique does.
 
     Block by block: in linear time and little memory.
     """

@@ -90,7 +90,7 @@ def test_the_second_one_ends_it_at_once(number: signal.Signals, started: list[su
 
 
 _IN_A_CALLBACK = """
-import signal, time, weakref
+import signal, threading, weakref
 from subnetray.driver.session import signals
 
 class Lock:
@@ -102,7 +102,7 @@ with signals.orderly():
     try:
         del lock
         print("went on", flush=True)
-        time.sleep(30)
+        threading.Event().wait(30)
     except KeyboardInterrupt:
         print("asked", flush=True)
 raise SystemExit(signals.exit_code())

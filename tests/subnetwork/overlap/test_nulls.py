@@ -138,7 +138,7 @@ def test_independent_runs_overlap_above_the_uniform_null_but_not_above_the_strat
 def test_noise_on_an_init_in_a_wider_format_overlaps_no_more_than_strata_by_its_boundaries_expect(
     stored: torch.dtype, scale: float
 ) -> None:
-    """What is rounded off an init is common to its runs, and decides which weights a small update makes visible."""
+    """All runs of an init share what is rounded off it, which decides which weights a small update makes visible."""
     generator = torch.Generator().manual_seed(0)
     init = {"a": (0.02 * torch.randn(600, 800, generator=generator)).to(stored)}
 
