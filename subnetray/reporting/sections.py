@@ -63,7 +63,7 @@ def claims_table(grid: Grid, verdicts: Sequence[Claim]) -> list[Block]:
                 each.unit,
                 str(each.estimate.n),
                 fmt.NONE if math.isnan(each.estimate.detectable) else f"{each.estimate.detectable:.2f}",
-                "holds" if each.verdict_holm == each.verdict else each.verdict_holm,
+                _of_all(each),
                 each.note or fmt.NONE,
             )
             for each in tested
@@ -88,6 +88,13 @@ def claims_table(grid: Grid, verdicts: Sequence[Claim]) -> list[Block]:
             )
         )
     return blocks
+
+
+def _of_all(claim: Claim) -> str:
+    """Say what Holm's correction leaves of a verdict that was decided."""
+    if claim.verdict == "inconclusive":
+        return fmt.NONE
+    return "holds" if claim.verdict_holm == claim.verdict else claim.verdict_holm
 
 
 def found(sweep: Sweep, rows: Sequence[Origin], crossed: Sequence[Crossing], pairs: pd.DataFrame) -> list[Block]:
