@@ -28,7 +28,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from subnetray.checkpoints import compare_checkpoints, open_checkpoint
+from subnetray.checkpoints import Work, compare_checkpoints, open_checkpoint
+from subnetray.checkpoints.match import match
 from subnetray.subnetwork.counting import Thresholds
 
 ROUNDS = 3
@@ -124,7 +125,7 @@ def simple(init: Path, final: Path) -> None:
 def ours(init: Path, final: Path, thresholds: Thresholds = DEFAULT, out: Path | None = None) -> None:
     """Counts bit for bit and by all thresholds; with ``out`` the mask and the delta too."""
     with open_checkpoint(init, "init") as one, open_checkpoint(final, "final") as two:
-        compare_checkpoints(one, two, thresholds, None, THREADS, out)
+        compare_checkpoints(match(one, two), thresholds, None, Work(THREADS), out)
 
 
 def write(out: Path, sizes: list[int], direct: bool) -> None:

@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ from rich.table import Table
 from rich.text import Text
 
 from subnetray import cli
-from subnetray.checkpoints import Difference, compare_checkpoints, open_checkpoint
+from subnetray.checkpoints import Difference, Work, compare_checkpoints, open_checkpoint
 from subnetray.checkpoints.coverage import by_reason, left_out, require_enough
 from subnetray.checkpoints.description import describe
 from subnetray.checkpoints.findings import describe_matrices, show_matrices
 from subnetray.checkpoints.match import match
+from subnetray.checkpoints.matrices import Asked
 from subnetray.checkpoints.progress import progress_bar
 from subnetray.checkpoints.reader import NO_PATH
 from subnetray.config import Cluster, ConfigError, Measurement
@@ -135,27 +136,26 @@ def _run(config: DiffConfig) -> tuple[float, Difference, dict[str, Any]]:
             require_enough(matching.coverage, matching.skipped)
         out = None if config.out is None else Path(config.out)
         threads = config.threads or len(os.sched_getaffinity(0))
-        tasks = stack.enter_context(_ray_tasks()) if config.cluster == "ray" else {"threads": threads}
+        work = stack.enter_context(_ray_tasks()) if config.cluster == "ray" else Work(threads)
         with progress_bar("comparing", matching.n) as progress:
-            difference = compare_checkpoints(
-                init, final, config.thresholds, dtype, out=out, progress=progress, matching=matching, **tasks
-            )
+            work = replace(work, progress=progress)
+            difference = compare_checkpoints(matching, config.thresholds, dtype, work, out)
         matrices: dict[str, Any] = {}
         if config.rank or config.geometry:
             with progress_bar("decomposing", matching.n) as progress:
-                matrices = describe_matrices(init, final, dtype, config.rank, config.geometry, threads, progress)
+                matrices = describe_matrices(matching, dtype, Asked(config.rank, config.geometry), threads, progress)
     return time.perf_counter() - began, difference, matrices
 
 
 @contextmanager
-def _ray_tasks() -> Iterator[dict[str, Any]]:
-    """What :func:`compare_checkpoints` needs to work on a Ray cluster."""
+def _ray_tasks() -> Iterator[Work]:
+    """Work that is done by a Ray cluster."""
     start(Cluster(address=os.environ.get("RAY_ADDRESS")))
     from subnetray.checkpoints.cluster import TASK, RayExecutor
 
     try:
         executor = RayExecutor()
-        yield {"threads": executor.workers, "executor": executor, "part": TASK}
+        yield Work(executor.workers, executor, TASK)
     finally:
         stop()
 

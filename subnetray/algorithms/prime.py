@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from transformers import Trainer
 
 from subnetray.algorithms.shared.advantages import (
     informative_groups,
+    leave_one_out,
     prime_returns,
     process_rewards,
     scaled_to_unit_returns,
@@ -96,7 +98,8 @@ class PRIMETrainer(TokenAdvantageTrainer):
             rewards = scaled_to_unit_returns(rewards, mask, lambda value: self.accelerator.gather(value).max())
         self._log_mean("process_reward", rewards, mask)
         weights = (algorithm.process_weight, algorithm.outcome_weight)
-        returns = prime_returns(rewards, batch["scores"], mask, algorithm.group_size, algorithm.leave_one_out, weights)
+        center = partial(leave_one_out, group_size=algorithm.group_size, variant=algorithm.leave_one_out)
+        returns = prime_returns(rewards, batch["scores"], mask, center, weights)
         return whiten(returns, mask, self.total)
 
     def learn(self, batch: dict[str, Tensor], references: Tensor) -> Tensor:

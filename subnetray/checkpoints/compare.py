@@ -12,12 +12,11 @@ from pathlib import Path
 
 import torch
 
-from subnetray.checkpoints.checkpoint import Checkpoint
-from subnetray.checkpoints.match import Coverage, Match, Matching, Skipped, match, why_no_delta
+from subnetray.checkpoints.match import Coverage, Match, Matching, Skipped, why_no_delta
 from subnetray.checkpoints.part import Comparer, Part, part_bytes
 from subnetray.subnetwork.counting import Counts, Thresholds
 from subnetray.subnetwork.delta import describe
-from subnetray.subnetwork.files.container import Writer, stream
+from subnetray.subnetwork.files.container import Layout, Writer, stream
 from subnetray.subnetwork.files.memory import pages
 from subnetray.subnetwork.hashing import BLOCK, combined_hash, joined_hash
 from subnetray.subnetwork.mask import Bits
@@ -48,31 +47,38 @@ class Difference:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Work:
+    """How a comparison is worked through.
+
+    ``threads`` parts of ``part`` coordinates (a multiple of a block; None: as many as are fastest) are compared at
+    once, in threads of this process or, if there is one, by ``executor``. ``progress`` is told how many are done.
+    """
+
+    threads: int
+    executor: Executor | None = None
+    part: int | None = None
+    progress: Progress = lambda _: None
+
+
 def compare_checkpoints(
-    init: Checkpoint,
-    final: Checkpoint,
+    matching: Matching,
     thresholds: Thresholds,
     dtype: torch.dtype | None,
-    threads: int,
+    work: Work,
     out: Path | None = None,
-    progress: Progress = lambda _: None,
-    executor: Executor | None = None,
-    part: int | None = None,
-    matching: Matching | None = None,
 ) -> Difference:
     """Compare all that two checkpoints share, in ``dtype`` (None: that of each final tensor).
 
     With ``out``, writes ``mask.safetensors`` there, and ``delta.safetensors`` unless something was left out or rounded.
-    ``progress`` is told how many coordinates are done. ``threads`` parts of ``part`` coordinates (a multiple of a
-    block; None: as many as are fastest) are compared at once, in threads of this process or, if there is one, by
-    ``executor``. ``matching`` is what :func:`match` found, if it was asked already. Raises ConfigError as that does.
+    Raises ConfigError for files that end too early.
     """
-    matching = matching or match(init, final)
-    matches, skipped = matching.matches, matching.skipped
-    compared = {each: dtype or final.tensor(each.final).dtype or torch.float32 for each in matches}
-    missing = why_no_delta(init, final, matches, skipped, compared)
+    init, final, matches = matching.init, matching.final, matching.matches
+    compared = {each: matching.dtype(each, dtype) for each in matches}
+    missing = why_no_delta(matching, compared)
     counts = {each: Counts.none(thresholds) for each in compared}
-    part = part or (_COUNTED if out is None and thresholds == Thresholds() else PART)
+    threads, executor = work.threads, work.executor
+    part = work.part or (_COUNTED if out is None and thresholds == Thresholds() else PART)
     with ExitStack() as stack:
         # This thread is one of those that compare: what it adds to the files comes from its own cache then.
         pool = executor or stack.enter_context(ThreadPoolExecutor(max(1, threads - 1)))
@@ -95,13 +101,13 @@ def compare_checkpoints(
                     files.end(task.match, compared[task.match])
                 if found.memory is not None:
                     rooms.append(found.memory)
-            progress(found.n)
+            work.progress(found.n)
         if files is not None:
             files.save()
     tensors = [TensorComparison.of(each.name, each.shape, compared[each], counts[each]) for each in matches]
     return Difference(
         Comparison(tuple(tensors), thresholds),
-        skipped,
+        matching.skipped,
         sum(each.n * (init.tensor(each.init).itemsize + final.tensor(each.final).itemsize) for each in matches),
         missing,
         {each.name: each.final for each in matches if each.name != each.final},
@@ -193,7 +199,7 @@ def _files(out: Path, compared: Mapping[Match, torch.dtype], with_delta: bool) -
     # Two threads for both files: while one waits for a core, the disk has what the other gave it.
     with (
         ThreadPoolExecutor(2) as threads,
-        stream(out / "mask.safetensors", "mask", packed, {}, {"shapes": shapes}, threads) as mask,
+        stream(out / "mask.safetensors", "mask", Layout(packed, {}), {"shapes": shapes}, threads) as mask,
     ):
         path = out / "delta.safetensors"
         if with_delta:
@@ -201,7 +207,7 @@ def _files(out: Path, compared: Mapping[Match, torch.dtype], with_delta: bool) -
             description = describe(unknown, unknown, shapes, {each.name: dtype for each, dtype in compared.items()})
             masks = {f"mask/{name}": nbytes for name, nbytes in packed.items()}
             steps = {f"steps/{name}": torch.uint8 for name in shapes}
-            with stream(path, "delta", masks, steps, description, threads) as delta:
+            with stream(path, "delta", Layout(masks, steps), description, threads) as delta:
                 yield _Files(mask, delta)
         else:
             yield _Files(mask, None)

@@ -11,9 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from subnetray.checkpoints.checkpoint import Checkpoint
-from subnetray.checkpoints.match import Skipped, match
-from subnetray.checkpoints.matrices import NO_MATRIX, matrices, whole_concentration
+from subnetray.checkpoints.match import Matching, Skipped
+from subnetray.checkpoints.matrices import NO_MATRIX, Asked, matrices, whole_concentration
 from subnetray.subnetwork.update.energy import Concentration
 from subnetray.subnetwork.update.geometry import Enrichment, Geometry, Profile
 from subnetray.subnetwork.update.rank import Rank, RankBounds
@@ -29,13 +28,7 @@ _DRIFT = {
 
 
 def describe_matrices(
-    init: Checkpoint,
-    final: Checkpoint,
-    dtype: torch.dtype | None,
-    ranks: bool,
-    geometry: bool,
-    threads: int,
-    progress: Callable[[int], None],
+    matching: Matching, dtype: torch.dtype | None, asked: Asked, threads: int, progress: Callable[[int], None]
 ) -> dict[str, Any]:
     """The entries ``rank`` and ``geometry`` of ``diff.json``, those that are asked for.
 
@@ -44,12 +37,11 @@ def describe_matrices(
     ``skipped``. Null is what has no value. ``progress`` is told how many coordinates are done; linear algebra uses
     ``threads``.
     """
-    matches = match(init, final).matches
     rank_of, geometry_of, skipped = [], [], []
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        for each in matrices(init, final, matches, dtype, ranks, geometry):
+        for each in matrices(matching, dtype, asked):
             if isinstance(each, Skipped):
                 skipped.append({"name": each.name, "reason": each.reason})
                 continue
@@ -63,11 +55,11 @@ def describe_matrices(
     finally:
         torch.set_num_threads(before)
     content: dict[str, Any] = {}
-    if ranks:
+    if asked.ranks:
         content["rank"] = {"matrices": rank_of, "mean": _mean_rank(rank_of), "skipped": skipped}
-    if geometry:
+    if asked.geometry:
         try:
-            whole: dict[str, Any] | None = _spread(whole_concentration(init, final, matches, dtype))
+            whole: dict[str, Any] | None = _spread(whole_concentration(matching, dtype))
         except ValueError as error:
             whole, skipped = None, [*skipped, {"name": "concentration", "reason": str(error)}]
         content["geometry"] = {

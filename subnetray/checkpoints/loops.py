@@ -59,40 +59,44 @@ class Found(NamedTuple):
     stored: int
 
 
-def tally_places(old: Place, new: Place, n: int, dtype: torch.dtype, blocks: tuple[Bytes, Bytes]) -> Found:
+class Into(NamedTuple):
+    """Memory that takes what is found, in blocks of ``size`` coordinates.
+
+    What differs goes to ``room``, as ``differences`` has it. If there are ``levels``, pairs that differ are added to
+    these, and the numbers in ``room`` are those of one block. Unless ``steps`` is empty, it takes the steps of every
+    block, each as ``steps.encode`` has it. ``digests`` of (blocks, 2) take the two halves of every block's XXH3-128,
+    unless there are none or the block has no more than ``xxh3.SHORT`` bytes.
+    """
+
+    size: int
+    room: Room
+    steps: Bytes
+    digests: tuple[Words, Words]
+    levels: Levels | None = None
+
+
+def tally_places(places: tuple[Place, Place], n: int, dtype: torch.dtype, blocks: tuple[Bytes, Bytes]) -> Found:
     """Count ``n`` coordinates of two files bit for bit; ``blocks`` is memory that they are read to.
 
     ``done`` is less than ``n`` where a file ends or a read fails, which whoever reads the rest finds out. Neither
     what differs nor its steps are found.
     """
     one, two = (block.view(integer_type(dtype)) for block in blocks)
-    visible, nonfinite, done = _tally_places(*old, *new, n, infinity(dtype), one, two)
+    visible, nonfinite, done = _tally_places(*places[0], *places[1], n, infinity(dtype), one, two)
     return Found(int(done), 0, int(visible), int(nonfinite), 0)
 
 
 def scan_places(
-    old: Place,
-    new: Place,
-    n: int,
-    size: int,
-    dtype: torch.dtype,
-    blocks: tuple[Bytes, Bytes],
-    room: Room,
-    steps: Bytes,
-    digests: tuple[Words, Words],
-    levels: Levels | None = None,
+    places: tuple[Place, Place], n: int, dtype: torch.dtype, blocks: tuple[Bytes, Bytes], into: Into
 ) -> Found:
-    """Find all differences of ``n`` coordinates: what differs goes to ``room``, as ``differences`` has it.
+    """Find all differences of ``n`` coordinates of two files: they go ``into`` memory.
 
-    They are read to ``blocks``, memory for ``size`` coordinates and a vector. If there are ``levels``, pairs that
-    differ are added to these, and the numbers in ``room`` are those of one block. ``digests`` of (blocks, 2) take the
-    two halves of every block's XXH3-128, unless there are none or the block has no more than ``xxh3.SHORT`` bytes.
-    Unless ``steps`` is empty, it takes the steps of every block, each as ``steps.encode`` has it. ``done`` is less than
-    ``n`` where a file ends or a read fails; it is a multiple of ``size`` then.
+    They are read to ``blocks``, memory for ``into.size`` coordinates and a vector. ``done`` is less than ``n`` where a
+    file ends or a read fails; it is a multiple of ``into.size`` then.
     """
     numbers = [block.view(integer_type(dtype)) for block in blocks]
-    arguments: list[Any] = [*old, *new, n, size, infinity(dtype), *numbers, *blocks, *room, steps, *digests]
-    arguments += levels or Levels.none()
+    arguments: list[Any] = [*places[0], *places[1], n, into.size, infinity(dtype), *numbers, *blocks]
+    arguments += [*into.room, into.steps, *into.digests, *(into.levels or Levels.none())]
     return Found(*map(int, _scan_places(*arguments)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -37,10 +37,12 @@ class Match:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Matching:
-    """The pairs to compare, in order of their names, what is left out, and how much that is of either side."""
+    """Two checkpoints, the pairs of their tensors in order of their names, what is left out, and how much that is."""
 
+    init: Checkpoint
+    final: Checkpoint
     matches: tuple[Match, ...]
     skipped: tuple[Skipped, ...]
     coverage: Coverage
@@ -49,6 +51,10 @@ class Matching:
     def n(self) -> int:
         """Coordinates that are compared."""
         return sum(each.n for each in self.matches)
+
+    def dtype(self, each: Match, dtype: torch.dtype | None) -> torch.dtype:
+        """The dtype in which a pair is compared: ``dtype``, or that of the final's tensor."""
+        return dtype or self.final.tensor(each.final).dtype or torch.float32
 
 
 def match(init: Checkpoint, final: Checkpoint) -> Matching:
@@ -96,23 +102,18 @@ def match(init: Checkpoint, final: Checkpoint) -> Matching:
         raise ConfigError(f"init and final have no tensor in common: {init.path} and {final.path} are other models")
     left = sum(each.of_init for each in skipped), sum(each.of_final for each in skipped)
     coverage = Coverage(totals[0], totals[1], *left)
-    return Matching(tuple(matches), tuple(skipped), coverage)
+    return Matching(init, final, tuple(matches), tuple(skipped), coverage)
 
 
-def why_no_delta(
-    init: Checkpoint,
-    final: Checkpoint,
-    matches: Sequence[Match],
-    skipped: Sequence[Skipped],
-    dtypes: Mapping[Match, torch.dtype],
-) -> str | None:
+def why_no_delta(matching: Matching, dtypes: Mapping[Match, torch.dtype]) -> str | None:
     """Why the tensors as compared, in ``dtypes``, are not enough to turn the init's files into the final's weights.
 
     None if they are. A delta has the init's names: that the final calls a tensor otherwise is no obstacle.
     """
-    if skipped:
-        return f"{len(skipped)} tensors or rows were left out"
-    for each in matches:
+    init, final = matching.init, matching.final
+    if matching.skipped:
+        return f"{len(matching.skipped)} tensors or rows were left out"
+    for each in matching.matches:
         for side, tensor in (("init", init.tensor(each.init)), ("final", final.tensor(each.final))):
             name = shown(tensor.name)
             if tensor.merged is not None:

@@ -12,7 +12,7 @@ randomised, with their error, beyond it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from subnetray.checkpoints.checkpoint import Checkpoint
-from subnetray.checkpoints.match import Match, Skipped
+from subnetray.checkpoints.match import Match, Matching, Skipped
 from subnetray.subnetwork.bits import from_integers
 from subnetray.subnetwork.update.energy import Concentration, concentration
 from subnetray.subnetwork.update.geometry import Geometry, matrix_geometry
@@ -46,20 +45,21 @@ class MatrixFindings:
     concentration: Concentration | None
 
 
-def matrices(
-    init: Checkpoint,
-    final: Checkpoint,
-    matches: Sequence[Match],
-    dtype: torch.dtype | None,
-    ranks: bool,
-    geometry: bool,
-) -> Iterator[MatrixFindings | Skipped]:
-    """Findings of every matrix among ``matches``, in their order, in ``dtype`` (None: that of each final tensor).
+@dataclass(frozen=True)
+class Asked:
+    """Which findings of matrices are asked for."""
+
+    ranks: bool
+    geometry: bool
+
+
+def matrices(matching: Matching, dtype: torch.dtype | None, asked: Asked) -> Iterator[MatrixFindings | Skipped]:
+    """Findings of every matrix of ``matching``, in its order, in ``dtype`` (None: that of each final tensor).
 
     A tensor of more than two dimensions is as many matrices as its last two make, named ``name[0]``, ``name[1]``, …;
     other tensors, and matrices that are empty or have no spectrum (NaN, Inf), are skipped with the reason.
     """
-    for each in matches:
+    for each in matching.matches:
         if len(each.shape) < 2:
             yield Skipped(each.name, NO_MATRIX)
             continue
@@ -68,35 +68,33 @@ def matrices(
         for index in range(math.prod(each.shape[:-2])):
             name = each.name if len(each.shape) == 2 else f"{each.name}[{index}]"
             part = slice(index * size, (index + 1) * size)
-            old, new = (tensor.reshape(rows, columns) for tensor in _read(init, final, each, part, dtype))
+            old, new = (tensor.reshape(rows, columns) for tensor in _read(matching, each, part, dtype))
             try:
-                yield _study(name, old, new, ranks, geometry) if size else Skipped(name, "it has no coordinates")
+                yield _study(name, old, new, asked) if size else Skipped(name, "it has no coordinates")
             except ValueError as error:
                 yield Skipped(name, str(error))
 
 
-def whole_concentration(
-    init: Checkpoint, final: Checkpoint, matches: Sequence[Match], dtype: torch.dtype | None
-) -> Concentration:
-    """Concentration of the update over all coordinates of ``matches``: reads both checkpoints three to five times.
+def whole_concentration(matching: Matching, dtype: torch.dtype | None) -> Concentration:
+    """Concentration of the update over all coordinates compared: reads both checkpoints three to five times.
 
     Raises ``ValueError`` where a coordinate is not finite.
     """
 
     def read() -> Iterator[npt.NDArray[np.float64]]:
-        for each in matches:
+        for each in matching.matches:
             for start in range(0, each.n, _CHUNK):
                 part = slice(start, min(start + _CHUNK, each.n))
-                yield _distance(*_read(init, final, each, part, dtype))
+                yield _distance(*_read(matching, each, part, dtype))
 
     return concentration(read)
 
 
-def _study(name: str, old: Tensor, new: Tensor, ranks: bool, geometry: bool) -> MatrixFindings:
+def _study(name: str, old: Tensor, new: Tensor, asked: Asked) -> MatrixFindings:
     shape = (old.shape[0], old.shape[1])
     found: Rank | RankBounds | None = None
     null: Rank | RankBounds | None = None
-    if ranks:
+    if asked.ranks:
         found, null = _ranks(new.to(torch.promote_types(new.dtype, torch.float32), copy=True).sub_(old))
 
     def read() -> Iterator[npt.NDArray[np.float64]]:
@@ -108,8 +106,8 @@ def _study(name: str, old: Tensor, new: Tensor, ranks: bool, geometry: bool) -> 
         shape=shape,
         rank=found,
         null=null,
-        geometry=matrix_geometry(old, new) if geometry else None,
-        concentration=concentration(read) if geometry else None,
+        geometry=matrix_geometry(old, new) if asked.geometry else None,
+        concentration=concentration(read) if asked.geometry else None,
     )
 
 
@@ -121,14 +119,12 @@ def _ranks(delta: Tensor) -> tuple[Rank, Rank] | tuple[RankBounds, RankBounds]:
     return rank_bounds(delta, _DIRECTIONS), rank_bounds(torch.cat(list(mixed), dim=along), _DIRECTIONS)
 
 
-def _read(
-    init: Checkpoint, final: Checkpoint, each: Match, part: slice, dtype: torch.dtype | None
-) -> tuple[Tensor, Tensor]:
+def _read(matching: Matching, each: Match, part: slice, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
     """Some coordinates (C order) of a tensor of both, flat."""
-    kind = dtype or final.tensor(each.final).dtype or torch.float32
+    kind = matching.dtype(each, dtype)
     old, new = (
         from_integers(side.read(name, part.start, part.stop, kind), kind)
-        for side, name in ((init, each.init), (final, each.final))
+        for side, name in ((matching.init, each.init), (matching.final, each.final))
     )
     return old, new
 

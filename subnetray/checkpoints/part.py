@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from subnetray.checkpoints.checkpoint import Checkpoint
-from subnetray.checkpoints.loops import IN_MEMORY, Found, Place, scan_places, tally_places
+from subnetray.checkpoints.loops import IN_MEMORY, Found, Into, Place, scan_places, tally_places
 from subnetray.checkpoints.match import Match
 from subnetray.subnetwork.bits import integer_type
 from subnetray.subnetwork.counting import Chunk, Counts, Thresholds, count
@@ -73,7 +73,7 @@ class Comparer:
         counts = Counts()
         while start < stop:
             places = self._places(each, start, dtype)
-            found = tally_places(*places, stop - start, dtype, self._blocks()) if places else Found(0, 0, 0, 0, 0)
+            found = tally_places(places, stop - start, dtype, self._blocks()) if places else Found(0, 0, 0, 0, 0)
             counts.add(Counts(found.visible, found.nonfinite))
             start += found.done
             if start < stop:
@@ -103,7 +103,8 @@ class Comparer:
             words, first = done * dtype.itemsize // VECTOR, moved if levels is None else 0
             rest = Room(room.differing[words:], room.visible[words:], room.old[first:], room.new[first:])
             old, new = digests[:, done // BLOCK :]
-            found = scan_places(*places, size, BLOCK, dtype, self._blocks(), rest, steps[stored:], (old, new), levels)
+            into = Into(BLOCK, rest, steps[stored:], (old, new), levels)
+            found = scan_places(places, size, dtype, self._blocks(), into)
             done, moved, stored = done + found.done, moved + found.moved, stored + found.stored
             visible, nonfinite = visible + found.visible, nonfinite + found.nonfinite
             interrupted = found.done < size

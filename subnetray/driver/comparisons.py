@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from subnetray.checkpoints import compare_checkpoints, open_checkpoint
+from subnetray.checkpoints import Work, compare_checkpoints, open_checkpoint
 from subnetray.checkpoints.coverage import require_enough
 from subnetray.checkpoints.description import describe
 from subnetray.checkpoints.match import match
@@ -149,9 +149,8 @@ def _compare(config: PairsConfig, name: str, pair: CheckpointPair, located: _Loc
         if not config.partial:
             require_enough(matching.coverage, matching.skipped, key)
         with progress_bar(name, matching.n) as progress:
-            difference = compare_checkpoints(
-                init, final, Thresholds(config.TOLERANCES), dtype, threads, progress=progress, matching=matching
-            )
+            work = Work(threads, progress=progress)
+            difference = compare_checkpoints(matching, Thresholds(config.TOLERANCES), dtype, work)
     content = describe(pair.init, pair.final, difference, time.perf_counter() - began)
     return {"compared": located.identity, **content}
 

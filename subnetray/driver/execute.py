@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from subnetray.driver import checks, cluster, estimate, tracking
 from subnetray.driver.background import Background
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.session import launcher, session
+from subnetray.driver.sweep_session import Inits, Say, SweepSession
 from subnetray.grid.checks import check_engine
 from subnetray.grid.plan import Plan, Run
 from subnetray.libraries import load
@@ -26,9 +27,6 @@ from subnetray.store import derived, results
 
 if TYPE_CHECKING:
     from subnetray.rollout.pool import Pool
-
-Say = Callable[[str], None]
-Inits = dict[models.Model, Path]  # their directories
 
 
 @dataclass(frozen=True)
@@ -83,6 +81,7 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
     with clock("prepare"):
         inits = _locate(plan, cache, say)
         _check_inits(plan, inits)
+    this = SweepSession(sweep, ledger, inits, cache, say, clock)
     ledger.open(overrides, sweep.resume)
     left = missing(ledger, sweep.resume)
     for run_id, reason in left.damaged.items():
@@ -101,8 +100,8 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
         derived.begin(ledger.directory)
         try:
             if not left.todo:
-                return _gather(sweep, ledger, inits, cache, say)
-            return _run(sweep, ledger, left.todo, inits, cache, say, clock)
+                return _gather(this)
+            return _run(this, left.todo)
         except KeyboardInterrupt:
             undone = sum(not ledger.done(run) for run in {run.run_id: run for run in plan.runs}.values())
             say(
@@ -113,21 +112,20 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
             raise
 
 
-def _run(
-    sweep: SweepConfig, ledger: Ledger, todo: Sequence[Run], inits: Inits, cache: Path, say: Say, clock: Clock
-) -> int:
+def _run(this: SweepSession, todo: Sequence[Run]) -> int:
     """Run ``todo`` and write all results; the number of runs that failed."""
+    sweep, ledger, say, clock = this.sweep, this.ledger, this.say, this.clock
     # All of this goes on at once: inits are made, engines and the processes of runs import libraries, each on a core.
     # Runs wait for their init's directory, and for their engines.
     with (
-        Making(_absent(inits), cache, say) as making,
+        Making(_absent(this.inits), this.cache, say) as making,
         _ray(sweep.cluster, clock),
         Background() as background,
     ):
         background.run(making.wait)
         with clock("engines"):
             say(f"starting the rollout engines ({sweep.run.rollout.name})")
-            pool = _engines(todo, inits, cache)
+            pool = _engines(todo, this.inits, this.cache)
         background.run(pool.wait)
         # Ray is imported only now: it reads its settings from the environment when it is.
         load("subnetray.driver.tuning.schedule")
@@ -139,14 +137,15 @@ def _run(
         plan = ledger.plan
         tracker = tracking.Tracker(sweep.tracking, plan, ledger.directory, say)
         pairs = Pairs([run.run_id for run in plan.runs], ledger.directory / derived.OVERLAP)
-        gatherer = Gatherer(ledger, inits, pairs, tracker)
-        run_all(sweep, ledger, todo, inits, pool, gatherer, say, clock)
+        gatherer = Gatherer(ledger, this.inits, pairs, tracker)
+        run_all(this, todo, pool, gatherer)
         gatherer.write()
         return finish(sweep, ledger, Execution(todo, clock, making.cpu_s), tracker, say)
 
 
-def _gather(sweep: SweepConfig, ledger: Ledger, inits: Inits, cache: Path, say: Say) -> int:
+def _gather(this: SweepSession) -> int:
     """Make tables and the report of runs that are all done; the number of runs that failed, which is 0."""
+    ledger, say = this.ledger, this.say
     from subnetray.driver.finish import Execution, finish
     from subnetray.driver.gather import Gatherer, identity
     from subnetray.driver.pairs import Pairs
@@ -154,13 +153,13 @@ def _gather(sweep: SweepConfig, ledger: Ledger, inits: Inits, cache: Path, say: 
     say(f"all {len(ledger.plan.runs)} runs are done: their tables and the report are made again")
     pairs = Pairs([run.run_id for run in ledger.plan.runs], ledger.directory / derived.OVERLAP)
     known = pairs.knows({run.run_id: identity(ledger.result(run) or {}) for run in ledger.plan.runs})
-    with Making([] if known else _absent(inits), cache, say) as making:
+    with Making([] if known else _absent(this.inits), this.cache, say) as making:
         making.wait()
-        tracker = tracking.Tracker(sweep.tracking, ledger.plan, ledger.directory, say)
-        gatherer = Gatherer(ledger, inits, pairs, tracker)
+        tracker = tracking.Tracker(this.sweep.tracking, ledger.plan, ledger.directory, say)
+        gatherer = Gatherer(ledger, this.inits, pairs, tracker)
         gatherer.found()
         gatherer.write()
-        return finish(sweep, ledger, Execution([], Clock(), making.cpu_s), tracker, say)
+        return finish(this.sweep, ledger, Execution([], Clock(), making.cpu_s), tracker, say)
 
 
 def _track(sweep: SweepConfig, ledger: Ledger, say: Say) -> None:

@@ -71,8 +71,8 @@ def runs_at_once(sweep: SweepConfig, engines: int) -> int:
         cpus = cpus * workers + WAITING_CPUS
         parts = f" ({workers} workers, and {WAITING_CPUS:g} for what waits for them)"
     most = min(
-        _fit("cores", cores(), "cpus_per_run", cpus, rollout.cpus_per_engine * engines, parts),
-        _fit("GPUs", gpus(), "gpus_per_worker", cluster.gpus_per_worker * workers, rollout.gpus_per_engine * engines),
+        _fit("cpus", cores(), cpus, rollout.cpus_per_engine * engines, parts),
+        _fit("gpus", gpus(), cluster.gpus_per_worker * workers, rollout.gpus_per_engine * engines),
     )
     fixed = _RAY_GIB + (_ENGINE_GIB[rollout.name] + rollout.kv_cache_mib / 1024) * engines
     free = memory_gib()
@@ -86,10 +86,10 @@ def runs_at_once(sweep: SweepConfig, engines: int) -> int:
     return int(most if cluster.max_concurrent is None else min(most, cluster.max_concurrent))
 
 
-def _fit(what: str, there: int, key: str, run: float, engines: float, parts: str = "") -> float:
-    """Runs that fit beside the engines."""
+def _fit(kind: str, there: int, run: float, engines: float, parts: str = "") -> float:
+    """Runs that fit beside the engines; ``kind`` is cpus or gpus."""
+    what, key = {"cpus": ("cores", "cpus_per_run"), "gpus": ("GPUs", "gpus_per_worker")}[kind]
     if engines > there:
-        kind = "gpus" if what == "GPUs" else "cpus"
         raise ConfigError(
             f"rollout.engines and rollout.{kind}_per_engine ask for {engines:g} {what}, and this machine has {there}"
         )

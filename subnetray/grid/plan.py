@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from hydra.core.override_parser.types import Override
 
@@ -16,7 +16,7 @@ from subnetray.grid.checks import check_run
 from subnetray.grid.design import baseline, describe, expand
 from subnetray.grid.identity import run_id
 from subnetray.grid.settings import common_overrides, concerns_run, recipe_overrides, resolve
-from subnetray.grid.sources import compose_source, mask_of, source_config
+from subnetray.grid.sources import CellOverrides, compose_source, mask_of, source_config
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,17 @@ def plan(composer: Composer, overrides: Sequence[str]) -> tuple[SweepConfig, Pla
     settings = resolve(grid, cells, common, keys, recipe)
     configs = _configs(composer, grid, cells, settings)
     workers, sharded = max(1, sweep.cluster.workers), sweep.cluster.sharded
+    check = partial(check_run, workers=workers, sharded=sharded)
     runs: list[Run] = []
     sources: dict[str, Run] = {}
     for cell, config in zip(cells, configs, strict=True):
         with _in_cell(grid, cell):
             config = _with_file(config, sweep)
-            check_run(config, workers, sharded)
+            check(config)
             source = None
             if config.subnetwork.arm is not None:
-                source = compose_source(composer, grid, cell, common, recipe, config, workers, sharded)
+                overrides_of_cell = CellOverrides(grid, cell, common, recipe)
+                source = compose_source(composer, overrides_of_cell, config, check)
             for seed in grid.seeds:
                 seeded, origin = dataclasses.replace(config, seed=seed), None
                 if source is not None:

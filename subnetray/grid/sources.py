@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override, OverrideType
@@ -12,7 +13,6 @@ from hydra.core.override_parser.types import Override, OverrideType
 from subnetray import models
 from subnetray.config import Algorithm, ConfigError, Grid, RunConfig, Subnetwork
 from subnetray.config.compose import RUN_KEYS, Composer, parse
-from subnetray.grid.checks import check_run
 from subnetray.grid.settings import Keys, is_choice, key_of, level_overrides, merge_levels, recipe_values, text_of
 from subnetray.store import results
 
@@ -21,24 +21,28 @@ _KEY = "subnetwork.source"
 _SHARED = {f"algorithm.{field.name}" for field in dataclasses.fields(Algorithm)}
 
 
+@dataclass(frozen=True)
+class CellOverrides:
+    """The overrides that make a cell: its levels, what all cells have in ``common``, and those of the ``recipe``."""
+
+    grid: Grid
+    cell: Mapping[str, str]
+    common: Sequence[Override]
+    recipe: Sequence[Override]
+
+
 def compose_source(
-    composer: Composer,
-    grid: Grid,
-    cell: Mapping[str, str],
-    common: Sequence[Override],
-    recipe: Sequence[Override],
-    config: RunConfig,
-    workers: int,
-    sharded: bool,
+    composer: Composer, overrides: CellOverrides, config: RunConfig, check: Callable[[RunConfig], None]
 ) -> RunConfig:
     """What the sources of a cell's runs have in common: the cell of ``config`` with its ``subnetwork.source``.
 
-    Raises ConfigError for overrides that are none of a run, and for a source that cannot be run or is of another model.
+    Raises ConfigError for overrides that are none of a run, for a source of another model, and what ``check`` raises
+    for one that cannot be run.
     """
     own = _parse(config.subnetwork.source)
     with _in_source():
-        composed = next(composer.runs([_overrides(grid, cell, common, recipe, composer.keys, own)]))
-        check_run(composed, workers, sharded)
+        composed = next(composer.runs([_overrides(overrides, composer.keys, own)]))
+        check(composed)
     if models.model_key(composed.model) != models.model_key(config.model):
         raise ConfigError(f"{_KEY} must leave model alone: a mask is of the init that it was found on")
     if config.subnetwork.arm == "adam_v" and composed.algorithm.optimizer != "adamw":
@@ -83,21 +87,15 @@ def _places(directory: Path) -> Iterator[Path]:
     yield from (root, root / "train")
 
 
-def _overrides(
-    grid: Grid,
-    cell: Mapping[str, str],
-    common: Sequence[Override],
-    recipe: Sequence[Override],
-    keys: Keys,
-    own: Sequence[Override],
-) -> list[str]:
+def _overrides(of: CellOverrides, keys: Keys, own: Sequence[Override]) -> list[str]:
     """The overrides of a cell and ``own``, which count where both set a key.
 
     Where ``own`` chooses another algorithm (or task, ...), the cell's values for what it chose itself are left out,
     except for what all algorithms share: ``algorithm.beta`` of DPO is not that of GRPO. What holds in every cell of the
     grid that has its key holds in the source too.
     """
-    levels = [override for override, _ in merge_levels(grid, cell, level_overrides(grid)).values()]
+    common, recipe = of.common, of.recipe
+    levels = [override for override, _ in merge_levels(of.grid, of.cell, level_overrides(of.grid)).values()]
     before = {key_of(o): o.value() for o in (*recipe, *common, *levels) if is_choice(o)}
     replaced = {key_of(o) for o in own if is_choice(o) and before.get(key_of(o)) != o.value()}
     choosing = {key_of(o): o for o in (*recipe, *common, *levels, *own) if is_choice(o)}

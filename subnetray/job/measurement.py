@@ -46,14 +46,21 @@ class Measured:
     distance: dict[str, Any] | None
 
 
-def measure(
-    spec: RunSpec, setting: Setting, init: Weights, recorder: Recorder, sampled: Sequence[Example], early: Early | None
-) -> Measured:
+@dataclass(frozen=True)
+class Followed:
+    """What was kept of a run while it trained; ``early`` is None where nothing was asked for early."""
+
+    recorder: Recorder
+    early: Early | None
+
+
+def measure(spec: RunSpec, setting: Setting, init: Weights, followed: Followed, sampled: Sequence[Example]) -> Measured:
     """Measure the update of a trained model, and leave it with the weights of ``init``, its first as exported.
 
     ``sampled``: what the final policy answered to the held-out prompts. Raises :class:`RunError` for weights that are
     NaN or infinite.
     """
+    recorder, early = followed.recorder, followed.early
     config, model = setting.config, setting.model
     held, export = DTYPES[config.precision]
     final = exported(model, export)

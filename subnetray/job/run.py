@@ -21,7 +21,7 @@ import yaml
 from transformers import AutoTokenizer
 
 from subnetray import algorithms, rollout, tasks
-from subnetray.algorithms.shared.loading import gathered, load
+from subnetray.algorithms.shared.loading import Placement, gathered, load
 from subnetray.algorithms.shared.restricted import restrict
 from subnetray.algorithms.shared.setting import DataLog, RunError, Setting
 from subnetray.bf16 import products
@@ -30,7 +30,7 @@ from subnetray.files import write_atomic
 from subnetray.job import blowup
 from subnetray.job.early import Early, fisher
 from subnetray.job.evaluation import Score, evaluate
-from subnetray.job.measurement import DTYPES, exported, measure
+from subnetray.job.measurement import DTYPES, Followed, exported, measure
 from subnetray.job.recorder import Recorder
 from subnetray.job.spec import RunSpec
 from subnetray.store import results
@@ -70,7 +70,7 @@ def _run(spec: RunSpec, import_s: float) -> None:
         if tokenizer.eos_token_id is None:
             raise RunError(f"the tokenizer of {spec.init} has no end-of-sequence token")
         shards = workers if spec.sharded else 1
-        model = load(spec.init, config, held, _device(spec), shards)
+        model = load(spec.init, config, Placement(held, _device(spec), shards))
         init = exported(model, export)
         policy = rollout.Policy(engines, spec.run_id, config.rollout.timeout_s, config.rollout.staleness)
     with tempfile.TemporaryDirectory(prefix="subnetray-") as scratch:
@@ -117,7 +117,7 @@ def _run(spec: RunSpec, import_s: float) -> None:
         return
     with clock("measure"):
         blowup.check(setting, init, recorder.update_norm, before, after)
-        measured = measure(spec, setting, init, recorder, sampled, early)
+        measured = measure(spec, setting, init, Followed(recorder, early), sampled)
     with clock("write"):
         metadata = {"run_id": spec.run_id}
         write_atomic(spec.directory / results.CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False))

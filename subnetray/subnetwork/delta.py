@@ -98,7 +98,7 @@ class Delta:
         for name, steps in self.steps.items():
             tensors[_STEPS + name] = torch.from_numpy(pack_steps(steps, self.mask.bits[name]))
         description = describe(self.init_hash, self.final_hash, self.mask.shapes, self.dtypes)
-        container.save(path, "delta", tensors, description, metadata or {}, compress=[*tensors])
+        container.save(path, "delta", tensors, description, metadata or {})
 
     @classmethod
     def load(cls, path: Path) -> Delta:

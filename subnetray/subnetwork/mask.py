@@ -99,7 +99,7 @@ class Mask:
         Bits are compressed where that helps.
         """
         tensors = {name: torch.from_numpy(bits) for name, bits in self.bits.items()}
-        container.save(path, "mask", tensors, {"shapes": self.shapes}, metadata, compress=list(tensors))
+        container.save(path, "mask", tensors, {"shapes": self.shapes}, metadata)
 
     @classmethod
     def load(cls, path: Path) -> Mask:

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, Qwen2ForCausalLM, Trainer, TrainerCallback
 
 from subnetray import algorithms
+from subnetray.algorithms.shared.loading import Placement
 from subnetray.algorithms.shared.loading import load as load_model
 from subnetray.algorithms.shared.setting import DataLog, Example, Setting
 from subnetray.config import (
@@ -108,7 +109,7 @@ def make_setting(init: Path, algorithm: Algorithm, answers: tuple[str, ...] = ()
     return Setting(
         config=config,
         init=init,
-        model=load_model(init, config, torch.float32, torch.device("cpu")),
+        model=load_model(init, config, Placement(torch.float32, torch.device("cpu"))),
         tokenizer=tokenizer,
         task=load(ArithmeticTask()),
         policy=cast(Policy, Engines(encoded)),

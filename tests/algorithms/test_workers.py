@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from subnetray import algorithms
-from subnetray.algorithms.shared.loading import gathered, load, skeleton
+from subnetray.algorithms.shared.loading import Placement, gathered, load, skeleton
 from subnetray.config import DPO, GRPO, KTO, PPO, PRIME, SFT, Algorithm, Subnetwork
 from subnetray.models.tokenizer import make_tokenizer
 from subnetray.rollout import Probe
@@ -57,7 +57,7 @@ def worker(rank: int, inits: dict[str, Path], directory: Path) -> None:
 def take_apart(init: Path, tied: bool) -> None:
     """A model in parts is whole where it must be."""
     config = make_setting(init, SFT()).config
-    plain, model = (load(init, config, torch.float32, CPU, shards) for shards in (1, 2))
+    plain, model = (load(init, config, Placement(torch.float32, CPU, shards)) for shards in (1, 2))
     held = sum(is_sharded(each) and each.to_local().numel() for each in model.parameters())
     assert held < 0.6 * sum(each.numel() for each in plain.parameters())
     weights = named_weights(model)
@@ -75,7 +75,7 @@ def ask(rank: int, init: Path, shards: int) -> None:
     layout: dict[str, Any] = {"workers": 2, "rank": rank, "shards": shards}
     for algorithm in (DPO(batch_size=6, steps=3, data="off_policy"), KTO(batch_size=6, steps=3, data="off_policy")):
         setting = make_setting(init, algorithm)
-        model = load(init, setting.config, torch.float32, CPU, shards)
+        model = load(init, setting.config, Placement(torch.float32, CPU, shards))
         trainer = algorithms.build(dataclasses.replace(setting, model=model, **layout))
         names = ("ref_chosen_logps", "ref_rejected_logps") if algorithm.name == "dpo" else ("ref_logps", "ref_KL_logps")
         batches = list(trainer.get_train_dataloader())

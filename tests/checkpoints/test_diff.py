@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from subnetray import diff
+from subnetray.checkpoints import Work, loops, open_checkpoint, part
 from subnetray.checkpoints import compare as module
-from subnetray.checkpoints import loops, open_checkpoint, part
 from subnetray.checkpoints.loops import IN_MEMORY, Found, Place
+from subnetray.checkpoints.match import match
 from subnetray.diff import main
 from subnetray.subnetwork import Delta, Mask, compare, hashing, weights_hash
 from subnetray.subnetwork import delta as delta_module
@@ -32,8 +33,7 @@ from tests.checkpoints import pairs
 def test_counts_mask_and_delta_are_those_of_weights_in_memory(
     tmp_path: Path, shards: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compare_parts = functools.partial(module.compare_checkpoints, part=512)
-    monkeypatch.setattr(diff, "compare_checkpoints", compare_parts)  # several blocks a part, and parts a tensor
+    monkeypatch.setattr(diff, "Work", functools.partial(Work, part=512))  # several blocks a part, and parts a tensor
     monkeypatch.setattr(part, "BLOCK", 256)
     monkeypatch.setattr(hashing, "BLOCK", 256)
     monkeypatch.setattr(delta_module, "BLOCK", 256)
@@ -83,7 +83,7 @@ def test_bit_for_bit_alone_gives_the_same_counts(tmp_path: Path, capsys: pytest.
     assert f"{expected.sparsity_bitwise:.2%}" in said
     assert "1 coordinates are NaN or infinite" in said
     with open_checkpoint(one, "init") as a, open_checkpoint(two, "final") as b:
-        found = module.compare_checkpoints(a, b, Thresholds(), None, threads=2).comparison
+        found = module.compare_checkpoints(match(a, b), Thresholds(), None, Work(2)).comparison
     assert sorted(found.tensors, key=str) == sorted(expected.tensors, key=str)
 
 
@@ -94,10 +94,10 @@ def test_a_read_that_is_interrupted_goes_on(tmp_path: Path, done: int, monkeypat
     scan, tally, calls = loops.scan_places, loops.tally_places, list[Place]()
 
     def interrupted(function: Callable[..., Found], *arguments: Any) -> Found:
-        old, new, n, *rest = arguments
+        (old, new), n, *rest = arguments
         again = old == IN_MEMORY or old in calls  # each place once, whichever thread comes first
         calls.append(old)
-        return function(*arguments) if again or n <= done else function(old, new, done, *rest)
+        return function(*arguments) if again or n <= done else function((old, new), done, *rest)
 
     monkeypatch.setattr(part, "BLOCK", 256)
     monkeypatch.setattr(hashing, "BLOCK", 256)
@@ -112,7 +112,7 @@ def test_a_read_that_is_interrupted_goes_on(tmp_path: Path, done: int, monkeypat
     assert calls.count(IN_MEMORY) >= 3  # so many tensors are longer
     calls.clear()
     with open_checkpoint(one, "init") as a, open_checkpoint(two, "final") as b:
-        found = module.compare_checkpoints(a, b, Thresholds(), None, threads=2).comparison
+        found = module.compare_checkpoints(match(a, b), Thresholds(), None, Work(2)).comparison
     assert found.changed_bitwise == compare(init, final, ()).changed_bitwise
     assert len(calls) > len(init)
 
@@ -128,7 +128,7 @@ def test_one_side_that_has_to_be_converted_is_counted_alike(tmp_path: Path, tole
     expected = compare({name: tensor.bfloat16() for name, tensor in init.items()}, final, ())
     assert found["sparsity"]["bitwise"] == expected.sparsity_bitwise
     with open_checkpoint(one, "a") as a, open_checkpoint(tmp_path / "final", "b") as b:
-        counted = module.compare_checkpoints(a, b, Thresholds(), None, threads=1).comparison
+        counted = module.compare_checkpoints(match(a, b), Thresholds(), None, Work(1)).comparison
     assert counted.changed_bitwise == expected.changed_bitwise
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from subnetray.checkpoints import loops
-from subnetray.checkpoints.loops import Found, Place, scan_places, tally_places
+from subnetray.checkpoints.loops import Found, Into, Place, scan_places, tally_places
 from subnetray.subnetwork.bits import from_integers, integer_type
 from subnetray.subnetwork.files.encoding import encode
 from subnetray.subnetwork.files.memory import pages
@@ -72,7 +72,7 @@ def test_counts_are_those_of_weights_in_memory(
     blocks = pages(piece + VECTOR), pages(piece + VECTOR)
     blocks[0][:], blocks[1][:] = 1, 2  # what was there before is of no account
     try:
-        found = tally_places(one, two, n, dtype, blocks)
+        found = tally_places((one, two), n, dtype, blocks)
     finally:
         os.close(one.file)
         os.close(two.file)
@@ -91,7 +91,7 @@ def test_differences_and_hashes_are_those_of_weights_in_memory(
     digests = np.zeros((2, -(-n // size), 2), np.uint64)
     room, steps = Room.of(n, dtype), np.empty(-(-n // size) + n * dtype.itemsize, np.uint8)
     try:
-        found = scan_places(one, two, n, size, dtype, blocks, room, steps, (digests[0], digests[1]))
+        found = scan_places((one, two), n, dtype, blocks, Into(size, room, steps, (digests[0], digests[1])))
     finally:
         os.close(one.file)
         os.close(two.file)
@@ -126,9 +126,10 @@ def test_a_file_that_ends_too_soon_gives_whole_blocks_only(tmp_path: Path, missi
     blocks = pages(2 * size + VECTOR), pages(2 * size + VECTOR)
     digests, steps = np.zeros((2, 5, 2), np.uint64), np.empty(5 + 2 * 5000, np.uint8)
     try:
-        found = scan_places(one, two, 5000, size, torch.bfloat16, blocks, room, steps, (digests[0], digests[1]))
-        counted = tally_places(one, two, 5000, torch.bfloat16, blocks)
-        closed = tally_places(one, Place(1 << 20, 0), 5000, torch.bfloat16, blocks)  # no open file
+        into = Into(size, room, steps, (digests[0], digests[1]))
+        found = scan_places((one, two), 5000, torch.bfloat16, blocks, into)
+        counted = tally_places((one, two), 5000, torch.bfloat16, blocks)
+        closed = tally_places((one, Place(1 << 20, 0)), 5000, torch.bfloat16, blocks)  # no open file
     finally:
         os.close(one.file)
         os.close(two.file)
@@ -148,7 +149,8 @@ def test_pieces_of_a_block_are_joined(tmp_path: Path) -> None:
     digests, none = np.zeros((2, 1, 2), np.uint64), np.empty(0, np.uint8)
     levels, expected = (Levels.none([1e-3], [2]) for _ in range(2))
     try:
-        found = scan_places(one, two, n, n, torch.bfloat16, blocks, room, none, (digests[0], digests[1]), levels)
+        into = Into(n, room, none, (digests[0], digests[1]), levels)
+        found = scan_places((one, two), n, torch.bfloat16, blocks, into)
     finally:
         os.close(one.file)
         os.close(two.file)

@@ -19,6 +19,8 @@ from torch import Tensor
 from subnetray.checkpoints import matrices as module
 from subnetray.checkpoints import open_checkpoint
 from subnetray.checkpoints.findings import describe_matrices, show_matrices
+from subnetray.checkpoints.match import match
+from subnetray.checkpoints.matrices import Asked
 from subnetray.diff import main
 from subnetray.subnetwork import energy_masks, matrix_geometry, rank, rank_bounds
 from tests.subnetwork.matrices import moved, random_mask, weights
@@ -55,7 +57,7 @@ def _describe(
 ) -> dict[str, Any]:
     places = [_save(tmp_path / name, tensors) for name, tensors in (("init", init), ("final", final))]
     with open_checkpoint(places[0], "init") as one, open_checkpoint(places[1], "final") as two:
-        found = describe_matrices(one, two, None, ranks, geometry, threads=1, progress=lambda _: None)
+        found = describe_matrices(match(one, two), None, Asked(ranks, geometry), threads=1, progress=lambda _: None)
     json.dumps(found, allow_nan=False)
     return found
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from subnetray.checkpoints import Work, open_checkpoint
 from subnetray.checkpoints import compare as module
-from subnetray.checkpoints import open_checkpoint
+from subnetray.checkpoints.match import match
 from subnetray.config import ConfigError
 from subnetray.diff import main
 from subnetray.subnetwork.counting import Thresholds
@@ -101,7 +102,7 @@ def test_a_file_that_is_cut_while_it_is_read_is_no_result(tmp_path: Path, tolera
         file = two / "model.safetensors"
         file.write_bytes(file.read_bytes()[:-100])
         with pytest.raises(ConfigError, match=r"final/model\.safetensors ends inside of tensor .*: it is truncated$"):
-            module.compare_checkpoints(a, b, Thresholds(tolerances), None, 2, out if tolerances else None)
+            module.compare_checkpoints(match(a, b), Thresholds(tolerances), None, Work(2), out if tolerances else None)
     assert not out.exists() or list(out.iterdir()) == []
 
 

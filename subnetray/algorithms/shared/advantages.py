@@ -96,15 +96,20 @@ def leave_one_out(values: Tensor, mask: Tensor, group_size: int, variant: str) -
 
 
 def prime_returns(
-    process: Tensor, outcomes: Tensor, mask: Tensor, group_size: int, variant: str, weights: tuple[float, float]
+    process: Tensor,
+    outcomes: Tensor,
+    mask: Tensor,
+    center: Callable[[Tensor, Tensor], Tensor],
+    weights: tuple[float, float],
 ) -> Tensor:
-    """Returns of process rewards, (sequences, tokens), and outcomes, (sequences,): each less its own leave-one-out
-    baseline, ``weights`` (process, outcome) times, and summed.
+    """Returns of process rewards, (sequences, tokens), and outcomes, (sequences,): each less its own baseline,
+    ``weights`` (process, outcome) times, and summed.
+
+    ``center`` subtracts the baseline from values, given the mask of the tokens that have one, as :func:`leave_one_out`
+    does.
     """
     last = mask * (_after(mask) == 0)
-    rewards = weights[0] * leave_one_out(process, mask, group_size, variant) + weights[1] * leave_one_out(
-        at_last_token(outcomes, mask), last, group_size, variant
-    )
+    rewards = weights[0] * center(process, mask) + weights[1] * center(at_last_token(outcomes, mask), last)
     return returns_to_go(rewards, mask)
 
 

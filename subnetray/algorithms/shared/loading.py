@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,28 @@ from subnetray.subnetwork.weights import named_weights
 _SHORT = 256  # tokens
 
 
-def load(
-    init: Path,
-    config: RunConfig,
-    dtype: torch.dtype,
-    device: torch.device,
-    shards: int = 1,
-    kind: Any = AutoModelForCausalLM,
-) -> PreTrainedModel:
-    """The model in the directory ``init``; ``kind`` is the class of transformers that it is to be one of.
+@dataclass(frozen=True)
+class Placement:
+    """How a run holds a model: in which dtype, on which device, and in how many parts.
 
     With ``shards`` > 1 the workers of the process group, as many, load it together, and each holds a part of every
     parameter (PyTorch's ``fully_shard``, by the plan that transformers has for the architecture).
     """
+
+    dtype: torch.dtype
+    device: torch.device
+    shards: int = 1
+
+
+def load(init: Path, config: RunConfig, placement: Placement, kind: Any = AutoModelForCausalLM) -> PreTrainedModel:
+    """Load the model in the directory ``init``; ``kind`` is the class of transformers that it is to be one of."""
+    device, shards = placement.device, placement.shards
     model: PreTrainedModel = kind.from_pretrained(
-        init, dtype=dtype, attn_implementation=attention(config, device), local_files_only=True, **sharding(shards)
+        init,
+        dtype=placement.dtype,
+        attn_implementation=attention(config, device),
+        local_files_only=True,
+        **sharding(shards),
     )
     # A model that is loaded in parts is put on its workers' devices by transformers.
     return share_prefixes(model if shards > 1 else model.to(device))

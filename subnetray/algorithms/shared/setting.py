@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
-from subnetray.algorithms.shared.loading import load, skeleton
+from subnetray.algorithms.shared.loading import Placement, load, skeleton
 from subnetray.config import RunConfig
 from subnetray.rollout import Policy, Probe, Sampling
 from subnetray.rollout.sampling import derive_seed
@@ -115,7 +115,8 @@ class Setting:
 
     def load(self, kind: Any = AutoModelForCausalLM) -> PreTrainedModel:
         """A second copy of the init, in the policy's dtype, shared out among workers as the policy is."""
-        return load(self.init, self.config, self.model.dtype, self.model.device, self.shards, kind)
+        placement = Placement(self.model.dtype, self.model.device, self.shards)
+        return load(self.init, self.config, placement, kind)
 
     @cached_property
     def probe_ids(self) -> list[int]:

@@ -7,60 +7,49 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from ray import tune
 
-from subnetray.clock import Clock
-from subnetray.config import OnPolicy, SweepConfig
+from subnetray.config import OnPolicy
 from subnetray.driver import cluster, estimate, machine
 from subnetray.driver.gather import Gatherer
-from subnetray.driver.ledger import Ledger
 from subnetray.driver.progress import Progress
+from subnetray.driver.sweep_session import SweepSession
 from subnetray.driver.tuning.observer import Observer
 from subnetray.driver.tuning.order import Order
 from subnetray.driver.tuning.searcher import InOrder
 from subnetray.driver.tuning.trial import trial
 from subnetray.grid.plan import Run
 from subnetray.job.spec import RunSpec
-from subnetray.models import Model
 from subnetray.rollout.pool import Pool
 
 
-def run_all(
-    sweep: SweepConfig,
-    ledger: Ledger,
-    todo: Sequence[Run],
-    inits: Mapping[Model, Path],
-    pool: Pool,
-    gatherer: Gatherer,
-    say: Callable[[str], None],
-    clock: Clock,
-) -> None:
+def run_all(this: SweepSession, todo: Sequence[Run], pool: Pool, gatherer: Gatherer) -> None:
     """Run ``todo``; all results are written, and go to ``gatherer`` with those that were there.
 
-    ``inits`` are the directories of the runs' models, which the engines of ``pool`` serve.
+    The engines of ``pool`` serve the runs' models.
     """
+    sweep, ledger = this.sweep, this.ledger
     plan = ledger.plan
     at_once = sweep.cluster.max_concurrent
     if sweep.cluster.address is None:
         at_once = machine.runs_at_once(sweep, len(pool.handles))
     specs = {
-        run.run_id: _spec(sweep, ledger, run, inits, pool.names.get((inits[run.config.model], run.config.rollout), ()))
+        run.run_id: _spec(this, run, pool.names.get((this.inits[run.config.model], run.config.rollout), ()))
         for run in (*plan.runs, *plan.sources)
     }
     costs = {run.run_id: estimate.cost(run.config) for run in todo}
     unique = {run.run_id: run for run in plan.runs}
     others = sum(run.run_id not in unique for run in todo)
     total = len(unique) + others
-    say(
+    this.say(
         f"{len(todo)} of {total} runs to do, {at_once if at_once is not None else 'as many as fit'} at a time;"
         f" results go to {ledger.directory}"
     )
-    progress = Progress(total, total - len(todo), costs, say)
+    progress = Progress(total, total - len(todo), costs, this.say)
     storage = ledger.directory / ".tune"
-    with clock("runs"), Observer(plan, specs, gatherer, progress) as observer:
+    with this.clock("runs"), Observer(plan, specs, gatherer, progress) as observer:
         order = Order(
             {run.run_id: run.source for run in todo},
             ledger.source_problem,
@@ -89,7 +78,8 @@ def run_all(
     shutil.rmtree(storage, ignore_errors=True)
 
 
-def _spec(sweep: SweepConfig, ledger: Ledger, run: Run, inits: Mapping[Model, Path], engines: Sequence[str]) -> RunSpec:
+def _spec(this: SweepSession, run: Run, engines: Sequence[str]) -> RunSpec:
+    sweep, ledger = this.sweep, this.ledger
     config, mask = run.config, run.config.subnetwork.file
     if mask is not None:  # a trial has another working directory
         config = dataclasses.replace(
@@ -98,7 +88,7 @@ def _spec(sweep: SweepConfig, ledger: Ledger, run: Run, inits: Mapping[Model, Pa
     return RunSpec(
         run_id=run.run_id,
         config=config,
-        init=inits[run.config.model],
+        init=this.inits[run.config.model],
         directory=ledger.run_directory(run),
         engines=tuple(engines),
         workers=sweep.cluster.workers,

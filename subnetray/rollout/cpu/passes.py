@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +25,13 @@ _KEEP = "do_kv_cache_update"  # of vLLM's attention: writes keys and values to t
 # Rows are passed in multiples of this many. To multiply another number of them oneDNN first makes code, in half a
 # millisecond a matrix, and keeps only so much of it.
 _ROWS = 16
+
+
+class _Kept(NamedTuple):
+    """The slots of the cache that keep what a pass gives, and the tokens among those passed that give it."""
+
+    slots: Tensor
+    sources: Tensor | slice
 
 
 class Passes:
@@ -45,7 +51,7 @@ class Passes:
         with ExitStack() as changed:
             for name in self._layers:
                 layer = runner.compilation_config.static_forward_context[name]
-                keep = partial(self._keep, getattr(layer.impl, _KEEP))
+                keep = self._keeping(getattr(layer.impl, _KEEP))
                 # What is not compiled need not go through PyTorch's dispatcher.
                 for owner, attribute, value in ((layer, "use_direct_call", True), (layer.impl, _KEEP, keep)):
                     changed.callback(_restore, owner, attribute, vars(owner).get(attribute, _restore))
@@ -75,13 +81,13 @@ class Passes:
         sources = torch.from_numpy((ends - lengths)[which][rows] + positions)
         _, firsts = np.unique(which, return_index=True)
         slots = self._slots(rows, positions, table)
-        hidden = self._pass(ids, np.zeros_like(lengths), lengths, table[firsts], sources, slots)
+        hidden = self._pass(ids, np.zeros_like(lengths), lengths, table[firsts], _Kept(slots, sources))
         return self._logits(hidden[_whole(ends - 1)], ends.size)[torch.from_numpy(which)]
 
     def next(self, ids: Integers, lengths: Integers, table: Integers) -> Tensor:
         """Logits after one more token of each of the sequences, of which as many as ``lengths`` were passed before."""
         slots = self._slots(np.arange(ids.size), lengths, table)
-        hidden = self._pass(ids, lengths, np.ones_like(lengths), table, slice(ids.size), slots)
+        hidden = self._pass(ids, lengths, np.ones_like(lengths), table, _Kept(slots, slice(ids.size)))
         return self._logits(hidden, ids.size)
 
     def text(self, ids: Integers) -> Tensor:
@@ -89,35 +95,30 @@ class Passes:
         length = np.array([ids.size])
         table = self.table(length)
         slots = self._slots(*_spread(length), table)
-        return self._logits(self._pass(ids, np.zeros_like(length), length, table, slice(ids.size), slots), ids.size)
+        kept = _Kept(slots, slice(ids.size))
+        return self._logits(self._pass(ids, np.zeros_like(length), length, table, kept), ids.size)
 
     def _logits(self, hidden: Tensor, count: int) -> Tensor:
         logits: Tensor = self._model.compute_logits(hidden)
         return logits[:count].float()
 
-    def _keep(
-        self, keep: Callable[..., None], layer: Any, keys: Tensor, values: Tensor, cache: Tensor, slots: Tensor
-    ) -> None:
-        """Have vLLM write to ``slots`` of the cache what their sources in the pass have given."""
-        keep(layer, keys[self._sources], values[self._sources], cache, slots)
+    def _keeping(self, keep: Callable[..., None]) -> Callable[..., None]:
+        """Return what has vLLM write to ``slots`` of the cache what their sources in the pass have given."""
+
+        def kept(layer: Any, keys: Tensor, values: Tensor, cache: Tensor, slots: Tensor) -> None:
+            keep(layer, keys[self._sources], values[self._sources], cache, slots)
+
+        return kept
 
     def _slots(self, rows: Integers, positions: Integers, table: Integers) -> Tensor:
         """Where the cache keeps the tokens at ``positions`` of sequences, by the rows of their ``table``."""
         block, offset = np.divmod(positions, self._block_size)
         return torch.from_numpy(table[rows, block] * self._block_size + offset)
 
-    def _pass(
-        self,
-        ids: Integers,
-        before: Integers,
-        counts: Integers,
-        table: Integers,
-        sources: Tensor | slice,
-        slots: Tensor,
-    ) -> Tensor:
+    def _pass(self, ids: Integers, before: Integers, counts: Integers, table: Integers, kept: _Kept) -> Tensor:
         """The model's output for ``counts`` more tokens of each sequence, of which ``before`` were passed.
 
-        Rows that mean nothing follow. ``slots`` of the cache keep what their ``sources`` among the tokens give.
+        Rows that mean nothing follow.
         """
         rows, index = _spread(counts)
         positions = before[rows] + index
@@ -133,13 +134,15 @@ class Passes:
                 max_query_len=int(counts.max()),
                 max_seq_len=int(lengths.max()),
                 block_table_tensor=_int32(table),
-                slot_mapping=slots,
+                slot_mapping=kept.slots,
             ),
         )
-        self._sources = sources
+        self._sources = kept.sources
         try:
             with self._context(
-                dict.fromkeys(self._layers, attention), self._config, slot_mapping=dict.fromkeys(self._layers, slots)
+                dict.fromkeys(self._layers, attention),
+                self._config,
+                slot_mapping=dict.fromkeys(self._layers, kept.slots),
             ):
                 hidden: Tensor = self._model(input_ids=_whole(ids), positions=_whole(positions))
         finally:

@@ -8,7 +8,7 @@ Besides its tensors a file holds, in the metadata entry ``subnetray``, a JSON ob
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -49,17 +49,16 @@ def save(
     tensors: dict[str, Tensor],
     description: Mapping[str, Any],
     metadata: Mapping[str, str],
-    compress: Sequence[str] = (),
 ) -> None:
     """Write 1-D ``tensors`` atomically; ``metadata`` is the caller's own and may use any key but ``subnetray``.
 
-    Those (uint8) named in ``compress`` are stored compressed by zstd if they are smaller by a tenth or more. The same
-    content gives the same bytes; safetensors' own writer puts the keys of ``metadata`` in an order of chance.
+    Those of uint8 are stored compressed by zstd if they are smaller by a tenth or more. The same content gives the
+    same bytes; safetensors' own writer puts the keys of ``metadata`` in an order of chance.
 
     Raises ``OSError`` naming ``path`` when it cannot be written, and leaves no file behind.
     """
     compressed: dict[str, int] = {}
-    for name in compress:
+    for name in [name for name, tensor in tensors.items() if tensor.dtype == torch.uint8]:
         nbytes = tensors[name].numel()
         frame = pa.compress(tensors[name].numpy(), codec="zstd", asbytes=True) if nbytes else b""
         if len(frame) < 0.9 * nbytes:
@@ -97,17 +96,24 @@ class _Region:
     checksum: Any = field(default_factory=xxhash.xxh3_64)
 
 
+@dataclass(frozen=True)
+class Layout:
+    """The tensors of a file that is written part by part, in their order.
+
+    ``fixed`` are uint8 tensors of known numbers of bytes; ``growing`` follow them, with as many elements of their dtype
+    as will come, one after another. Names of wider dtypes should come first, and ``fixed`` be a multiple of 8 bytes in
+    all, so that all are aligned.
+    """
+
+    fixed: Mapping[str, int]
+    growing: Mapping[str, torch.dtype]
+
+
 class Writer:
     """Puts the tensors of a file that :func:`stream` opened where they belong."""
 
-    def __init__(
-        self,
-        output: Output,
-        kind: str,
-        fixed: Mapping[str, int],
-        growing: Mapping[str, torch.dtype],
-        description: Mapping[str, Any],
-    ) -> None:
+    def __init__(self, output: Output, kind: str, layout: Layout, description: Mapping[str, Any]) -> None:
+        fixed, growing = layout.fixed, layout.growing
         self._kind, self._growing = kind, growing
         self._fixed, self._grown = Run(output), Run(output)
         self.description = dict(description)
@@ -160,24 +166,21 @@ class Writer:
 def stream(
     path: Path,
     kind: str,
-    fixed: Mapping[str, int],
-    growing: Mapping[str, torch.dtype],
+    layout: Layout,
     description: Mapping[str, Any],
     threads: Executor | None = None,
 ) -> Iterator[Writer]:
     """Write atomically what :func:`save` would, tensor by tensor and part by part: none is held in memory.
 
-    ``fixed`` are uint8 tensors of known numbers of bytes; ``growing`` follow them in the file, with as many elements of
-    their dtype as will come, one after another. The writer's ``description`` may change, but not get longer. Names
-    of wider dtypes should come first, and ``fixed`` be a multiple of 8 bytes in all, so that all are aligned. Several
-    files may share the ``threads`` that write them.
+    The writer's ``description`` may change, but not get longer. Several files may share the ``threads`` that write
+    them.
     """
     with (
         atomic_path(path) as temporary,
         nullcontext(threads) if threads else ThreadPoolExecutor(1) as writers,
         closing(Output(temporary, writers)) as output,
     ):
-        writer = Writer(output, kind, fixed, growing, description)
+        writer = Writer(output, kind, layout, description)
         yield writer
         writer.finish()
 

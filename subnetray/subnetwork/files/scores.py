@@ -39,7 +39,7 @@ def save_scores(
     """Write scores atomically: of each, the tensors of ``shapes`` in that order, which are taken one by one."""
     names = {score: [f"{score}/{name}" for name in shapes] for score in scores}
     growing = {key: torch.bfloat16 for keys in names.values() for key in keys}
-    with container.stream(path, _KIND, {}, growing, {"step": step, "shapes": dict(shapes)}) as writer:
+    with container.stream(path, _KIND, container.Layout({}, growing), {"step": step, "shapes": dict(shapes)}) as writer:
         for score, tensors in scores.items():
             for key, tensor in zip(names[score], tensors, strict=True):
                 writer.append(key, flat_integers(tensor.to(torch.bfloat16)))

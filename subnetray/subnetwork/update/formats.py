@@ -62,7 +62,6 @@ def views(
     final: Weights,
     displacement: float | None = None,
     export: torch.dtype = torch.bfloat16,
-    exports: Sequence[torch.dtype] = EXPORTS,
     shares: Sequence[float] = SHARES,
 ) -> Views:
     """All views of the update from ``init`` to ``final``, finite weights in the format that training held them in.
@@ -72,11 +71,11 @@ def views(
     """
     require_same_layout(init, final)
     n = sum(tensor.numel() for tensor in init.values())
-    changed = dict.fromkeys(exports, 0)
+    changed = dict.fromkeys(EXPORTS, 0)
     within_reach = 0
     for name, tensor in init.items():
         old, new = tensor.detach().cpu(), final[name].detach().cpu()
-        for dtype in exports:
+        for dtype in EXPORTS:
             changed[dtype] += count_changed({name: old.to(dtype)}, {name: new.to(dtype)})
         if displacement is not None:
             within_reach += int(reachable(old, displacement, export).sum())

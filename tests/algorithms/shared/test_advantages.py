@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -146,11 +147,15 @@ def test_the_variants_of_leaving_one_out(seed: int) -> None:
         assert leave_one_out(outcomes, last, 3, variant).sum(-1).tolist() == pytest.approx(rloo, abs=1e-12)
 
 
+def by_group_of_3(variant: str) -> Callable[[Tensor, Tensor], Tensor]:
+    return partial(leave_one_out, group_size=3, variant=variant)
+
+
 @given(seed=st.integers(0, 99), variant=st.sampled_from(["paper", "code"]))
 def test_prime_with_the_reference_as_its_reward_model_is_rloo_on_outcomes(seed: int, variant: str) -> None:
     ratios, mask, accuracies = groups(3, seed)
     process = scaled_to_unit_returns(process_rewards(torch.zeros_like(ratios), mask, 0.05), mask)
-    prime = whiten(prime_returns(process, accuracies, mask, 3, variant, (5.0, 5.0)), mask)
+    prime = whiten(prime_returns(process, accuracies, mask, by_group_of_3(variant), (5.0, 5.0)), mask)
     by_group = accuracies.view(-1, 3)
     rloo = (by_group - (by_group.sum(-1, keepdim=True) - by_group) / 2).flatten()
     torch.testing.assert_close(prime, whiten(rloo[:, None] * mask, mask), rtol=1e-6, atol=1e-9)
@@ -162,7 +167,7 @@ def test_prime_knows_no_order_within_a_group(seed: int, variant: str) -> None:
 
     def returns(order: Tensor) -> Tensor:
         rewards = process_rewards(ratios[order], mask[order], 0.05)
-        return prime_returns(rewards, accuracies[order], mask[order], 3, variant, (5.0, 3.0))
+        return prime_returns(rewards, accuracies[order], mask[order], by_group_of_3(variant), (5.0, 3.0))
 
     order = torch.tensor([2, 0, 1, 4, 3, 5])
     close(returns(order), returns(torch.arange(6))[order])
@@ -170,7 +175,7 @@ def test_prime_knows_no_order_within_a_group(seed: int, variant: str) -> None:
 
 def test_a_group_that_is_all_right_teaches_nothing() -> None:
     _, mask, _ = groups(1, 0)
-    returns = prime_returns(torch.zeros(mask.shape), torch.ones(3), mask, 3, "code", (5.0, 5.0))
+    returns = prime_returns(torch.zeros(mask.shape), torch.ones(3), mask, by_group_of_3("code"), (5.0, 5.0))
     assert returns.abs().max() < 1e-6
 
 
@@ -205,7 +210,7 @@ def test_groups_that_tell_completions_apart_come_first(
         lambda values, mask, _: generalised(values, values.flip(0), mask, 0.9, 0.8)[0],
         lambda values, mask, variant: leave_one_out(values, mask, 3, variant),
         lambda values, mask, variant: prime_returns(
-            process_rewards(values, mask, 0.1), values[:, 0], mask, 3, variant, (1.0, 2.0)
+            process_rewards(values, mask, 0.1), values[:, 0], mask, by_group_of_3(variant), (1.0, 2.0)
         ),
     ],
     ids=["returns", "gae", "leave_one_out", "prime"],

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from subnetray import algorithms
-from subnetray.algorithms.shared.loading import load
+from subnetray.algorithms.shared.loading import Placement, load
 from subnetray.algorithms.shared.restricted import SCORES, Restricted, restrict
 from subnetray.algorithms.shared.setting import RunError
 from subnetray.config import DPO, GRPO, PPO, SFT, Algorithm, Subnetwork
@@ -57,7 +57,7 @@ def trained(
     config = dataclasses.replace(setting.config, precision=precision, subnetwork=subnetwork)
     log = Log()
     held, export = DTYPES[precision]
-    model = load(init, config, held, torch.device("cpu"), shards)
+    model = load(init, config, Placement(held, torch.device("cpu"), shards))
     layout: dict[str, Any] = {"workers": workers, "rank": rank, "shards": shards}
     setting = dataclasses.replace(setting, config=config, task=Scored(len), callbacks=[log], model=model, **layout)
     before = {name: tensor.clone() for name, tensor in named_weights(setting.model).items()}

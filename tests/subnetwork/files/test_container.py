@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from subnetray.subnetwork import CorruptFileError, Delta, Mask
-from subnetray.subnetwork.files.container import load, save, stream
+from subnetray.subnetwork.files.container import Layout, load, save, stream
 
 TENSORS = {
     "wide": torch.tensor([1.0, -0.0, math.nan]),
@@ -101,7 +101,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(OSError, match="No space"), stream(path, "mask", {"a": 4}, {}, {}) as writer:
+    with pytest.raises(OSError, match="No space"), stream(path, "mask", Layout({"a": 4}, {}), {}) as writer:
         writer.append("a", np.zeros(4, np.uint8))
     assert path.read_bytes() == whole
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
@@ -114,7 +114,8 @@ def test_streamed_files_are_those_that_save_writes(tmp_path: Path, most: int, mo
     monkeypatch.setattr(os, "pwrite", lambda file, data, position: write(file, data[:most], position))
     growing = {"wide": torch.float32, "none": torch.bfloat16, "late": torch.float16, "never": torch.float16}
     tensors = {**TENSORS, "late": torch.tensor([1.0, 2.0, 3.0]).half(), "never": torch.zeros(0).half()}
-    with stream(tmp_path / "file", "mask", {"bits": 2, "padding": 6}, growing, {"shapes": {}, "hash": "00"}) as writer:
+    layout = Layout({"bits": 2, "padding": 6}, growing)
+    with stream(tmp_path / "file", "mask", layout, {"shapes": {}, "hash": "00"}) as writer:
         writer.append("bits", np.array([3], np.uint8))
         writer.append("wide", tensors["wide"][:2].numpy())
         writer.append("bits", np.array([255], np.uint8))
