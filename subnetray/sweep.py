@@ -2,8 +2,8 @@
 
 A grid of pairs (``+grid=checkpoints``) compares checkpoints that exist instead.
 
-Exit codes: 0 all runs are done; 1 some failed (the rest are done and reported), or nothing could be started; 2 bad
-input, found before work began; 130 or 143: it was interrupted, and the same command goes on.
+Exit codes: 0 all runs are done; 1 some failed (the rest are done and reported; 0 with on_failed_runs=exit0), or nothing
+could be started; 2 bad input, found before work began; 130 or 143: it was interrupted, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _run(options: argparse.Namespace) -> int:
     if sweep.dry_run:
         _show(sweep, planned)
         return 0
-    return 1 if execute(sweep, planned, options.overrides, _say) else 0
+    return sweep.exit_code(execute(sweep, planned, options.overrides, _say))
 
 
 def _compare(config: PairsConfig) -> int:

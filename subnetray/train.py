@@ -43,7 +43,7 @@ def _run(options: argparse.Namespace) -> int:
     failed = execute(sweep, planned, overrides, _say)
     if not failed:
         _say(_summary(json.loads((Ledger(directory, planned).run_directory(run) / "result.json").read_bytes())))
-    return 1 if failed else 0
+    return sweep.exit_code(failed)
 
 
 def _of_a_grid(overrides: Sequence[str]) -> list[str]:

@@ -228,6 +228,7 @@ def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentenc
         ("seed=a", "seed must be a whole number, not 'a'"),
         ("dry_run=maybe", "dry_run must be true or false, not 'maybe'"),
         ("resume=maybe", "resume must be one of auto, never, must, not 'maybe'"),
+        ("on_failed_runs=2", "on_failed_runs must be one of exit1, exit0, not '2'"),
         ("out=", "out must be a directory, not ''"),
         ("foo=1", "there is no config key foo: choose one of algorithm, cache,"),
         ("+foo=1", "there is no config key foo: choose one of algorithm, cache,"),

@@ -39,7 +39,19 @@ RUN_KEYS = (*_SECTIONS, "precision", "seed")
 _SWEEP, _PAIRS = "config", "checkpoints"
 _ROOT_KEYS = {
     _SWEEP: frozenset(
-        (*RUN_KEYS, "grid", "recipe", "cluster", "tracking", "out", "cache", "store", "dry_run", "resume")
+        (
+            *RUN_KEYS,
+            "grid",
+            "recipe",
+            "cluster",
+            "tracking",
+            "out",
+            "cache",
+            "store",
+            "dry_run",
+            "resume",
+            "on_failed_runs",
+        )
     ),
     _PAIRS: frozenset(each.name for each in dataclasses.fields(PairsConfig)),
 }
@@ -124,6 +136,7 @@ class Composer:
                 store=_text(node, "store"),
                 dry_run=node.dry_run,
                 resume=_text(node, "resume") or "",
+                on_failed_runs=_text(node, "on_failed_runs") or "",
             )
 
     def pairs(self, overrides: Sequence[str]) -> PairsConfig | None:

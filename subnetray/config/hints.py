@@ -46,6 +46,7 @@ COMMAND: Schema = {
     "cache": (str | None,),
     "store": (str | None,),
     "resume": (str,),
+    "on_failed_runs": (str,),
     **{name: (hint,) for name, hint in get_type_hints(PairsConfig).items() if name in {"models_dir", "pairs", "dtype"}},
     **{name: (hint,) for name, hint in get_type_hints(PairsConfig).items() if name in {"threads", "out", "dry_run"}},
 }

@@ -97,16 +97,23 @@ class SweepConfig:
     dry_run: bool
     resume: str
     store: str | None = None
+    on_failed_runs: str = "exit1"
 
     RESUME: ClassVar[tuple[str, ...]] = ("auto", "never", "must")
+    ON_FAILED_RUNS: ClassVar[tuple[str, ...]] = ("exit1", "exit0")
 
     def __post_init__(self) -> None:
         one_of("resume", self.resume, self.RESUME)
+        one_of("on_failed_runs", self.on_failed_runs, self.ON_FAILED_RUNS)
         for key in ("out", "cache", "store"):
             require(getattr(self, key) != "", key, "a directory", getattr(self, key))
         expand_home(self, "", "out", "cache", "store")
         if self.out is not None:
             require("://" not in self.out, "out", "a directory on a file system that all nodes share", self.out)
+
+    def exit_code(self, failed: int) -> int:
+        """Return the exit code of a sweep that has ended and of which so many runs failed."""
+        return 1 if failed and self.on_failed_runs == "exit1" else 0
 
     @property
     def directory(self) -> Path:

@@ -15,6 +15,7 @@ from subnetray.clock import Clock
 from subnetray.config import Cluster, EmbeddedModel, SweepConfig
 from subnetray.driver import checks, cluster, estimate, tracking
 from subnetray.driver.background import Background
+from subnetray.driver.cluster import nodes
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.session import launcher, session
 from subnetray.driver.sweep_session import Inits, Say, SweepSession
@@ -122,6 +123,8 @@ def _run(this: SweepSession, todo: Sequence[Run]) -> int:
         _ray(sweep.cluster, clock),
         Background() as background,
     ):
+        if sweep.cluster.address is not None:
+            nodes.check(_wanted(this, todo), say)
         background.run(making.wait)
         with clock("engines"):
             say(f"starting the rollout engines ({sweep.run.rollout.name})")
@@ -141,6 +144,18 @@ def _run(this: SweepSession, todo: Sequence[Run]) -> int:
         run_all(this, todo, pool, gatherer)
         gatherer.write()
         return finish(sweep, ledger, Execution(todo, clock, making.cpu_s), tracker, say)
+
+
+def _wanted(this: SweepSession, todo: Sequence[Run]) -> nodes.Wanted:
+    """What ``todo`` needs of the nodes of a cluster."""
+    config = this.sweep.cluster
+    asked = {"a run": cluster.trial_resources(config)}
+    if config.workers:
+        asked["a worker of a run"] = {"CPU": config.cpus_per_run, "GPU": config.gpus_per_worker}
+    for rollout in {run.config.rollout for run in todo}:
+        asked["a rollout engine"] = {"CPU": rollout.cpus_per_engine, "GPU": rollout.gpus_per_engine}
+    there = tuple(init for init in this.inits.values() if init.is_dir())
+    return nodes.Wanted(this.ledger.directory, this.cache, there, asked)
 
 
 def _gather(this: SweepSession) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import psutil
 
 MARKER = "SUBNETRAY_CHAOS"
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0  # also where other work takes most of the cores
 _LOOK_EVERY_S = 0.25
 
 _Identity = tuple[int, float]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -30,34 +32,29 @@ def address() -> Iterator[str]:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         port = 20_000 + os.getpid() % 10_000
-        command = [
-            *(
-                sys.executable,
-                "-m",
-                "ray.scripts.scripts",
-                "start",
-                "--head",
-                "--block",
-                f"--port={port}",
-                "--num-cpus=2",
-            ),
-            *("--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={directory}/ray"),
-        ]
-        said = Path(directory, "said")
-        with said.open("w") as file:
-            head = psutil.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=in_foreground
-            )
-        try:
-            deadline = time.monotonic() + 120
-            while "Ray runtime started" not in said.read_text():
-                assert head.poll() is None, said.read_text()
-                assert time.monotonic() < deadline, said.read_text()
-                time.sleep(0.1)
+        head = ("--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={directory}/ray")
+        with _node(Path(directory, "said"), *head) as process:
             yield f"127.0.0.1:{port}"
-            assert head.poll() is None
-        finally:
-            _end(head)
+            assert process.poll() is None
+
+
+@contextlib.contextmanager
+def _node(said: Path, *words: str, before: Sequence[str] = ()) -> Iterator[psutil.Popen]:
+    """A node of Ray's, by ``ray start`` with ``words``, while entered; ``before`` is what starts that."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *words]
+    with said.open("w") as file:
+        node = psutil.Popen(
+            [*before, *command], stdout=file, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=in_foreground
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while "Ray runtime started" not in said.read_text():
+            assert node.poll() is None, said.read_text()
+            assert time.monotonic() < deadline, said.read_text()
+            time.sleep(0.1)
+        yield node
+    finally:
+        _end(node)
 
 
 def _end(head: psutil.Popen) -> None:
@@ -98,3 +95,26 @@ def test_a_cluster_that_asks_for_a_token_says_what_to_set(address: str, tmp_path
     (sentence,) = (line for line in said.stderr.splitlines() if "gcs_client" not in line)  # Ray's own, once a second
     assert sentence.startswith(f"subnetray: no Ray cluster could be joined at cluster.address={address}: ")
     assert sentence.endswith("set RAY_AUTH_MODE=token)")
+
+
+# In its own view of the file system, where another directory lies over the one that is given first.
+_APART = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"')
+_CAN_BE_APART = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not _CAN_BE_APART, reason="a node with another file system needs the right to mount one")
+def test_a_node_that_does_not_share_the_directory_is_named_before_any_work(
+    tiny: Path, address: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "shared" / "run"
+    out.parent.mkdir()
+    with _node(tmp_path / "said", f"--address={address}", "--num-cpus=1", before=(*_APART, str(out.parent))):
+        began = time.monotonic()
+        refused = _train(out, tiny, f"cluster.address={address}")
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("subnetray: ")]
+    assert re.fullmatch(
+        rf"subnetray: cluster: node \S+ does not see out={out}: choose a directory with out= that all nodes share", line
+    )
+    assert time.monotonic() - began < 120
+    assert not (out / "runs").exists()
