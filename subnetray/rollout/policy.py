@@ -19,11 +19,14 @@ from subnetray.subnetwork.weights import Weights
 
 # What an engine may take to start, again or for the first time.
 START_S = 900.0
+# What is waited for one that may come back while there are others: Ray itself needs some 13 s to know that one is dead.
+SOON_S = 30.0
 _INSTANT_S = 1e-3
+_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 5.0
 
 
 class EngineError(RuntimeError):
-    """An engine that died or did not answer in time, as did the one that replaced it."""
+    """An engine that died, or did not answer in time, as did the one that replaced it and all others of its model."""
 
 
 @dataclass
@@ -111,6 +114,14 @@ class Policy:
             raise RuntimeError("publish() weights before sampling from them")
         return self._published
 
+    def others(self, engine: Any) -> list[Any]:
+        """Return the engines beside this one: whichever draws a completion, its own seed decides it."""
+        return [each for each in self._engines if each is not engine]
+
+    def leave(self, engine: Any) -> None:
+        """Sample through the others from now on, if there are any."""
+        self._engines = self.others(engine) or self._engines
+
     def _send(self, prompts: Sequence[list[int]], sampling: Sampling, published: Published) -> Draw:
         assert self._target is not None
         share = -(-len(prompts) // len(self._engines))
@@ -188,7 +199,10 @@ class Draw:
     def _gather(
         self, calls: Sequence[_Call], references: Sequence[Any], updates: Sequence[Any]
     ) -> Iterator[tuple[_Call, Answer]]:
-        """Answers of all calls; an engine that does not give one in time, or is dead, is replaced and asked again."""
+        """Answers of all calls; an engine that does not give one in time, or is dead, is replaced and asked again.
+
+        Where it does not come back soon another engine is asked, which the call then names.
+        """
         deadline = time.monotonic() + self._policy.timeout_s
         for call, reference in zip(calls, references, strict=True):
             try:
@@ -196,22 +210,45 @@ class Draw:
             except TimeoutError:
                 # Hung: a new process takes its place, which holds nothing and says so.
                 ray.kill(call.engine, no_restart=False)
-                answer = self._ask_again(call, updates)
+                yield self._ask_again(call, updates)
             except ray.exceptions.RayActorError:
-                answer = self._ask_again(call, updates)
-            yield call, answer
+                yield self._ask_again(call, updates)
+            else:
+                yield call, answer
 
-    def _ask_again(self, call: _Call, updates: Sequence[Any]) -> Answer:
-        try:
-            ray.get(call.engine.ready.remote(), timeout=START_S)
-            return _answer(call.send(updates, retries=1), self._policy.timeout_s)
-        except TimeoutError as error:
-            raise EngineError(
-                f"no answer from a rollout engine within {self._policy.timeout_s:g} s (rollout.timeout_s), nor from the"
-                " one that replaced it"
-            ) from error
-        except ray.exceptions.RayActorError as error:
-            raise EngineError(f"a rollout engine died, and so did the one that replaced it: {error}") from error
+    def _ask_again(self, call: _Call, updates: Sequence[Any]) -> tuple[_Call, Answer]:
+        """Ask the engine once more; if it does not come back soon, the others in turn; and then wait for it."""
+        others = self._policy.others(call.engine)
+        asked = [(call.engine, SOON_S), *((other, SOON_S) for other in others)] if others else []
+        for engine, patience_s in asked:
+            try:
+                answer = self._ask(again := replace(call, engine=engine), updates, patience_s)
+            except EngineError:
+                continue
+            if engine is not call.engine:
+                self._policy.leave(call.engine)
+            return again, answer
+        return call, self._ask(call, updates, START_S)
+
+    def _ask(self, call: _Call, updates: Sequence[Any], patience_s: float) -> Answer:
+        deadline, pause = time.monotonic() + patience_s, _PAUSE_S
+        while True:
+            try:
+                ray.get(call.engine.ready.remote(), timeout=max(deadline - time.monotonic(), _INSTANT_S))
+                return _answer(call.send(updates, retries=1), self._policy.timeout_s)
+            except TimeoutError as error:
+                raise EngineError(
+                    f"no answer from a rollout engine within {self._policy.timeout_s:g} s (rollout.timeout_s), nor from"
+                    " the one that replaced it"
+                ) from error
+            except ray.exceptions.ActorUnavailableError as error:
+                # Not reached, which is not dead: its node may be slow, or Ray about to find out.
+                if time.monotonic() + pause > deadline:
+                    raise EngineError(f"a rollout engine was not reached within {patience_s:g} s: {error}") from error
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            except ray.exceptions.RayActorError as error:
+                raise EngineError(f"a rollout engine died, and so did the one that replaced it: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)

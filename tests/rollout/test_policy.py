@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from subnetray.rollout import EngineError, Policy, Samples, Sampling, SyncError
 from subnetray.rollout.messages import Answer
-from subnetray.rollout.policy import START_S
+from subnetray.rollout.policy import SOON_S, START_S
 from subnetray.rollout.sync.transfer import Update, whole
 
 SAMPLING = Sampling(1.0, 2, seed=0)
@@ -110,7 +111,7 @@ def test_an_engine_that_does_not_answer_is_replaced_and_asked_again(
     assert engine.waits == 1
     assert engine.retries == [0, 1]  # Ray asks nobody while the run does not wait for a start
     assert engine.asked[0] == engine.asked[1]
-    assert system.timeouts == [pytest.approx(50, abs=5), START_S, 50]
+    assert system.timeouts == [pytest.approx(50, abs=5), pytest.approx(START_S, abs=5), 50]
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,40 @@ def test_an_engine_that_is_lost_twice_is_an_error(
     _Ray(monkeypatch)
     with pytest.raises(EngineError, match=message):
         _policy(_Engine(fault, fault)).sample([[1]], SAMPLING)
+
+
+def _unavailable() -> ray.exceptions.ActorUnavailableError:
+    return ray.exceptions.ActorUnavailableError("the connection was reset", None)
+
+
+def test_an_engine_that_is_not_reached_is_not_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """... and is asked until it answers, at longer and longer intervals."""
+    _Ray(monkeypatch)
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    engine = _Engine(*(_unavailable() for _ in range(5)), Answer(_drawn(7)))
+    assert _policy(engine).sample([[1]], SAMPLING) == _drawn(7)
+    assert pauses == [1.0, 2.0, 4.0, 5.0]
+    assert engine.asked == [engine.asked[0]] * 6
+
+
+def test_what_a_lost_engine_was_asked_another_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """... the same, as if it had been asked first; and all that comes after."""
+    _Ray(monkeypatch)
+    lost, other = _Engine(_dead(), _dead()), _Engine(*(Answer(_drawn(token)) for token in (8, 7, 9)))
+    policy = _policy(lost, other)
+    assert policy.sample([[1], [2]], SAMPLING) == _drawn(7, 8)
+    assert other.asked[1] == lost.asked[0]
+    assert policy.sample([[3]], SAMPLING) == _drawn(9)
+    assert len(lost.asked) == 2
+
+
+def test_when_all_engines_are_lost_the_first_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = _Ray(monkeypatch)
+    lost, other = _Engine(_dead(), _dead(), Answer(_drawn(7))), _Engine(Answer(_drawn(8)), _dead())
+    assert _policy(lost, other).sample([[1], [2]], SAMPLING) == _drawn(7, 8)
+    waited = [timeout for timeout in system.timeouts if timeout not in (50, pytest.approx(50, abs=5))]
+    assert waited == [pytest.approx(each, abs=5) for each in (SOON_S, SOON_S, START_S)]
 
 
 def test_engines_have_one_time_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
