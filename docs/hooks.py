@@ -18,6 +18,7 @@ _PAGES = {
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
     "sweeps/origins-gpu/README.md": "origins-gpu.md",
+    "sweeps/slurm/README.md": "slurm.md",
     # Files that are linked to, and shown by nothing.
     "examples/library.ipynb": "library.ipynb",
     "CITATION.cff": "CITATION.cff",
