@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\b\s*")
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
 _TOKEN = re.compile(r"\\[^$\n]*|[^\s$\\{}]+")
 # What may stand between two boxes that are one answer: a comma, "and", "or", the name of the second root.
-_NOISE = re.compile(r"\\[()\[\],;:! ]|\\(?:q?quad|text|mathrm|mbox)\b|[${}\s*_\\]")
+_NOISE = re.compile(r"\\[()\[\],;:! ]|\\(?:q?quad|text|mathrm|mbox)(?![a-zA-Z])|[${}\s*_\\]")
 _TOGETHER = re.compile(r"[,;&]?(?:and|or)?(?:[a-zA-Z]\d*=)?")
 _SAYS = re.compile(
-    r"""\banswers?\b(?:\s+(?:to|of|for)\s+(?:the|this)\s+(?:\w+\s+)?(?:problem|question|task))?[*_\s]*
+    r"""\b(?:answers?|(?:correct|right|best)\s+(?:option|choice))\b
+    (?:\s+(?:to|of|for)\s+(?:the|this)\s+(?:\w+\s+)?(?:problem|question|task))?[*_\s]*
     (?:\b(?:is|are|was|(?:would|will|must|should)\s+be|equals)\b(?!\s*not\b)|=|:)
     [*_\s]*:?[*_\s]*(?:(?:therefore|thus|then|simply|just|exactly|equal\s+to)\b[,:]?\s*)*
     |^[\#*_ ]*(?:final\s+)?answers?[*_ ]*\n[*_\s]*""",

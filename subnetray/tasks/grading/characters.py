@@ -16,6 +16,8 @@ _SAME = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"), "-
     ord("\u2044"): "/",
     ord("\u2215"): "/",
     ord("\u2019"): "'",
+    ord("\u066c"): ",",
+    ord("\u066b"): ".",
 }
 
 

@@ -14,36 +14,48 @@ _SIGNS = {
     "≤": r"\le ", "≥": r"\ge ", "≠": r"\neq ", "\u222a": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ",
     "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "∞": r"\infty ", "°": r"^\circ ", "…": r"\ldots ",
 }  # fmt: skip
-_TEXT = r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|mbox|hbox|operatorname)\b\s*"
+_TEXT = (
+    r"\\(?:text(?:bf|it|rm|normal|tt|sf|up|sc)?|emph|math(?:rm|bf|it|sf|tt|normal)|[mh]box|operatorname)(?![a-zA-Z])\s*"
+)
+_SAID = re.compile(r"^(\\text\s*\{)?\s*(?:final )?answer(?: is)?\s*[:=]\s*(\})?", re.IGNORECASE)
+_DEGREES = re.compile(
+    r"(?:\{\s*\})?\^\s*(?:\\circ|\{\s*\\circ\s*\}|\{?\s*\\text\s*\{\s*o\s*\}\s*\}?)|\\degree(?![a-zA-Z])"
+)
 _REPLACED: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    (re.compile(r"\\+\s*$|\\phantom\s*\{[^{}]*\}"), ""),
     (re.compile(r"(?<!\\)\\[()\[\]]|\\(?:displaystyle|textstyle|left|right|[bB]ig{1,2}[lr]?|!)(?![a-zA-Z])"), ""),
     (re.compile(r"\\\$|(?<!\\)\$|[€£¥₹]"), ""),
-    (re.compile(r"(?<!\\)\\[,;: >]|~|\\q?quad\b|\\(?:hspace|hskip|vspace)\*?\{[^{}]*\}|&nbsp;"), " "),
+    (re.compile(r"(?<!\\)\\[,;: >]|~|\\q?quad(?![a-zA-Z])|\\(?:hspace|hskip|vspace)\*?\{[^{}]*\}|&nbsp;"), " "),
     (re.compile(r"\{\s*,\s*\}"), ","),
     (re.compile(_TEXT), r"\\text"),
-    (re.compile(r"\{\s*\\(?:rm|bf|it)\b\s*"), r"\\text{"),
+    (_SAID, lambda match: _opened(*match.groups())),
+    (re.compile(r"\{\s*\\(?:rm|bf|it)(?![a-zA-Z])\s*"), r"\\text{"),
     (re.compile(r"\\text\s*\{\s*(-?\d[\d.,]*)\s*\}"), r"\1"),
     (re.compile(r"\\text\s*\{\s*(-?\d[\d.,]*)\s*([^{}]*)\}"), r"\1\\text{\2}"),
-    (re.compile(r"\\text\s*\{\s*i\s*\}"), "i"),
-    (re.compile(r"\\(?:text)?color\s*\{[^{}]*\}|\\(?:boldsymbol|bm|bf|rm|it)\b"), ""),
-    (re.compile(r"\\(?:tiny|small|normalsize|[lL]arge|LARGE|[hH]uge)\b"), ""),
+    (re.compile(r"\\text\s*\{\s*([ie])\s*\}"), r"\1"),
+    (re.compile(r"\{?\s*(\w+)\s*\\choose\s*(\w+)\s*\}?"), r"\\binom{\1}{\2}"),
+    (re.compile(r"(?<![\d.])(\d+\.)\((\d+)\)$"), r"\1\\overline{\2}"),
+    (re.compile(r"\\(?:text)?color\s*\{[^{}]*\}|\\(?:boldsymbol|bm|bf|rm|it|underline|uline)(?![a-zA-Z])"), ""),
+    (re.compile(r"\\(?:tiny|small|normalsize|[lL]arge|LARGE|[hH]uge)(?![a-zA-Z])"), ""),
     (re.compile(r"(?<=[\w)}])\s*\*\*\s*(?=[\w({-])"), "^"),
-    (re.compile(r"^\s*(?:\\(?:approx|sim|simeq)\b|≈)"), ""),
-    (re.compile(r"^\s*\\?\{\s*[a-zA-Z]\s*(?:\\mid\b|\||:)(.*?)\\?\}\s*$", re.DOTALL), r"\1"),
-    (re.compile(r"\\[dtc]frac\b"), r"\\frac"),
-    (re.compile(r"\\leq(?:slant)?\b"), r"\\le "),
-    (re.compile(r"\\geq(?:slant)?\b"), r"\\ge "),
-    (re.compile(r"\\lt\b"), "<"),
-    (re.compile(r"\\gt\b"), ">"),
-    (re.compile(r"\\ne\b"), r"\\neq "),
-    (re.compile(r"\\(?:varnothing|empty)\b"), r"\\emptyset "),
-    (re.compile(r"\\lbrace\b"), r"\\{"),
-    (re.compile(r"\\rbrace\b"), r"\\}"),
-    (re.compile(r"\\lbrack\b"), "["),
-    (re.compile(r"\\rbrack\b"), "]"),
-    (re.compile(r"\\lvert\b|\\rvert\b|\\vert\b|\\mid\b"), "|"),
-    (re.compile(r"\\(?:cdotp|ast)\b"), r"\\cdot "),
-    (re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree\b"), r"\\text{degrees}"),
+    (re.compile(r"^\s*(?:\\(?:approx|sim|simeq)(?![a-zA-Z])|≈)"), ""),
+    (re.compile(r"^\s*\\?\{\s*[a-zA-Z]\s*(?:\\mid(?![a-zA-Z])|\||:)(.*?)\\?\}\s*$", re.DOTALL), r"\1"),
+    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
+    (re.compile(r"\\leq(?:slant)?(?![a-zA-Z])"), r"\\le "),
+    (re.compile(r"\\geq(?:slant)?(?![a-zA-Z])"), r"\\ge "),
+    (re.compile(r"\\lt(?![a-zA-Z])"), "<"),
+    (re.compile(r"\\gt(?![a-zA-Z])"), ">"),
+    (re.compile(r"\\ne(?![a-zA-Z])"), r"\\neq "),
+    (re.compile(r"\\(?:varnothing|empty)(?![a-zA-Z])|^\s*\\\{\s*\\\}\s*$"), r"\\emptyset "),
+    (re.compile(r"\\lbrace(?![a-zA-Z])"), r"\\{"),
+    (re.compile(r"\\rbrace(?![a-zA-Z])"), r"\\}"),
+    (re.compile(r"\\langle(?![a-zA-Z])"), "("),
+    (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
+    (re.compile(r"\\lbrack(?![a-zA-Z])"), "["),
+    (re.compile(r"\\rbrack(?![a-zA-Z])"), "]"),
+    (re.compile(r"\\lvert(?![a-zA-Z])|\\rvert(?![a-zA-Z])|\\vert(?![a-zA-Z])|\\mid(?![a-zA-Z])"), "|"),
+    (re.compile(r"\\(?:cdotp|ast)(?![a-zA-Z])"), r"\\cdot "),
+    (_DEGREES, r"\\text{degrees}"),
     (re.compile(r"\\%|\s*\b(?:percent(?:age)?|per cent|pct)\b|\s*\\text\{\s*(?:percent|\\?%)\s*\}"), "%"),
     (re.compile(r"\\frac\s*(\d)\s*(\d)"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\frac\s*(\d)\s*\{"), r"\\frac{\1}{"),
@@ -53,13 +65,17 @@ _REPLACED: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = 
     (re.compile(r"(?:√|(?<![\\a-zA-Z])sqrt)\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+|[a-z]))"), r"\\sqrt{\1\2\3}"),
     (re.compile(r"(?<![\\a-zA-Z])(pi|infty|infinity)\b"), lambda match: r"\pi " if match[1] == "pi" else r"\infty "),
     (re.compile(r"(?<=\d)\s*(?:\\text\{\s*)?\(?(?:in\s+)?base[\s-]*(\d+|[a-z]+)\)?\s*\}?"), r"_{\1}"),
+    (re.compile(r"(?<=[\dA-Fa-f])\s*_\s*\{?\s*\((\d+|[a-z]+)\)\s*\}?"), r"_{\1}"),
+    (re.compile(r"(?:\\text\s*\{|\()\s*([\dA-Fa-f]+)\s*[)}]\s*(?=_)"), r"\1"),
     (re.compile(r"_(\w)"), r"_{\1}"),
     (re.compile(r"_\{\s*\\text\{\s*(\w+)\s*\}\s*\}|_\{\s*(\w+)\s*\}"), r"_{\1\2}"),
 ]  # fmt: skip
 _BASES = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _OPENING, _CLOSING = "([{", ")]}"
-_CHOICE = re.compile(r"(?:\\text)?\{?\s*\(([A-Ja-j])\)\s*\}?[\s.:]*(.*)", re.DOTALL)
-_LETTER = re.compile(r"(?:\\text)?\{?\s*([A-J])\s*(?:[.):]\s*)?\}?|([A-J])[.):]\s+(.*)", re.DOTALL)
+_CHOICE = re.compile(r"(?:(?:choice|option)\s+)?(?:\\text)?\{?\s*\(([A-Ja-j])\)\s*\}?[\s.:]*(.*)", re.DOTALL)
+_LETTER = re.compile(
+    r"(?:(?:choice|option)\s+)?(?:\\text)?\{?\s*([A-J])\s*(?:[.):]\s*)?\}?|([A-J])[.):]\s+(.*)", re.DOTALL
+)
 _SEPARATOR = re.compile(r"\\text\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![a-zA-Z\\])(?:,\s*)?(?:and|or)(?![a-zA-Z])")
 
 
@@ -86,7 +102,8 @@ def tidy(text: str) -> str:
 def words(text: str) -> str:
     r"""The words of an answer that is text: ``\text{}`` opened, spaces and case made one, a full stop left out."""
     opened = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
-    return " ".join(re.sub(r"[{}\"'*_]|\\(?=[a-z ])", " ", opened).split()).strip(" .!").casefold()
+    plainly = " ".join(re.sub(r"[{}\"'*_]|\\(?=[a-z ])", " ", opened).split()).strip(" .!").casefold()
+    return re.sub(r"\(([a-z])\)", r"\1", re.sub(r"^(?:an?|the) (?!and |or )(?=[a-z]{2})", "", plainly))
 
 
 def is_text(text: str) -> bool:
@@ -115,8 +132,7 @@ def listed(text: str) -> list[str]:
 
 def grouped(text: str) -> Group | None:
     r"""What stands in one pair of brackets that holds the whole text; braces are those of a set, ``\{1,2\}``."""
-    text = text.replace(r"\langle", "(").replace(r"\rangle", ")").strip()
-    braces = re.sub(r"\\([{}])", r"\1", text)
+    braces = re.sub(r"\\([{}])", r"\1", text.strip())
     if len(braces) < 2 or braces[0] not in _OPENING or braces[-1] not in _CLOSING:
         return None
     depth = 0
@@ -151,6 +167,11 @@ def split(text: str, separator: str) -> list[str]:
         else:
             depth += 1 if match[0] in _OPENING else -1
     return [*parts, text[start:].strip()]
+
+
+def _opened(group: str | None, closing: str | None) -> str:
+    """What stays of a group that begins with "Answer:", or of one that holds nothing else."""
+    return group if group and not closing else ""
 
 
 def _base(word: str) -> str:

@@ -14,10 +14,12 @@ from subnetray.tasks.grading import form, numbers, units
 _SECONDS = 2.0  # of processor time for one comparison: what takes longer is no answer
 _READ, _LONG = 20_000, 2_000  # characters of an answer: before it is tidied, and after
 _MAGNITUDE = 2_000  # largest exponent and factorial that is worked out
+_PLACES = 40  # to which constants that are no fractions are worked out
 _EQUALS = re.compile(r"(?<![<>!\\:])=(?!=)")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,\d{3})+(?![\d,])|(?: \d{3})+(?![\d ]))")
 _BASED = re.compile(r"-?[0-9A-Fa-f.]+_\{\d+\}")
-_DECIMAL = re.compile(r"(\d*)\.(\d*)\\overline\s*\{(\d+)\}|(\d*)\.(\d+)(\\overline\s*(\d))?")
+_LINE = r"\\(?:overline|bar|dot)(?![a-z])\s*"
+_DECIMAL = re.compile(rf"(\d*)\.(\d*){_LINE}\{{(\d+)\}}|(\d*)\.(\d+)({_LINE}(\d))?")
 _MEMBER = re.compile(r"[a-zA-Z]\s*\\in(?![a-z])\s*")
 
 
@@ -84,8 +86,15 @@ def _same(gold: str, answer: str) -> bool:
     if _compact(gold) == _compact(answer):
         return True
     table, other = form.rows(gold), form.rows(answer)
-    if table is not None or other is not None:
-        return table is not None and other is not None and _tables(table, other)
+    if table is not None and other is not None:
+        return _tables(table, other)
+    if "matrix}" in gold or "matrix}" in answer:  # as a product of a number and a matrix
+        return "matrix}" in gold and "matrix}" in answer and _verified(gold, answer)
+    point, named = _point(gold), _point(answer)
+    if (point is None) != (named is None):
+        groups = point or form.grouped(gold), named or form.grouped(answer)
+        if groups[0] is not None and groups[1] is not None:
+            return _ordered(groups[0], groups[1])
     parts = _items(gold), _items(answer)
     unions = form.split(gold, "\\cup"), form.split(answer, "\\cup")
     if min(map(len, unions)) > 1 and _unordered(*unions):
@@ -118,6 +127,15 @@ def _items(text: str) -> list[str]:
     ]
 
 
+def _point(text: str) -> form.Group | None:
+    """The point that ``x = 1, y = 2`` names, in order of its names; None for anything else."""
+    sides = [_equated(part) for part in form.listed(text)]
+    if len(sides) < 2 or not all(len(each) == 2 and re.fullmatch(r"[a-zA-Z](?:_\{\d\})?", each[0]) for each in sides):
+        return None
+    values = dict(sides)
+    return form.Group("(", ")", [values[name] for name in sorted(values)]) if len(values) == len(sides) else None
+
+
 def _unordered(golds: list[str], answers: list[str]) -> bool:
     if len(golds) != len(answers):
         return False
@@ -146,7 +164,7 @@ def _tables(gold: list[list[str]], answer: list[list[str]]) -> bool:
 
 def _sides(gold: str, answer: str) -> bool:
     """The same of equations, of which ``x = 5`` is also what stands on its right, and of scalars."""
-    golds, answers = ([side.strip() for side in _EQUALS.split(text)] for text in (gold, answer))
+    golds, answers = _equated(gold), _equated(answer)
     if len(golds) == len(answers) == 1:
         return _scalars(gold, answer)
     if len(answers) == 1:
@@ -156,6 +174,18 @@ def _sides(gold: str, answer: str) -> bool:
     if _compact(golds[0]) == _compact(answers[0]) and _is_name(golds[0]):
         return _same(golds[-1], answers[-1])
     return _verified(f"{golds[0]}={golds[-1]}", f"{answers[0]}={answers[-1]}")
+
+
+def _equated(text: str) -> list[str]:
+    r"""The sides of an equation; what is equal within a group, as in ``\sum_{k=1}``, parts none."""
+    sides, start, depth, place = [], 0, 0, 0
+    for match in _EQUALS.finditer(text):
+        depth += text.count("{", place, match.start()) - text.count("}", place, match.start())
+        place = match.end()
+        if depth <= 0:
+            sides.append(text[start : match.start()].strip())
+            start = match.end()
+    return [*sides, text[start:].strip()]
 
 
 def _named(sides: list[str]) -> str | None:
@@ -183,7 +213,20 @@ def _scalars(gold: str, answer: str) -> bool:
         return numbers.same(one, two)
     if ("dots" in gold) != ("dots" in answer):
         return False
+    shares = gold.endswith("%"), answer.endswith("%")
+    if any(shares):
+        gold, answer = gold.removesuffix("%"), answer.removesuffix("%")
+        return _verified(gold, answer) or (not all(shares) and _verified(*_hundredth(gold, answer, shares)))
     return _verified(gold, answer)
+
+
+def _hundredth(gold: str, answer: str, shares: tuple[bool, bool]) -> tuple[str, str]:
+    """The two with the hundredth in place of the one that is a percentage."""
+
+    def of(text: str, share: bool) -> str:
+        return rf"\frac{{{text}}}{{100}}" if share else text
+
+    return of(gold, shares[0]), of(answer, shares[1])
 
 
 def _verified(gold: str, answer: str) -> bool:
@@ -193,7 +236,21 @@ def _verified(gold: str, answer: str) -> bool:
     wanted, found = _parsed(gold), _parsed(answer)
     if wanted is None or found is None or _is_huge(wanted) or _is_huge(found):
         return False
-    return bool(verify(wanted, found, allow_set_relation_comp=True, timeout_seconds=None))
+    same_to_15_places = verify(wanted, found, allow_set_relation_comp=True, timeout_seconds=None)
+    return bool(same_to_15_places) and _is_near(wanted, found)
+
+
+def _is_near(one: Any, other: Any) -> bool:
+    """Whether two constants are one by more than their first places: two small numbers look the same there."""
+    import sympy
+
+    if not all(isinstance(each, sympy.Expr) and each.is_number for each in (one, other)):
+        return True
+    one, other = one.doit(), other.doit()
+    if one.is_Rational and other.is_Rational:
+        return bool(one == other)
+    a, b = one.evalf(_PLACES), other.evalf(_PLACES)
+    return bool(abs(a - b) <= abs(a) * sympy.Float(10) ** (-_PLACES // 2) + sympy.Float(10) ** -_PLACES)
 
 
 def _parsed(text: str) -> Any:

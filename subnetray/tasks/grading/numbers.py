@@ -16,24 +16,28 @@ _POWER = 400  # of ten, or of another number
 _WRITTEN = [
     (re.compile(r"\\(?:left|right|displaystyle|bigl?|bigr?|!)(?![a-zA-Z])"), ""),
     (re.compile(r"\{\s*([,'])\s*\}"), r"\1"),  # 9{,}500
-    (re.compile(r"\\[,;: ]|~|\\q?quad\b"), " "),
+    (re.compile(r"\\[,;: ]|~|\\q?quad(?![a-zA-Z])"), " "),
     (re.compile(r"\\([$%#&_])"), r"\1"),
-    (re.compile(r"\\(?:times|cdot)\b|[×·⋅]"), "*"),
-    (re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree\b|°"), " degrees "),
-    (re.compile(r"\\pi\b"), "π"),
+    (re.compile(r"\\(?:times|cdot)(?![a-zA-Z])|[×·⋅]"), "*"),
+    (re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-zA-Z])|°"), " degrees "),
+    (re.compile(r"\\pi(?![a-zA-Z])"), "π"),
     (re.compile(r"(?<=\d)\s*(?=\\[dtc]?frac)"), " "),
     (re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)"), r"\1/\2"),
     (re.compile(r"\\[dtc]?frac\s*(\d)\s*\{\s*(\d+)\s*\}"), r"\1/\2"),
     (re.compile(r"\\[dtc]?frac\s*\{\s*(-?[\d.,]+)\s*\}\s*(?:\{\s*(\d[\d.,]*)\s*\}|(\d))"), r"\1/\2\3"),
+    (re.compile(r"(?<!\w)_{1,2}(?=[\w$-])|(?<=[\d.%])_{1,2}(?!\w)"), " "),  # emphasis
     # No numbers of their own: what stands under a root, a unit's power, an index.
     (re.compile(r"(?:\\sqrt\s*(?:\[\d*\])?\s*\{?|√\s*\(?)\s*\d[\d.,]*"), " √ "),
     (re.compile(r"(?<=[A-Za-z)}\]°])\s*\^\s*(?:\{[^{}]{0,40}\}|-?\w)"), ""),
     (re.compile(r"(?<=\w)_(?:\{[^{}]{0,40}\}|\d(?!\d{2}(?:\D|$)))"), ""),
-    (re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox|textit|mathit|operatorname|rm|bf)\b\s*"), " "),
+    (re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox|textit|mathit|operatorname|rm|bf)(?![a-zA-Z])\s*"), " "),
     (re.compile(r"(?<!\d)\*\*|\*\*(?!\d)"), " "),  # bold
-    (re.compile(r"\b(?:USD|US|EUR|GBP|INR|CAD|AUD|Rs\.?)\s*(?=[\d$€£₹])"), "$"),
+    (re.compile(r"\bEUR\b"), "€"),
+    (re.compile(r"\b(?:USD|US|GBP|INR|CAD|AUD|Rs\.?)\s*(?=[\d$€£₹])"), "$"),
 ]
 _CURRENCY = "$€£¥₹"
+_SCALES = {"hundred": 2, "thousand": 3, "lakh": 5, "million": 6, "crore": 7, "billion": 9, "trillion": 12}
+_KILOS = {"k": 3, "K": 3, "M": 6, "mn": 6, "B": 9, "bn": 9}
 _COUNT = r"""
     \d{1,3}(?:,\d{3})++(?!\d)
   | \d{1,2}(?:,\d{2}(?=,))++,\d{3}(?!\d)
@@ -43,11 +47,16 @@ _COUNT = r"""
   | \d{1,3}(?:\.\d{3}){2,}+(?![\d.])
   | \d++
 """
+_EUROPEAN = r"""
+    \d{1,3}(?:(?:\.\d{3})++|(?:[ ]\d{3})++),\d{1,2}(?![\d,])
+  | \d++,\d\d(?=[ ]?€)
+  | (?:(?<=€)|(?<=€[ ]))\d++,\d\d(?![\d,])
+"""
 _NUMBER = re.compile(
     rf"""
     (?<![\w^.])(?<!\^\{{)(?<!\^\{{-)(?<!\^-)
     (?:
-        (?P<european>\d{{1,3}}(?:\.\d{{3}})++,\d{{1,2}})(?![\d,])
+        (?P<european>{_EUROPEAN})
       | (?P<ratio>\d++(?::\d++)++|\d++(?:/\d++){{2,}}+|\d{{4}}-\d\d-\d\d(?!\d))
       | (?P<whole>\d++)[ ]+(?:and[ ]+)?(?P<part>\d++[ ]?/[ ]?\d++)(?![\d/])
       | (?P<over>(?:{_COUNT})(?:\.\d++)?[ ]?/[ ]?\d++(?:\.\d++)?)(?!/?\d)(?!\s*[√π])
@@ -58,12 +67,11 @@ _NUMBER = re.compile(
     (?:\s*(?:\*|x|X)\s*10\s*(?:\^|\*\*)\s*\{{?\s*(?P<ten>[+-]?\d{{1,6}})\s*\}}?)?+
     (?:(?:\^|\*\*)\s*\{{?\s*(?P<power>-?\d{{1,6}})\s*\}}?)?+
     (?!\s*[√π])
-    (?:(?P<kilo>[kK])(?![\w-])|\s*(?P<scale>hundred|thousand|million|billion|trillion)s?\b)?+
+    (?:(?P<kilo>[kKMB]|mn|bn)(?![\w-])|\s*(?P<scale>{"|".join(_SCALES)})s?\b)?+
     (?P<percent>\s*(?:%|(?:percent(?:age)?|per\ cent|pct)\b))?
     """,
     re.VERBOSE,
 )
-_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _SIGN = re.compile(rf"(?P<sign>-|\b(?:negative|minus))(?P<gap>\s*)[{_CURRENCY}({{]?\s*$")
 _MARK = re.compile(r"####[ \t]*")
 # What may stand between such a mark, or "the answer is", and the number.
@@ -74,6 +82,9 @@ _GOES_ON = re.compile(r"\s*\)?\s*(?:[-+*/×÷=^]|\bx\b|minus|plus|times)\s*[$(]?
 _WORDS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
 seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"""
 _SMALL = {word: place if place < 20 else 10 * (place - 18) for place, word in enumerate(_WORDS.split())}
+
+_SHARES = {"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4}
+_SHARES |= {"fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "eighth": 8, "eighths": 8, "tenth": 10, "tenths": 10}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +120,7 @@ def final(text: str) -> Number | None:
             return None
     boxes = answer.boxed(text)
     if boxes.any:
-        return None if boxes.answer is None else _last(boxes.answer)
+        return None if boxes.answer is None else _last(re.sub(r"^\s*-\s+", "-", boxes.answer))
     sentence = answer.said(text)
     found = None if sentence is None else _leading(sentence)
     return found or _last(text)
@@ -139,6 +150,14 @@ def words(text: str) -> Number | None:
     each = re.sub(r"[-\s,]+", " ", text.lower()).strip(" .").split()
     negative = bool(each) and each[0] in ("minus", "negative")
     total = current = 0
+    if len(each) > negative + 1 and each[negative] == "a":
+        each[negative] = "one"
+    if len(each) > negative and each[-1] in _SHARES:
+        above = Number(Fraction(1)) if each[:-1] == ["minus"][:negative] else words(" ".join(each[:-1]))
+        # As in "two thirds"; "twenty third" is a place.
+        if above is None or isinstance(above.value, tuple) or (abs(above.value) == 1) == each[-1].endswith("s"):
+            return None
+        return Number(above.value / _SHARES[each[-1]]) if len(each) > negative + 1 or each[-1] == "half" else None
     for place, word in enumerate(each[negative:]):
         if word in _SMALL:
             current += _SMALL[word]
@@ -195,7 +214,7 @@ def _value(match: re.Match[str]) -> Fraction | tuple[int, ...] | None:
         return tuple(int(each) for each in re.split(r"\D", match["ratio"]))
     value: Fraction | None
     if match["european"]:
-        value = _decimal(match["european"].replace(".", "").replace(",", "."))
+        value = _decimal(re.sub("[. ]", "", match["european"]).replace(",", "."))
     elif match["part"]:
         part = _quotient(match["part"])
         value = None if part is None else _decimal(match["whole"]) + part
@@ -207,12 +226,19 @@ def _value(match: re.Match[str]) -> Fraction | tuple[int, ...] | None:
         value = _decimal("0" + match["point"])
     power = int(match["power"] or 1)
     tens = sum(int(match[name] or 0) for name in ("exponent", "ten")) + _SCALES.get(match["scale"] or "", 0)
-    tens += 3 if match["kilo"] else 0
+    tens += _kilo(match)
     if value is None or abs(power) > _POWER or abs(tens) > _POWER or (value == 0 and power < 0):
         return None
     if power != 1 and len(str(value)) > 20:
         return None
     return value**power * Fraction(10) ** tens
+
+
+def _kilo(match: re.Match[str]) -> int:
+    """The power of ten of a letter behind a number; a B is one behind money alone, as in "$2B"."""
+    letter = match["kilo"]
+    money = match.string[max(0, match.start() - 2) : match.start()].strip()[-1:] in tuple(_CURRENCY)
+    return 0 if letter is None or (letter == "B" and not money) else _KILOS[letter]
 
 
 def _decimal(digits: str) -> Fraction:
