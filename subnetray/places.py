@@ -13,7 +13,7 @@ from subnetray.text import clean
 
 def existing(path: Path) -> Path:
     """The path itself, or the nearest directory or file above it that there is."""
-    place = path.expanduser().absolute()
+    place = path.absolute()
     while not os.path.lexists(place) and place != place.parent:
         place = place.parent
     return place
@@ -29,7 +29,7 @@ def unwritable(path: Path) -> str | None:
         return f"{place} is on a file system that is mounted read-only"
     if not os.access(place, os.W_OK | os.X_OK):
         return f"this user may not write to {place}"
-    missing = path.expanduser().absolute().parts[len(place.parts) :]
+    missing = path.absolute().parts[len(place.parts) :]
     if too_long := [part for part in missing if len(os.fsencode(part)) > status.f_namemax]:
         return f"the name {clean(too_long[0], 40)} is longer than the {status.f_namemax} bytes that {place} allows"
     return None
@@ -78,7 +78,7 @@ def _key(path: object, out: Path | None, cache: Path | None) -> str:
     if isinstance(path, (str, Path)):
         whole = Path(path).absolute()
         for key, directory in (("out=", out), ("cache=", cache), ("TMPDIR", _temporary())):
-            if directory is not None and whole.is_relative_to(directory.expanduser().absolute()):
+            if directory is not None and whole.is_relative_to(directory.absolute()):
                 return key
     return "out="
 

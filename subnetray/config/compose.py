@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -113,7 +114,7 @@ class Composer:
     """Composes configs from ``conf/`` (and ``config_dir``, a user's own directory of the same layout)."""
 
     def __init__(self, config_dir: Path | None = None) -> None:
-        if config_dir is not None and not config_dir.is_dir():
+        if config_dir is not None and not os.path.isdir(config_dir):  # noqa: PTH112 - Path.is_dir raises for some
             raise ConfigError(f"--config-dir must be a directory of the layout of conf/, and {config_dir} is none")
         self._config_dir = config_dir
         self._composed: dict[tuple[str, ...], DictConfig] = _COMPOSED if config_dir is None else {}

@@ -60,12 +60,13 @@ class DatasetTask:
     """Records with a prompt, and what else the columns hold, from a local file or directory or the Hugging Face hub."""
 
     name: str
-    path: str  # a .jsonl, .json or .parquet file, a directory in the hub's layout, or the hub's id of a data set
+    # A .jsonl, .json, .csv, .tsv or .parquet file, a directory in the hub's layout, or the hub's id of a data set.
+    path: str
     subset: str | None = None
     revision: str | None = None
     split: str = "train"
     held_out_split: str | None = None  # null: a tenth of the split
-    # Columns: text, or a list of messages, of which the last is taken as a completion.
+    # Columns, or keys within one (a.b): text, or a list of messages, of which the last is taken as a completion.
     prompt: str = "prompt"
     gold: str | None = None  # a right, or the preferred, completion
     rejected: str | None = None  # a worse one

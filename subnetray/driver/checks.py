@@ -120,7 +120,7 @@ def _require_room(place: Path, needed: int, what: str, remedy: str) -> None:
 
 
 def _cache(sweep: SweepConfig) -> Path:
-    return Path(sweep.cache).expanduser() if sweep.cache else models.default_cache()
+    return Path(sweep.cache) if sweep.cache else models.default_cache()
 
 
 def _models(plan: Plan) -> list[models.Model]:
@@ -139,7 +139,7 @@ def _made(model: EmbeddedModel | SmolLM2Model, cache: Path) -> bool:
 def _present(model: models.Model, cache: Path) -> Path | None:
     """The directory from which the shapes of the model's parameters can be told now."""
     if isinstance(model, PretrainedModel):
-        return None if models.architecture(model) is None else Path(model.path).expanduser().resolve()
+        return None if models.architecture(model) is None else Path(model.path).resolve()
     init = models.place(model, cache)
     return init if isinstance(model, EmbeddedModel) or init.is_dir() else None
 
@@ -148,5 +148,5 @@ def _least_bytes(model: models.Model) -> int:
     """Return the bytes of a run's mask, a bit a weight; a model that is not on this machine counts nothing."""
     if not isinstance(model, PretrainedModel) or models.architecture(model) is None:
         return 0
-    files = Path(model.path).expanduser().glob("*.safetensors")
+    files = Path(model.path).glob("*.safetensors")
     return sum(file.stat().st_size for file in files) // 32  # of up to 4 bytes a weight

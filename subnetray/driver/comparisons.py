@@ -96,13 +96,13 @@ def _directory(config: PairsConfig) -> Path:
             f"grid.name must be letters, digits, dots and dashes, as its results go to outputs/NAME, not"
             f" {shown(config.grid.name)!r}"
         )
-    out = Path(config.out or f"outputs/{config.grid.name}").expanduser().absolute()
+    out = Path(config.out or f"outputs/{config.grid.name}").absolute()
     if out.exists() and not out.is_dir():
         raise ConfigError(f"out must be a directory, and {out} is a file")
     if out.is_dir() and any(out.iterdir()) and not (out / "pairs").is_dir() and not (out / "report.md").is_file():
         raise ConfigError(f"out must be a new directory or that of such a comparison, and {out} holds other files")
     require_writable(out, "out", "choose another directory with out=")
-    if config.models_dir is not None and not Path(config.models_dir).expanduser().is_dir():
+    if config.models_dir is not None and not Path(config.models_dir).is_dir():
         raise ConfigError(
             f"models_dir must be a directory that holds ORG/NAME, and there is none at {config.models_dir}"
         )
@@ -116,7 +116,7 @@ def _locate(config: PairsConfig, name: str, pair: CheckpointPair, say: Say, fetc
         if config.models_dir is None:
             places.append(locate_weights(model, key, say, fetch))
             continue
-        place = Path(config.models_dir).expanduser() / model
+        place = Path(config.models_dir) / model
         if not place.exists():
             raise ConfigError(f"{key}: {model} is not in the mirror: models_dir must hold it as {place}")
         places.append(place)

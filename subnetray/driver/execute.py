@@ -78,7 +78,7 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
     ledger = Ledger(sweep.directory, plan, sweep.store_directory)
     check(sweep, plan, ledger)
     clock = Clock()
-    cache = Path(sweep.cache).expanduser() if sweep.cache else models.default_cache()
+    cache = Path(sweep.cache) if sweep.cache else models.default_cache()
     with clock("prepare"):
         inits = _locate(plan, cache, say)
         _check_inits(plan, inits)

@@ -69,7 +69,7 @@ def locate_weights(text: str, key: str, log: Callable[[str], None], fetch: bool 
     pickled ones only if there are no others. Raises ``ConfigError`` naming ``key``; what the files hold is not looked
     at.
     """
-    path = Path(text).expanduser()
+    path = Path(text)
     if path.exists():
         return path
     if not _HUB_ID.fullmatch(text):
@@ -150,7 +150,7 @@ def _digest(path: Path) -> bytes:
 
 def _local(config: PretrainedModel) -> Path | None:
     """Return the directory, or None if ``path`` is the id of a model on the Hub."""
-    directory = Path(config.path).expanduser()
+    directory = Path(config.path)
     if directory.is_dir():
         return directory.resolve()
     if _HUB_ID.fullmatch(config.path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import random
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import cache
 from importlib.machinery import PathFinder
@@ -123,8 +124,9 @@ def _problems(config: DatasetTask, split: str) -> Iterator[Problem]:
     columns, rows = records.read(config, split)
     wanted = {key: getattr(config, key) for key in ("prompt", "gold", "rejected", "reference")}
     for key, column in wanted.items():
-        if column is not None and column not in columns:
+        if column is not None and column not in columns and column.partition(".")[0] not in columns:
             names = ", ".join(shown(name, 20) for name in columns[:_NAMES]) + (", ..." if len(columns) > _NAMES else "")
+            names = names or "no other either"
             raise ConfigError(
                 f"task.{key}: the records of {shown(config.path)} have no column {shown(column, 40)}, but {names}"
             )
@@ -138,10 +140,14 @@ def _problems(config: DatasetTask, split: str) -> Iterator[Problem]:
 
 
 def _value(config: DatasetTask, key: str, row: records.Row) -> Any:
+    """The value of a column, or of a key of the objects in it, as in ``reward_model.ground_truth``."""
     column = getattr(config, key)
-    if column not in row.values:
-        raise ConfigError(f"task.{key}: {row.place} of {shown(config.path)} has no {shown(column, 40)}")
-    return row.values[column]
+    value: Any = row.values
+    for name in [column] if column in row.values else column.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            raise ConfigError(f"task.{key}: {row.place} of {shown(config.path)} has no {shown(column, 40)}")
+        value = value[name]
+    return value
 
 
 def _prompt(config: DatasetTask, value: Any, row: records.Row) -> Prompt:
@@ -173,6 +179,8 @@ def _reference(config: DatasetTask, value: Any, row: records.Row) -> Any:
             raise _wrong(config, key, "text, numbers or lists and objects of these", value, row) from None
         return value
     text = str(value) if isinstance(value, str | int | float | Decimal) else ""
+    if isinstance(value, float) and not math.isfinite(value):  # what a table has where nothing is
+        text = ""
     if not text.strip():
         raise _wrong(config, key, "text or a number", value, row)
     if config.reward == "number" and not _has_number(text):

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from subnetray.config import ConfigError
 from subnetray.text import shown
@@ -57,15 +57,12 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         _refuse_other(path, start)
         file.seek(3 if start.startswith(b"\xef\xbb\xbf") else 0)
         if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
-            content = file.read(_ARRAY)
-            if len(content) == _ARRAY:
-                raise ConfigError(f"task.path: {shown(path)} is an array of more than {_ARRAY >> 30} GiB: use lines")
-            yield from _array(path, content)
+            yield from _array(path, _whole(path, file))
             return
         line = 0
         for whole in iter(lambda: file.readline(_LINE), b""):
             if len(whole) == _LINE:
-                _refuse(path, line + 1, f"more than {_LINE >> 20} MiB: write one object a line")
+                refuse(path, line + 1, f"more than {_LINE >> 20} MiB: write one object a line")
             ended = whole.endswith(b"\n")
             # A line feed alone is not all that ends lines: some files have carriage returns.
             for part in _LINE_END.split(whole[:-1].removesuffix(b"\r") if ended else whole.removesuffix(b"\r")):
@@ -73,6 +70,20 @@ def read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 text = _decoded(path, part, line)
                 if text.strip(_SPACE):
                     yield line, _record(path, text, line)
+
+
+def text_of(path: Path) -> str:
+    """All of a file of text, its line ends as line feeds; ConfigError names the line of what is no UTF-8."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+        _refuse_other(path, start)
+        file.seek(3 if start.startswith(b"\xef\xbb\xbf") else 0)
+        return _joined(path, _whole(path, file))
+
+
+def refuse(path: Path, line: int, what: str) -> NoReturn:
+    """Raise ConfigError for a line of a file."""
+    raise ConfigError(f"task.path: line {line} of {shown(path)}: {what}")
 
 
 def plain(value: Any) -> Any:
@@ -90,13 +101,12 @@ def _record(path: Path, text: str, line: int) -> dict[str, Any]:
     try:
         value = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        _refuse(path, line, _reason(error, text))
+        refuse(path, line, _reason(error, text))
     return _checked(path, value, text, line)
 
 
 def _array(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    lines = _LINE_END.split(content)
-    text = "\n".join(_decoded(path, part, line) for line, part in enumerate(lines, start=1))
+    text = _joined(path, content)
     place, counted, line = text.index("[") + 1, 0, 1
     while True:
         place = _skip(text, place)
@@ -108,16 +118,27 @@ def _array(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
             value, end = _DECODER.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
             at = text.count("\n", 0, error.pos) + 1 if isinstance(error, json.JSONDecodeError) else line
-            _refuse(path, at, _reason(error, text[place : place + 200]))
+            refuse(path, at, _reason(error, text[place : place + 200]))
         yield line, _checked(path, value, text[place:end], line)
         place = _skip(text, end)
         if text[place : place + 1] == ",":
             place += 1
         elif text[place : place + 1] != "]":
-            _refuse(path, text.count("\n", 0, place) + 1, "the array of records has no comma or end here")
+            refuse(path, text.count("\n", 0, place) + 1, "the array of records has no comma or end here")
     rest = _skip(text, place + 1)
     if rest < len(text):
-        _refuse(path, text.count("\n", 0, rest) + 1, "something follows the array of records")
+        refuse(path, text.count("\n", 0, rest) + 1, "something follows the array of records")
+
+
+def _whole(path: Path, file: BinaryIO) -> bytes:
+    content = file.read(_ARRAY)
+    if len(content) == _ARRAY:
+        raise ConfigError(f"task.path: {shown(path)} has more than {_ARRAY >> 30} GiB: write one JSON object a line")
+    return content
+
+
+def _joined(path: Path, content: bytes) -> str:
+    return "\n".join(_decoded(path, part, line) for line, part in enumerate(_LINE_END.split(content), start=1))
 
 
 def _skip(text: str, place: int) -> int:
@@ -128,12 +149,12 @@ def _skip(text: str, place: int) -> int:
 
 def _checked(path: Path, value: Any, text: str, line: int) -> dict[str, Any]:
     if not isinstance(value, dict):
-        _refuse(path, line, f"a record must be an object, {{...}}, not {shown(text, 40)}")
+        refuse(path, line, f"a record must be an object, {{...}}, not {shown(text, 40)}")
     if _SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            _refuse(path, line, r"half a character (an escape \ud800 to \udfff without its other half)")
+            refuse(path, line, r"half a character (an escape \ud800 to \udfff without its other half)")
     return value
 
 
@@ -141,14 +162,14 @@ def _decoded(path: Path, part: bytes, line: int) -> str:
     try:
         text = part.decode()
     except UnicodeDecodeError as error:
-        _refuse(
+        refuse(
             path,
             line,
             f"not UTF-8 (byte 0x{part[error.start]:02x} at {error.start + 1}): convert the file, as with"
             " iconv -f LATIN1 -t UTF-8 OLD > NEW if it is Latin-1",
         )
     if "\0" in text:
-        _refuse(path, line, "a NUL byte: the file is damaged, or no text")
+        refuse(path, line, "a NUL byte: the file is damaged, or no text")
     return text
 
 
@@ -180,10 +201,6 @@ def _reason(error: Exception, text: str) -> str:
     if text.strip(_SPACE) == "{":
         return "an object over several lines: write one object a line, or an array of objects"
     return f"no JSON ({error.msg} at character {error.colno})"
-
-
-def _refuse(path: Path, line: int, what: str) -> NoReturn:
-    raise ConfigError(f"task.path: line {line} of {shown(path)}: {what}")
 
 
 def _constant(name: str) -> NoReturn:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from subnetray.config import ConfigError, DatasetTask
-from subnetray.tasks import json_rows
+from subnetray.tasks import csv_rows, json_rows
 from subnetray.text import shown
 
-SUFFIXES = (".jsonl", ".json", ".parquet")
+SUFFIXES = (".jsonl", ".json", *csv_rows.SUFFIXES, ".parquet")
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -88,19 +88,20 @@ def read(config: DatasetTask, split: str) -> tuple[list[str], Iterable[Row]]:
     """The names of the columns and the rows; ConfigError for what cannot be read."""
     path = Path(config.path)
     if path.is_dir():
-        of_json = _json_files(config, split)
-        return _of_library(config, split) if of_json is None else _of_json(of_json)
+        of_json = _text_files(config, split)
+        return _of_library(config, split) if of_json is None else _of_text(of_json)
     if not path.exists():
         return _of_library(config, split)
-    return _of_parquet(path) if path.suffix.lower() == ".parquet" else _of_json([path])
+    return _of_parquet(path) if path.suffix.lower() == ".parquet" else _of_text([path])
 
 
-def _of_json(paths: list[Path]) -> tuple[list[str], list[Row]]:
+def _of_text(paths: list[Path]) -> tuple[list[str], list[Row]]:
     rows = []
     for path in paths:
         where = f" of {shown(path.name, 60)}" if len(paths) > 1 else ""
         try:
-            rows += [Row(f"line {line}{where}", record) for line, record in json_rows.read(path)]
+            reader = csv_rows if path.suffix.lower() in csv_rows.SUFFIXES else json_rows
+            rows += [Row(f"line {line}{where}", record) for line, record in reader.read(path)]
         except OSError as error:
             raise ConfigError(f"task.path: {shown(path)} cannot be read: {_why(error)}") from None
     if not rows:
@@ -143,15 +144,19 @@ def _of_library(config: DatasetTask, split: str) -> tuple[list[str], Iterator[Ro
     return records.column_names, _rows(records)
 
 
-def _json_files(config: DatasetTask, split: str) -> list[Path] | None:
-    """The files of a split of a directory where all of them are JSON; None where a library reads it."""
+def _text_files(config: DatasetTask, split: str) -> list[Path] | None:
+    """The files of a split of a directory where all of them are JSON, or CSV; None where a library reads it."""
     import datasets
 
     with _quiet(), contextlib.suppress(Exception):  # which the library says when it reads
         builder = datasets.load_dataset_builder(_source(config), config.subset)
-        if builder.config.__class__.__name__ == "JsonConfig" and builder.config.field is None:
+        kind = builder.config.__class__.__name__
+        usual = kind == "JsonConfig" and builder.config.field is None
+        usual = usual or (kind == "CsvConfig" and builder.config.sep in (",", None) and builder.config.names is None)
+        suffixes = csv_rows.SUFFIXES if kind == "CsvConfig" else (".json", ".jsonl")
+        if usual:
             paths = [Path(str(file)) for file in builder.config.data_files[split]]
-            if all(path.is_file() and path.suffix.lower() in (".json", ".jsonl") for path in paths):
+            if all(path.is_file() and path.suffix.lower() in suffixes for path in paths):
                 return paths
     return None
 

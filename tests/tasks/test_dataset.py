@@ -168,7 +168,7 @@ def test_a_file_that_is_damaged(tmp_path: Path) -> None:
     [
         ("nope.jsonl", {}, r"^task\.path: there is no file or directory nope\.jsonl$"),
         ("/no/such/place", {}, r"^task\.path: there is no file or directory /no/such/place$"),
-        (__file__, {}, r"^task\.path: .*\.py must end in one of \.jsonl, \.json, \.parquet$"),
+        (__file__, {}, r"^task\.path: .*\.py must end in one of \.jsonl, \.json, \.csv, \.tsv, \.parquet$"),
         ("a/b", {"reward": "no_such.module.function"}, r"^task\.reward=no_such\.module\.function: there is no module"),
     ],
 )

@@ -82,7 +82,7 @@ def ends_nowhere(path: Path) -> Path:
         (large, r"holds more than 32 GiB: name the directory of one data set, or its file$"),
         (empty, r"holds no files"),
         (of_code, r"could not be read: "),
-        (packed, r"must end in one of \.jsonl, \.json, \.parquet \(unpack it first\)$"),
+        (packed, r"must end in one of \.jsonl, \.json, \.csv, \.tsv, \.parquet \(unpack it first\)$"),
         (damaged, r"cannot be read as Parquet: "),
         (ends_nowhere, r"^task\.path: there is no file or directory "),
         (lambda path: path / "a\0b.jsonl", r"^task\.path: there is no file or directory .*\\x00"),
