@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +48,19 @@ def remove_unfinished(directory: Path) -> None:
     for path in directory.glob(".*.*"):
         if _TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink()
+
+
+def regular(path: Path) -> Path:
+    """The path itself; OSError for a pipe, a socket or a device, which would be waited for without end."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is no file but a pipe, a socket or a device", str(path))
+    return path
+
+
+def read_whole(path: Path) -> bytes:
+    """The bytes of a file; OSError for what is none."""
+    return regular(path).read_bytes()
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

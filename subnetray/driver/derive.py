@@ -17,6 +17,7 @@ from subnetray.driver.ledger import Ledger
 from subnetray.driver.pairs import Pairs
 from subnetray.driver.progress import Say
 from subnetray.driver.tracking import Tracker
+from subnetray.files import read_whole
 from subnetray.grid.plan import Plan, Run
 from subnetray.models import Model
 from subnetray.reporting.report import write_report
@@ -31,6 +32,8 @@ def derive(directory: Path, cache: Path, say: Say) -> Path:
     embedded models are, of which nothing is made.
     """
     content = sweep_file(directory)
+    if (problem := derived.misplaced(directory)) is not None:
+        raise ConfigError(f"sweep: {problem}")
     path = directory / derived.REPORT
     if content["version"] == 1:
         write_report(directory)
@@ -96,8 +99,8 @@ def _runs(directory: Path, listed: list[dict[str, Any]]) -> list[Run]:
     for entry in listed:
         path = directory / "runs" / entry["run_id"] / results.CONFIG
         try:
-            config = RunConfig.from_dict(yaml.safe_load(path.read_bytes()))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+            config = RunConfig.from_dict(yaml.safe_load(read_whole(path)))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError):
             continue
         found.append(Run(entry["run_id"], entry["cell"], entry["seed"], config, entry.get("source")))
     return found

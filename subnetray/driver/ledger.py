@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from subnetray.config import ConfigError
-from subnetray.files import atomic_path, remove_unfinished, write_atomic
+from subnetray.files import atomic_path, read_whole, remove_unfinished, write_atomic
 from subnetray.grid.plan import Plan, Run
 from subnetray.grid.sources import beside
 from subnetray.mask_file import inspect
@@ -65,6 +65,8 @@ class Ledger:
         if self.directory.exists() and not self.directory.is_dir():
             raise ConfigError(f"out must be a directory, and {self.directory} is a file")
         if self._owner() is not None:
+            if (problem := derived.misplaced(self.directory)) is not None:
+                raise ConfigError(f"out: {problem}")
             return
         if self.directory.is_dir() and any(item.name not in (".lock", _SEEN) for item in self.directory.iterdir()):
             raise ConfigError(f"out must be a new directory or that of a sweep, and {self.directory} holds other files")
@@ -311,10 +313,10 @@ class Ledger:
         # A sweep's own: what is missing or damaged is written again, and the runs are there under their ids.
         ours = (self.directory / ".lock").is_file() and (self.directory / "runs").is_dir()
         try:
-            content = yaml.load(self.sweep_file.read_bytes(), Loader=_LOADER)
+            content = yaml.load(read_whole(self.sweep_file), Loader=_LOADER)
         except FileNotFoundError:
             return {} if ours else None
-        except (yaml.YAMLError, UnicodeError):
+        except (yaml.YAMLError, ValueError, AttributeError, RecursionError):  # of what its loader makes, too
             content = None
         if ours and (content is None or isinstance(content, str)):
             return {}
@@ -363,8 +365,8 @@ def _copy(source: Path, target: Path) -> None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        content = json.loads(read_whole(path))
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

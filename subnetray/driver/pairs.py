@@ -225,6 +225,8 @@ def load_weights(directory: Path, dtypes: Mapping[str, torch.dtype | None]) -> W
 
 def _earlier(path: Path | None) -> tuple[dict[tuple[str, str], dict[str, Any]], dict[str, tuple[str, ...]]]:
     """The rows of an earlier table by pair, and the identities of its runs; nothing of one that is not whole."""
+    if path is None or not path.is_file():
+        return {}, {}
     try:
         table = pq.read_table(path)
         noted = json.loads(table.schema.metadata[_KEY])

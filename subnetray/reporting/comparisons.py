@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from subnetray.config import PairsConfig
-from subnetray.files import atomic_path, write_atomic
+from subnetray.files import atomic_path, read_whole, write_atomic
 from subnetray.reporting import format as fmt
 from subnetray.reporting.document import Block, Bullets, Heading, Paragraph, quoted, table
 from subnetray.reporting.html import to_html
@@ -71,8 +71,8 @@ def _found(directory: Path, config: PairsConfig, name: str) -> dict[str, Any] | 
 def read_result(path: Path) -> dict[str, Any] | None:
     """The result of a comparison; None if there is none, or none of this version's, which is as good as none."""
     try:
-        found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError, RecursionError):
+        found = json.loads(read_whole(path))
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or not isinstance(found.get("compared"), dict):
         return None

@@ -16,6 +16,7 @@ import yaml
 from subnetray.analysis.effects import DENSITY
 from subnetray.config import ConfigError, Factor, Grid
 from subnetray.config.hints import misfit
+from subnetray.files import read_whole
 from subnetray.grid.design import expand
 from subnetray.store import derived, results
 from subnetray.store.columns import OVERLAP, of_runs
@@ -37,9 +38,10 @@ class Sweep:
         """What a run wrote step by step; empty if its file is gone."""
         path = self.directory / "runs" / run_id / "metrics.jsonl"
         try:
-            return [json.loads(line) for line in path.read_text().splitlines()]
-        except (OSError, ValueError):
+            found = [json.loads(line) for line in read_whole(path).decode().splitlines()]
+        except (OSError, ValueError, RecursionError):
             return []
+        return found if all(isinstance(each, dict) for each in found) else []
 
     def tensors(self, run_id: str) -> list[dict[str, Any]]:
         """What a run says of each of its tensors; empty if its result does not."""
@@ -83,8 +85,8 @@ def entries(content: dict[str, Any], directory: Path) -> list[dict[str, Any]]:
 def _object(path: Path) -> dict[str, Any]:
     """A JSON object; empty if there is none that can be read."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        content = json.loads(read_whole(path))
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -115,8 +117,8 @@ def sweep_file(directory: Path) -> dict[str, Any]:
             f"sweep must be the directory of a sweep, as in sweep=outputs/origins, and {path} does not exist"
         )
     try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError:
+        content = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError):  # of what its loader makes, too
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("grid"), dict):
         raise ConfigError(f"sweep: {path} is not readable as the description of a sweep")

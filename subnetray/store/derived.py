@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from subnetray import __version__
-from subnetray.files import write_atomic
+from subnetray.files import read_whole, write_atomic
 from subnetray.store.results import digest, sha256
 
 RUNS, OVERLAP, TIMES, CLAIMS = "runs.parquet", "overlap.parquet", "time.parquet", "claims.json"
@@ -27,6 +27,16 @@ def written(directory: Path) -> list[Path]:
     """The derived files that are there, sorted: those of fixed names, and those that the last stamp lists."""
     names = {*_NAMES, *_read(directory).get("files", {})}
     return sorted(path for name in names if _inside(name) and (path := directory / name).is_file())
+
+
+def misplaced(directory: Path) -> str | None:
+    """Return what stands where a sweep writes something else, as a directory in place of a table; None for nothing."""
+    for name in (*_NAMES, *_FOLDERS):
+        path = directory / name
+        if path.is_dir() != (name in _FOLDERS) and (path.is_dir() or path.exists()):
+            kind, other = ("directory", "file") if path.is_dir() else ("file", "directory")
+            return f"{path} is a {kind}, where a sweep has a {other} of this name: move it away"
+    return None
 
 
 def is_fresh(directory: Path, inputs: Any) -> bool:
@@ -60,8 +70,8 @@ def begin(directory: Path) -> None:
 
 def _read(directory: Path) -> dict[str, Any]:
     try:
-        content = json.loads((directory / _STAMP).read_bytes())
-    except (OSError, ValueError):
+        content = json.loads(read_whole(directory / _STAMP))
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(content, dict) or not isinstance(content.get("files", {}), dict):
         return {}

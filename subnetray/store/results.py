@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
-from subnetray.files import remove_unfinished, write_atomic
+from subnetray.files import read_whole, regular, remove_unfinished, write_atomic
 
 RESULT, CONFIG, METRICS = "result.json", "config.yaml", "metrics.jsonl"
 MASK, DELTA, RESTRICTION = "mask.safetensors", "delta.safetensors", "restriction.safetensors"
@@ -69,7 +70,7 @@ def write(directory: Path, values: Mapping[str, Any]) -> None:
 def read(directory: Path) -> dict[str, Any] | None:
     """The ``result.json`` of a run, None while there is none. Raises ValueError, with a reason, if it is damaged."""
     try:
-        content = json.loads((directory / RESULT).read_bytes())
+        content = json.loads(read_whole(directory / RESULT))
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError):
@@ -111,7 +112,7 @@ def inspect(directory: Path, known: Stats | None = None) -> State:
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hex, read in parts."""
     found = hashlib.sha256()
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         while part := file.read(_CHUNK):
             found.update(part)
     return found.hexdigest()
@@ -144,6 +145,8 @@ def _stats(directory: Path, files: Iterable[str]) -> Stats:
             stat = (directory / name).stat()
         except FileNotFoundError:
             raise ValueError(f"its {name} is missing") from None
+        if not S_ISREG(stat.st_mode):
+            raise ValueError(f"its {name} is no file")
         found.append([name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino])
     return found
 

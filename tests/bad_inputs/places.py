@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,7 @@ CONFIGS = [
         lambda to: (to / "conf/model/x.yaml").mkdir(parents=True),
     ),
     case("train", "--config-dir conf", "--config-dir must be a directory", file("conf", "")),
+    case("train", ["--config-dir", "x" * 300], "--config-dir must be a directory"),
     case(
         "train", "--config-dir conf +recipe=r", "recipe=r must have overrides", file("conf/recipe/r.yaml", "about: x\n")
     ),
@@ -175,12 +177,29 @@ def _sweep(content: str | bytes, says: str) -> Case:
     return case("report", "sweep=s", says, file("s/sweep.yaml", content))
 
 
+def _pipe(directory: Path) -> None:
+    (directory / "s").mkdir()
+    os.mkfifo(directory / "s/sweep.yaml")
+
+
+def _link_to_nowhere(directory: Path) -> None:
+    (directory / "s").mkdir()
+    (directory / "s/sweep.yaml").symlink_to("nowhere")
+
+
 REPORTS = [
     _sweep("", "is not readable as the description of a sweep"),
     _sweep("[", "is not readable as the description of a sweep"),
     _sweep("- 1\n", "is not readable as the description of a sweep"),
     _sweep("grid: 3\n", "is not readable as the description of a sweep"),
     _sweep("method: grid\nmetric: {name: loss}\n", "is not readable as the description of a sweep"),
+    _sweep(b"\x91B\xdf\xff", "is not readable as the description of a sweep"),
+    _sweep("version: 1\ngrid: größe\n".encode("latin-1"), "is not readable as the description of a sweep"),
+    _sweep("version: 1\nwhen: 2024-13-45\n", "is not readable as the description of a sweep"),
+    _sweep("when: !!timestamp x\n", "is not readable as the description of a sweep"),
+    _sweep("a: " + "[" * 20000, "is not readable as the description of a sweep"),
+    case("report", "sweep=s", "sweep.yaml does not exist", _pipe),
+    case("report", "sweep=s", "sweep.yaml does not exist", _link_to_nowhere),
     _sweep("!!python/object/apply:os.system [ls]\n", "is not readable as the description of a sweep"),
     case("report", "sweep=s", "sweep.yaml does not exist", lambda to: (to / "s").mkdir()),
     case("report", "sweep=s", "sweep.yaml does not exist", file("s", "")),

@@ -322,6 +322,7 @@ DIFF = [
             "rank=true,false": "rank takes one value",
         }.items()
     ),
+    case("diff", "init=./~x final=b", "init must be a local directory or file"),
     case("diff", "init=a final=b cluster=ray threads=2", "threads is for cluster=local"),
 ]
 REPORT = [

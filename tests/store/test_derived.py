@@ -51,3 +51,22 @@ def test_a_file_that_is_not_made_any_more_goes_and_a_users_own_stays(sweep: Path
 def test_a_stamp_cannot_name_files_that_sweeps_do_not_derive(sweep: Path, name: object) -> None:
     (sweep / ".derived.json").write_text(json.dumps({"inputs": "x", "files": {str(name): "y"}}))
     assert sorted(path.name for path in derived.written(sweep)) == [".derived.json", "report.md", "runs.parquet"]
+
+
+@pytest.mark.parametrize("name", ["claims.json", "runs.parquet", "figures"])
+def test_what_stands_in_place_of_what_a_sweep_writes_is_named(tmp_path: Path, name: str) -> None:
+    assert derived.misplaced(tmp_path) is None
+    if name == "figures":
+        (tmp_path / name).touch()
+        assert (
+            derived.misplaced(tmp_path)
+            == f"{tmp_path / name} is a file, where a sweep has a directory of this name: move it away"
+        )
+        (tmp_path / name).unlink()
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).mkdir()
+        assert f"{name} is a directory, where a sweep has a file" in str(derived.misplaced(tmp_path))
+        (tmp_path / name).rmdir()
+        (tmp_path / name).touch()
+    assert derived.misplaced(tmp_path) is None

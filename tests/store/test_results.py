@@ -46,14 +46,36 @@ def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("harm", [_flip, _truncate, _empty, Path.unlink])
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _link_to_nowhere(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def _nested(path: Path) -> None:
+    path.write_text("[" * 100_000)
+
+
+GONE = (Path.unlink, _link_to_nowhere)
+
+
+@pytest.mark.parametrize("harm", [_flip, _truncate, _empty, _pipe, _directory, _nested, *GONE])
 @pytest.mark.parametrize(
     "name", [results.CONFIG, results.METRICS, results.MASK, results.DELTA, "early-3.safetensors", results.RESULT]
 )
 def test_harm_to_any_file_is_noticed_and_named(run: Path, name: str, harm: Callable[[Path], Any]) -> None:
     harm(run / name)
     state = results.inspect(run)
-    assert state.status == ("missing" if name == results.RESULT and harm is Path.unlink else "damaged")
+    assert state.status == ("missing" if name == results.RESULT and harm in GONE else "damaged")
     if state.status == "damaged":
         assert f"its {name} " in str(state.reason)
 

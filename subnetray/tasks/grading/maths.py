@@ -242,7 +242,7 @@ def _verified(gold: str, answer: str) -> bool:
 
 def _is_near(one: Any, other: Any) -> bool:
     """Whether two constants are one by more than their first places: two small numbers look the same there."""
-    import sympy
+    import sympy  # type: ignore[import-untyped]
 
     if not all(isinstance(each, sympy.Expr) and each.is_number for each in (one, other)):
         return True
@@ -285,7 +285,7 @@ def _fraction(match: re.Match[str]) -> str:
 
 def _is_huge(expression: Any) -> bool:
     """Whether working an expression out could take more than memory and time allow, whatever it is compared with."""
-    import sympy  # type: ignore[import-untyped]
+    import sympy
 
     if not isinstance(expression, sympy.Basic):
         return False
