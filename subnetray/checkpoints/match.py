@@ -71,6 +71,7 @@ def match(init: Checkpoint, final: Checkpoint) -> Matching:
     pairs = {old: (old, new) for old, new in foreign_names.paired(init, final, pair_names).items()}
     ties = vocabulary.tie(init, final, pairs)
     pairs |= ties.pairs
+    vocabulary.repeated(init, final, pairs, ties)
     pairs |= _apart(init, final, pairs)
     matches, skipped = _shared(init, final, pairs)
     used = (_sources(init, (old for old, _ in pairs.values())), _sources(final, (new for _, new in pairs.values())))
@@ -91,6 +92,8 @@ def match(init: Checkpoint, final: Checkpoint) -> Matching:
                 total += tensor.n
             elif (reason := no_weight(tensor)) is not None:
                 skipped.append(Skipped(name, reason))
+            elif (other := vocabulary.alias(side, name, used[number])) is not None:
+                skipped.append(Skipped(name, f"the same as {other}, which counts", counted=True))
             else:
                 total += tensor.n
                 skipped.append(_unmatched(tensor, label, method))
@@ -137,10 +140,16 @@ def _apart(init: Checkpoint, final: Checkpoint, pairs: Mapping[str, tuple[str, s
     ]
     found: dict[str, tuple[str, str]] = {}
     for number, (one, other) in enumerate(((init, final), (final, init))):
-        for parts in fused.split(one, rest[number], other, rest[1 - number]).values():
+        for stored, parts in fused.split(one, rest[number], other, rest[1 - number]).items():
             for name, part in parts:
-                one.derived[part.name] = part
-                found[name] = (part.name, name) if number == 0 else (name, part.name)
+                # All of a tensor, as it is stored, is that tensor under another name.
+                same = part.plain and part.shape == one.tensor(stored).shape
+                own = stored if same else part.name
+                if not same:
+                    one.derived[part.name] = part
+                found[own if same and number == 0 else name] = (own, name) if number == 0 else (name, own)
+                rest[number] = [each for each in rest[number] if each != stored]
+                rest[1 - number] = [each for each in rest[1 - number] if each != name]
     return found
 
 
@@ -175,6 +184,12 @@ def _shared(
         elif name in resized:
             matches.append(Match(name, old, new, (min(one.shape[0], two.shape[0]), *one.shape[1:])))
             skipped.append(_rows(name, one, two, resized[name], (init, final)))
+        elif 0 in (one.n, two.n):
+            side = "final" if one.n else "init"
+            raise ConfigError(
+                f"{side}: {shown(name)} has no numbers, as where DeepSpeed ZeRO-3 saved a model in parts: gather it"
+                " with zero_to_fp32.py, or with stage3_gather_16bit_weights_on_model_save, and name the result"
+            )
         else:
             raise ConfigError(
                 f"tensor {shown(name)} has shape {one.shape} in the init and {two.shape} in the final: these are other"

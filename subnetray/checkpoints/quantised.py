@@ -128,6 +128,8 @@ def _block_of(shape: tuple[int, ...], scale: StoredTensor, config: Mapping[str, 
 
 def _ways(shape: tuple[int, ...], scales: tuple[int, ...]) -> list[tuple[int, int]]:
     """The blocks that so many factors can be of."""
+    if len(shape) == 2 and scales == shape[:1] and shape[0] != shape[1]:
+        return [(1, shape[1])]  # of output channels, as PyTorch has them
     if len(shape) < 2 or scales[:-2] != shape[:-2] or len(scales) != len(shape):
         return []
 

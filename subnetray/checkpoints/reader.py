@@ -64,7 +64,8 @@ def _open(path: Path, key: str, base: Path | None) -> Checkpoint:
             raise ConfigError(f"{key}: {path} is an adapter, and there is no {_ADAPTER_CONFIG} beside it: add it")
         if (sentence := foreign.named(path)) is not None:
             raise ConfigError(f"{key}: {path} {sentence}")
-        return _checkpoint(path, file_tensors(path, key), path.parent, key)
+        held = _sharded(path, key) if path.name.endswith(".index.json") else file_tensors(path, key)
+        return _checkpoint(path, held, path.parent, key)
     if not path.is_dir():
         what = "is neither" if path.exists() else "is none that exists"
         raise ConfigError(f"{key} must be a directory, a file or a Hugging Face id, and {shown(str(path))} {what}")
@@ -115,7 +116,9 @@ def _adapter(path: Path, directory: Path, key: str, other: Path | None) -> Check
             f"{key}: {directory} is an adapter of kind {shown(str(said.get('peft_type')))}: merge it with PEFT"
         )
     named = said.get("base_model_name_or_path")
-    place = Path(named).expanduser() if isinstance(named, str) and named and len(named) < 1024 else None
+    place = Path(named) if isinstance(named, str) and named and len(named) < 1024 else None
+    if place is not None and str(named).startswith("~/"):
+        place = place.expanduser()
     notes: tuple[str, ...] = ()
     if place is None or not place.is_dir() or is_adapter(place):
         of = f"of {shown(str(named))}, which is no directory here" if named else "that does not say of which base"
@@ -153,11 +156,23 @@ def _sharded(index: Path, key: str) -> dict[str, StoredTensor]:
         if name not in shards[shard]:
             raise ConfigError(f"{key}: {index.name} says that {shown(shard)} holds {shown(name)}, and it does not")
     # A tensor that the index forgot is loaded by transformers all the same.
-    return _joined(shards, key, index.parent) | {name: shards[shard][name] for name, shard in weight_map.items()}
+    forgotten = {
+        shard: {name: each for name, each in held.items() if name not in weight_map} for shard, held in shards.items()
+    }
+    return _joined(forgotten, key, index.parent) | {name: shards[shard][name] for name, shard in weight_map.items()}
 
 
 def _joined(shards: Mapping[str, dict[str, StoredTensor]], key: str, directory: Path) -> dict[str, StoredTensor]:
-    return {name: tensor for shard in shards.values() for name, tensor in shard.items()}
+    found: dict[str, StoredTensor] = {}
+    for shard, held in shards.items():
+        for name, tensor in held.items():
+            if name in found:
+                raise ConfigError(
+                    f"{key}: {found[name].file.name} and {shown(shard)} in {directory} both hold {shown(name)}, and no"
+                    " index says which of the two counts"
+                )
+            found[name] = tensor
+    return found
 
 
 def _without_index(path: Path, key: str) -> dict[str, StoredTensor]:
@@ -178,8 +193,10 @@ def _without_index(path: Path, key: str) -> dict[str, StoredTensor]:
         if files:
             names = shortened(", ".join(file.name for file in files), 120)
             raise ConfigError(f"{key}: {path} holds several files of weights and no index of them: name one of {names}")
-    inside = sorted(each.name for each in path.iterdir() if each.is_dir() and _is_checkpoint(each))
-    hint = f"; did you mean {path / shown(inside[-1])}?" if inside else ""
+    inside = [each for each in (*path.glob("*"), *path.glob("snapshots/*")) if each.is_dir() and _is_checkpoint(each)]
+    # checkpoint-100 comes after checkpoint-99.
+    inside.sort(key=lambda each: [int(part) if part.isdigit() else -1 for part in re.split(r"(\d+)", each.name)])
+    hint = f"; did you mean {shown(str(inside[-1]))}?" if inside else ""
     raise ConfigError(
         f"{key}: {path} must hold model.safetensors or pytorch_model.bin, or their .index.json, and holds none of"
         f" them{hint}"

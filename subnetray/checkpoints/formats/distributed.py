@@ -95,6 +95,8 @@ def distributed_tensors(directory: Path, key: str) -> tuple[dict[str, StoredTens
         return _tensors(directory, found)
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from error
+    except FileNotFoundError as error:
+        raise ConfigError(f"{key}: {METADATA} names {shown(str(error.filename))}, and that file is missing") from error
     except Exception as error:
         # Whatever an unpickler or a record met: each means the same to the user.
         raise ConfigError(

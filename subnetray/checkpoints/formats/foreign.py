@@ -18,8 +18,14 @@ _MEGATRON = (
     " Megatron-Bridge's export_ckpt) and name the result"
 )
 _OTHER = "holds weights of {}: load them with transformers, from_pretrained(DIRECTORY, {}), and save_pretrained(OUT)"
+_RUN_OF_VERL = "is the directory of a run of verl: name one of its steps, such as DIRECTORY/{}/actor, to be converted"
+_PARALLEL = (
+    "holds the parts of a tensor-parallel model, each with some rows or columns of every matrix: convert them to"
+    " safetensors with the tool that wrote them and name the result"
+)
 _JAX = "is an Orbax checkpoint of JAX: export it to safetensors and name the result"
 _ZERO_FILE = re.compile(r"(?:.*_)?(?:mp_rank_\d+|zero_pp_rank_\d+.*)_(?:model|optim)_states\.pt$")
+_PART_FILE = re.compile(r"consolidated\.\d\d\.(?:pth|safetensors)$|model-rank-\d+-part-\d+\.safetensors$")
 _VERL_FILE = re.compile(r"model_world_size_\d+_rank_\d+\.pt$")
 
 
@@ -35,8 +41,13 @@ def named(path: Path) -> str | None:
         return _ZERO
     if any(map(_VERL_FILE.match, names)):
         return _VERL
-    if "actor" in inside and any(_VERL_FILE.match(each.name) for each in (path / "actor").iterdir()):
-        return _VERL.replace("DIRECTORY", "DIRECTORY/actor")
+    for role in ("actor", "critic"):
+        if role in inside and any(_VERL_FILE.match(each.name) for each in (path / role).iterdir()):
+            return _VERL.replace("DIRECTORY", f"DIRECTORY/{role}")
+    if steps := [name for name in inside if re.fullmatch(r"global_step_\d+", name)]:
+        return _RUN_OF_VERL.format(max(steps, key=lambda name: int(name.rpartition("_")[2])))
+    if sum(_PART_FILE.match(name) is not None for name in names) > 1:
+        return _PARALLEL
     if "latest_checkpointed_iteration.txt" in names or any(re.match(r"mp_rank_\d\d", name) for name in inside):
         return _MEGATRON
     if "common.pt" in names and ({".metadata", "metadata.json"} & set(names)):
@@ -50,8 +61,8 @@ def named(path: Path) -> str | None:
 def _of_another_library(names: list[str]) -> str | None:
     if any(name.startswith("flax_model") for name in names):
         return _OTHER.format("Flax", "from_flax=True")
-    if "tf_model.h5" in names:
+    if any(name.startswith("tf_model") or name.endswith(".ckpt.index") for name in names):
         return _OTHER.format("TensorFlow", "from_tf=True")
-    if "_CHECKPOINT_METADATA" in names or "_METADATA" in names:
+    if {"_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt"} & set(names):
         return _JAX
     return None

@@ -23,7 +23,7 @@ from subnetray.subnetwork.bits import from_integers
 
 _SYNONYMS = {
     **dict.fromkeys(("self_attn", "self_attention", "attention", "attn"), "attn"),
-    **dict.fromkeys(("mlp", "block_sparse_moe", "feed_forward", "ffn"), "mlp"),
+    **dict.fromkeys(("mlp", "block_sparse_moe", "feed_forward", "ffn", "moe"), "mlp"),
     **dict.fromkeys(("experts", "local_experts", "switch_mlp"), "experts"),
     **dict.fromkeys(("h", "blocks", "block", "layers"), "layers"),
 }
@@ -37,9 +37,12 @@ _PARTS = {
 }
 _FUSED = {
     **dict.fromkeys(("qkv_proj", "qkv", "W_pack", "Wqkv", "wqkv", "query_key_value", "c_attn"), ("q", "k", "v")),
-    **dict.fromkeys(("gate_up_proj", "w13"), ("gate", "up")),
+    **dict.fromkeys(
+        ("gate_up_proj", "gate_up", "w13", "linear_fc1", "dense_h_to_4h", "fc1", "wi"),
+        ("gate", "up"),
+    ),
 }
-_HEADS = (16, 24, 32, 48, 64, 80, 96, 112, 120, 128, 160, 192, 256, 512)  # coordinates of a head
+_HEADS = (2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 120, 128, 160, 192, 256, 512)  # coordinates of a head
 _WINDOWS, _WINDOW = 8, 2048  # coordinates that layouts are tried on
 _NEAR, _FAR = 0.7, 1.5  # mean distance over mean size; how much farther any other layout is
 _TRIED = 3  # tensors that settle a layout
@@ -50,13 +53,14 @@ Layout = tuple[str, int]
 
 @dataclass(frozen=True)
 class _Whole:
-    """A tensor that holds ``parts`` of all experts (``stacked``) or of one module."""
+    """A tensor that holds ``parts`` of all experts (``stacked``), of one ``expert`` or of one module."""
 
     name: str
     place: str
     parts: tuple[str, ...]
     kind: str
     stacked: bool
+    expert: str = ""
 
 
 def split(
@@ -122,6 +126,9 @@ def _whole(name: str, tensor: StoredTensor) -> _Whole | None:
     if len(parts) < 2:
         return None
     last, inside = parts[-1], parts[-2] == "experts"
+    leaf = _leaf(name)
+    if leaf is not None and len(tensor.shape) == 2 - (kind == "bias"):  # the same under another name
+        return _Whole(name, leaf[0], (leaf[2],), kind, stacked=False, expert=leaf[1])
     held = _FUSED.get(last) or ((_PARTS[last],) if inside and last in _PARTS else None)
     if held is None or len(tensor.shape) != (3 if inside else 2) - (kind == "bias"):
         return None
@@ -139,7 +146,7 @@ def _layouts(
     count = tensor.shape[0] if whole.stacked else 1
     if whole.stacked and (whole.place, str(count - 1), whole.parts[0], whole.kind) not in leaves:
         return
-    experts = [str(number) for number in range(count)] if whole.stacked else [""]
+    experts = [str(number) for number in range(count)] if whole.stacked else [whole.expert]
     shapes = []
     for part in whole.parts:
         name = leaves.get((whole.place, experts[0], part, whole.kind))
@@ -184,6 +191,7 @@ def _row_layouts(rows: Sequence[int]) -> Iterator[tuple[Layout, list[_Rows]]]:
     if len(rows) == 2:
         if rows[0] == rows[1]:
             yield ("in turn", 0), [(number, (rows[0],), (2,)) for number in range(2)]
+            yield ("the second first", 0), [(rows[0], (rows[0],), (1,)), (0, (rows[0],), (1,))]
         return
     queries, keys, values = rows
     if keys != values or not keys or queries % keys:

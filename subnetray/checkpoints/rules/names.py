@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from subnetray.checkpoints.stored import StoredTensor
 
@@ -49,7 +49,10 @@ def bare(name: str) -> str:
 
 
 def pair_names(init: Collection[str], final: Collection[str]) -> dict[str, str]:
-    """Names of the init to those of the final: the same, or the same but for wrappers, where that is unambiguous."""
+    """Names of the init to those of the final: the same, or the same but for wrappers, where that is unambiguous.
+
+    A wrapper is one of those that are known, or what stands before all names of a model that the other does not have.
+    """
     names = {name: name for name in init if name in final}
     taken = set(names.values())
     olds = _by_bare_name(name for name in init if name not in names)
@@ -57,7 +60,29 @@ def pair_names(init: Collection[str], final: Collection[str]) -> dict[str, str]:
     for short in olds.keys() & news.keys():
         if len(olds[short]) == len(news[short]) == 1:
             names[olds[short][0]] = news[short][0]
-    return names
+    taken = set(names.values())
+    olds = _by_bare_name(name for name in init if name not in names)
+    return names | _by_prefix(olds, _by_bare_name(name for name in final if name not in taken))
+
+
+def _by_prefix(olds: Mapping[str, list[str]], news: Mapping[str, list[str]]) -> dict[str, str]:
+    """Pairs that are the same but for what one of the models has before its names, as in ``actor.layers.0``.
+
+    Only where one prefix explains most of what is left of the other side, and no other explains as much: of two models
+    in one file none is guessed.
+    """
+    found: list[dict[str, str]] = []
+    for number, (wrapped, plain) in enumerate(((olds, news), (news, olds))):
+        for prefix in sorted({prefix for name in wrapped for prefix in _prefixes(name)}):
+            pairs = {
+                names[0]: plain[short][0]
+                for name, names in wrapped.items()
+                if name.startswith(prefix) and len(names) == len(plain.get(short := name[len(prefix) :], ())) == 1
+            }
+            if 2 * len(pairs) > len(plain):
+                found.append(pairs if number == 0 else {old: new for new, old in pairs.items()})
+    found.sort(key=len, reverse=True)
+    return found[0] if found and (len(found) == 1 or len(found[1]) < len(found[0])) else {}
 
 
 def _by_bare_name(names: Iterable[str]) -> dict[str, list[str]]:
@@ -65,6 +90,16 @@ def _by_bare_name(names: Iterable[str]) -> dict[str, list[str]]:
     for name in names:
         found.setdefault(bare(name), []).append(name)
     return found
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    """The first part of a name, and the first two, unless they are a layer's number."""
+    prefix = ""
+    for part in name.split(".", 2)[:2]:
+        if part.isdigit():
+            break
+        prefix += f"{part}."
+        yield prefix
 
 
 def outside(name: str) -> bool:
@@ -87,9 +122,18 @@ def is_positions(name: str) -> bool:
     return _role(name) in _POSITIONS
 
 
+def is_vocabulary(name: str) -> bool:
+    """Return whether a tensor is called as an embedding or a head, in a layer (of multi-token prediction) too."""
+    return _module(name) in _EMBEDDINGS | _HEADS
+
+
 def _role(name: str) -> str:
+    return _module(name) if outside(name) else ""
+
+
+def _module(name: str) -> str:
     module, _, kind = bare(name).rpartition(".")
-    return module.rpartition(".")[2] if kind == "weight" and outside(name) else ""
+    return module.rpartition(".")[2] if kind == "weight" else ""
 
 
 def embedding_and_head(tensors: Mapping[str, StoredTensor]) -> tuple[str | None, str | None]:

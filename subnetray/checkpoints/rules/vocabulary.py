@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from subnetray.checkpoints.checkpoint import Checkpoint
-from subnetray.checkpoints.rules.names import embedding_and_head, is_embedding, is_head, is_positions, outside
+from subnetray.checkpoints.rules.names import (
+    embedding_and_head,
+    is_embedding,
+    is_head,
+    is_positions,
+    is_vocabulary,
+    outside,
+)
 
 _CHUNK = 1 << 20  # coordinates
+_WINDOWS, _WINDOW = 8, 2048  # coordinates that tell whether a head came from an embedding
 _SIZES = ("vocab_size", "padded_vocab_size")
 
 Rows = tuple[int, int]
@@ -25,7 +34,8 @@ def resized(shapes: Iterable[tuple[str, tuple[int, ...], tuple[int, ...]]]) -> d
     """
     found: dict[str, str] = {}
     changed: set[Rows] = set()
-    rest = [each for each in shapes if outside(each[0]) and len(each[1]) == len(each[2]) and each[1][1:] == each[2][1:]]
+    fitting = [each for each in shapes if len(each[1]) == len(each[2]) and each[1][1:] == each[2][1:]]
+    rest = [each for each in fitting if outside(each[0])]
     for name, one, two in rest:
         if len(one) != 2 or one == two:
             continue
@@ -35,7 +45,7 @@ def resized(shapes: Iterable[tuple[str, tuple[int, ...], tuple[int, ...]]]) -> d
             changed.add((one[0], two[0]))
         elif is_positions(name):
             found[name] = "resized table of positions"
-    for name, one, two in rest:
+    for name, one, two in (*rest, *(each for each in fitting if is_vocabulary(each[0]))):
         if one != two and len(one) in (1, 2) and (one[0], two[0]) in changed:
             found[name] = "resized vocabulary"
     return found
@@ -80,7 +90,7 @@ def tie(init: Checkpoint, final: Checkpoint, pairs: dict[str, tuple[str, str]]) 
         for number, other in ((0, new_embedding), (1, old_embedding)):
             # One of them stores no embedding: the other's is its head.
             embedding, head = names[1 - number]
-            if names[number][0] is None and other is not None and _may_tie(sides[number]):
+            if not _stores(sides[number], is_embedding) and other is not None and _may_tie(sides[number]):
                 if tied[1 - number]:
                     ties.same[1 - number][other] = f"tied to the head {head}, which counts"
                 else:
@@ -88,16 +98,48 @@ def tie(init: Checkpoint, final: Checkpoint, pairs: dict[str, tuple[str, str]]) 
         return ties
     for number in (0, 1):
         embedding, head = names[number]
-        other_embedding, other_head = names[1 - number]
-        if head is None or other_head is not None or other_embedding is None or not _may_tie(sides[1 - number]):
+        other_embedding, _ = names[1 - number]
+        if head is None or _stores(sides[1 - number], is_head) or other_embedding is None:
+            continue
+        if not _may_tie(sides[1 - number]) or (embedding is None and _stores(sides[number], is_embedding)):
             continue
         if embedding is None:
             ties.pairs[head if number == 0 else other_embedding] = _ordered(number, head, other_embedding)
         elif _same(sides[number], embedding, head):
             ties.same[number][head] = f"tied to the embedding {embedding}, which counts"
-        else:
+        elif _says_tied(sides[1 - number]) or _is_near(sides[number], head, sides[1 - number], other_embedding):
             ties.pairs[head] = _ordered(number, head, other_embedding)
     return ties
+
+
+def repeated(init: Checkpoint, final: Checkpoint, pairs: dict[str, tuple[str, str]], ties: Ties) -> None:
+    """Take out of ``pairs`` the vocabularies that hold another's numbers on both sides, as T5's do in pickled files."""
+    counted: list[str] = []
+    for name in sorted(filter(is_vocabulary, pairs), key=lambda each: (not is_embedding(each), each)):
+        pair = pairs[name]
+        if len(init.tensor(pair[0]).shape) != 2:
+            continue
+        for first in counted:
+            if _same(init, pairs[first][0], pair[0]) and _same(final, pairs[first][1], pair[1]):
+                del pairs[name]
+                for same, this, other in zip(ties.same, pair, pairs[first], strict=True):
+                    same[this] = f"the same as {other}, which counts"
+                break
+        else:
+            counted.append(name)
+
+
+def _stores(side: Checkpoint, role: Callable[[str], bool]) -> bool:
+    """Whether a checkpoint has a matrix, or several, of a role."""
+    return any(len(tensor.shape) == 2 and role(name) for name, tensor in side.tensors.items())
+
+
+def alias(side: Checkpoint, name: str, counted: Iterable[str]) -> str | None:
+    """The embedding or head, among those that are ``counted``, whose numbers a tensor of another name holds again."""
+    if len(side.tensor(name).shape) != 2:
+        return None
+    same = (other for other in sorted(counted) if is_vocabulary(other) and other != name and _same(side, name, other))
+    return next(same, None)
 
 
 def _by_place(names: list[tuple[str | None, str | None]], pairs: dict[str, tuple[str, str]]) -> None:
@@ -113,23 +155,50 @@ def _ordered(number: int, one: str, other: str) -> tuple[str, str]:
 
 
 def _may_tie(side: Checkpoint) -> bool:
+    return _said(side) is not False
+
+
+def _says_tied(side: Checkpoint) -> bool:
+    """Whether a model that stores no head says that it uses its embedding: one with a head for rewards has neither."""
+    return _said(side) is True
+
+
+def _is_near(side: Checkpoint, head: str, other: Checkpoint, embedding: str) -> bool:
+    """Whether a head may have come from an embedding: by what most of their numbers differ, of some windows of both."""
+    a, b = side.tensor(head), other.tensor(embedding)
+    if a.dtype is None or b.dtype is None or a.shape[1:] != b.shape[1:]:
+        return False
+    n = min(a.n, b.n)
+    starts = range(0, n, max(_WINDOW, n // _WINDOWS))
+    one, two = (
+        np.concatenate(
+            [each.read(name, start, min(start + _WINDOW, n), torch.float32).view(np.float32) for start in starts]
+        )
+        for each, name in ((side, head), (other, embedding))
+    )
+    return bool(np.median(np.abs(one - two)) <= np.median(np.abs(two)) / 2)
+
+
+def _said(side: Checkpoint) -> bool | None:
     said = side.config.get("tie_word_embeddings")
     inner = side.config.get("text_config")
     if said is None and isinstance(inner, dict):
         said = inner.get("tie_word_embeddings")
-    return said is None or bool(said)
+    return None if said is None else bool(said)
 
 
 def _same(side: Checkpoint, one: str | None, other: str | None) -> bool:
     """Whether two tensors of a checkpoint are the same, bit for bit; reads no further than to where they part."""
     a, b = side.tensor(str(one)), side.tensor(str(other))
-    if a.shape != b.shape or a.dtype is None or a.dtype != b.dtype:
+    if a.shape != b.shape or a.dtype is None or b.dtype is None:
         return False
+    # A head in fp32 beside an embedding in bf16 may hold the same numbers.
+    dtype = a.dtype if a.dtype == b.dtype else torch.float64
     step = 4096
     start = 0
     while start < a.n:
         stop = min(start + step, a.n)
-        if not np.array_equal(side.read(a.name, start, stop, a.dtype), side.read(b.name, start, stop, a.dtype)):
+        if not np.array_equal(side.read(a.name, start, stop, dtype), side.read(b.name, start, stop, dtype)):
             return False
         start, step = stop, _CHUNK
     return True
