@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -90,7 +91,13 @@ class Ledger:
     def lock(self) -> bool:
         """Lock the directory; False while a sweep runs here. The kernel drops the lock with the process."""
         if self._lock is None:
-            self._lock = os.open(self.directory / ".lock", os.O_CREAT | os.O_RDWR)
+            path = self.directory / ".lock"
+            try:
+                self._lock = os.open(path, os.O_CREAT | os.O_RDWR)
+            except OSError as error:
+                if error.errno not in (errno.EISDIR, errno.ELOOP, errno.ENOENT):
+                    raise
+                raise ConfigError(f"{path} is no file, and a sweep locks one of this name: move it away") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

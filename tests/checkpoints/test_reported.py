@@ -73,7 +73,7 @@ def test_embeddings_that_stand_three_times_on_both_sides_count_once(tmp_path: Pa
     names = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
     more = [{name: side[EMBEDDING].clone() for name in names} | {"x": side["lm_head.weight"]} for side in (INIT, FINAL)]
     of = [{"shared.weight": side[EMBEDDING], "x": side["lm_head.weight"]} for side in (INIT, FINAL)]
-    assert _found(tmp_path, *more) == (*_count(*of), 1)
+    assert _found(tmp_path, more[0], more[1]) == (*_count(of[0], of[1]), 1)
 
 
 def test_a_head_of_the_same_numbers_in_another_dtype_is_tied(tmp_path: Path) -> None:
