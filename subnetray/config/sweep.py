@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -52,6 +53,10 @@ class Tracking:
     mode: str = "offline"
     project: str = "subnetray"
     entity: str | None = None
+    # Whether to log what of processors, memory and GPUs is in use; null: where runs or engines use GPUs.
+    system: bool | None = None
+    # Whether to log commit and uncommitted changes of the checkout that the sweep's directory is in, if it is in one.
+    git: bool = True
 
     def __post_init__(self) -> None:
         one_of("tracking.mode", self.mode, ("offline", "online", "disabled"))
@@ -114,6 +119,12 @@ class SweepConfig:
     def exit_code(self, failed: int) -> int:
         """Return the exit code of a sweep that has ended and of which so many runs failed."""
         return 1 if failed and self.on_failed_runs == "exit1" else 0
+
+    @property
+    def tracker(self) -> Tracking:
+        """How runs are tracked, with what follows from where they are run."""
+        gpus = self.cluster.gpus_per_worker > 0 or self.run.rollout.gpus_per_engine > 0
+        return self.tracking if self.tracking.system is not None else dataclasses.replace(self.tracking, system=gpus)
 
     @property
     def directory(self) -> Path:

@@ -138,7 +138,7 @@ def _run(this: SweepSession, todo: Sequence[Run]) -> int:
         from subnetray.driver.tuning.schedule import run_all
 
         plan = ledger.plan
-        tracker = tracking.Tracker(sweep.tracking, plan, ledger.directory, say)
+        tracker = tracking.Tracker(sweep.tracker, plan, ledger.directory, say)
         pairs = Pairs([run.run_id for run in plan.runs], ledger.directory / derived.OVERLAP)
         gatherer = Gatherer(ledger, this.inits, pairs, tracker)
         run_all(this, todo, pool, gatherer)
@@ -170,7 +170,7 @@ def _gather(this: SweepSession) -> int:
     known = pairs.knows({run.run_id: identity(ledger.result(run) or {}) for run in ledger.plan.runs})
     with Making([] if known else _absent(this.inits), this.cache, say) as making:
         making.wait()
-        tracker = tracking.Tracker(this.sweep.tracking, ledger.plan, ledger.directory, say)
+        tracker = tracking.Tracker(this.sweep.tracker, ledger.plan, ledger.directory, say)
         gatherer = Gatherer(ledger, this.inits, pairs, tracker)
         gatherer.found()
         gatherer.write()
@@ -179,7 +179,7 @@ def _gather(this: SweepSession) -> int:
 
 def _track(sweep: SweepConfig, ledger: Ledger, say: Say) -> None:
     """Track what was not taken when it was made; of what was, nothing is logged again."""
-    tracker = tracking.Tracker(sweep.tracking, ledger.plan, ledger.directory, say)
+    tracker = tracking.Tracker(sweep.tracker, ledger.plan, ledger.directory, say)
     labels = ledger.plan.labels
     for run in ledger.finished():
         metrics = ledger.run_directory(run) / results.METRICS

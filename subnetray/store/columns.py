@@ -5,6 +5,7 @@ Schemas, reserved names of factors, rows and ``docs/tables.md`` follow from this
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ TEXT, REAL, WHOLE, TRUTH = "text", "real", "whole number", "true or false"
 @dataclass(frozen=True)
 class Column:
     """One column. ``source``: the path of its value in what is known of a run, as in ``result.density.bitwise``,
-    or a function of it; empty where the code that fills the table names it.
+    or a function of it; empty where the code that fills the table names it. ``section``: what trackers show it under.
     """
 
     name: str
@@ -29,6 +30,12 @@ class Column:
     meaning: str
     unit: str = ""
     source: str | Callable[[Mapping[str, Any]], Any] = ""
+    section: str = ""
+
+    @property
+    def key(self) -> str:
+        """What a tracker calls it: its section, if it has one, and its name."""
+        return f"{self.section}/{self.name}" if self.section else self.name
 
     def value(self, facts: Mapping[str, Any]) -> Any:
         """The value of one run, of ``facts`` with the keys run, config and result; None where nothing is said."""
@@ -194,7 +201,13 @@ _UPDATE = (
     Column("data_tokens", WHOLE, "tokens of the training data", source="result.data.tokens"),
 )
 _RUN_ID = Column("run_id", TEXT, "the run's id, a content hash", source="run.run_id")
-_FIXED = (_RUN_ID, *_IDENTITY, *_EVALUATION, *_UPDATE)
+# A step has densities too, under update/: these are of the update as a whole, final − init.
+_EVAL, _FINAL, _FACTOR = "eval", "final", "factor"
+_FIXED = (
+    *(_RUN_ID, *_IDENTITY),
+    *(dataclasses.replace(column, section=_EVAL) for column in _EVALUATION),
+    *(dataclasses.replace(column, section=_FINAL) for column in _UPDATE),
+)
 
 # ``seconds`` was one of them, and is what time.parquet has.
 RESERVED = frozenset(column.name for column in _FIXED) | {"seconds"}
@@ -209,11 +222,11 @@ def is_reserved(name: str) -> bool:
 def of_runs(factors: Iterable[str], tolerances: Iterable[float]) -> list[Column]:
     """Columns of ``runs.parquet``, one row a run."""
     by_tolerance = [
-        Column(f"{_FAMILY}{tau:g}", REAL, f"{_DENSITY}: |Δ| > {tau:g}", "share", f"result.density.abs.{tau:g}")
+        Column(f"{_FAMILY}{tau:g}", REAL, f"{_DENSITY}: |Δ| > {tau:g}", "share", f"result.density.abs.{tau:g}", _FINAL)
         for tau in tolerances
     ]
     columns: list[Column] = [_RUN_ID]
-    columns += [Column(name, TEXT, "level of this factor", source=f"run.cell.{name}") for name in factors]
+    columns += [Column(name, TEXT, "level of this factor", "", f"run.cell.{name}", _FACTOR) for name in factors]
     for column in _FIXED[1:]:
         columns.append(column)
         if column.name == "density_bitwise":

@@ -12,6 +12,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
+from subnetray.config import SweepConfig
 from subnetray.config.compose import Composer
 from subnetray.grid import Plan, Run, plan
 from subnetray.store import results
@@ -23,6 +24,11 @@ OVERRIDES = ("+grid=smoke", "grid.seeds=[0,1]")
 def make_plan(*overrides: str) -> Plan:
     """The smoke grid with two seeds."""
     return plan(Composer(), [*OVERRIDES, *overrides])[1]
+
+
+def make_sweep(*overrides: str) -> SweepConfig:
+    """What a command line with the smoke grid composes to."""
+    return plan(Composer(), [*OVERRIDES, *overrides])[0]
 
 
 def make_result(run: Run, **changes: Any) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def test_every_step_is_on_the_server_once_over_two_invocations(serve: Serve, tmp
     assert stored.steps == list(range(1, 11))
     assert server.runs[other.run_id].steps == [1, 2]
     assert {each.group for each in server.runs.values()} == {"grown"}
-    assert (stored.summary["density_bitwise"], stored.exit_code) == (0.25, 0)
+    assert (stored.summary["final/density_bitwise"], stored.exit_code) == (0.25, 0)
     assert stored.config["factor/method"] == run.cell["method"]
     assert server.runs["sweep-grown"].summary["runs_done"] == 2
     assert not offline(out)

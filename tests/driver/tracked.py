@@ -60,6 +60,8 @@ class Kept:
     run: Any = None
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)  # as they were defined, by key
+    system: int = 0  # samples of what of the machine is in use
     exit_code: int | None = None
 
     @property
@@ -90,6 +92,10 @@ def read(path: Path) -> Kept:
             kept.history.append(_values(record.history.item))
         elif kind == "summary":
             kept.summary |= _values(record.summary.update)
+        elif kind == "metric":
+            kept.metrics[record.metric.name] = record.metric
+        elif kind == "stats":
+            kept.system += 1
         elif kind == "exit":
             kept.exit_code = record.exit.exit_code
     return kept

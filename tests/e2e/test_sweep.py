@@ -182,9 +182,9 @@ def test_wandb_files_hold_every_run_and_the_sweep(swept: Path) -> None:
     run, records = names["baseline seed=0"]
     history = [record["history"]["item"] for record in records if record["type"] == "history"]
     assert [item["step"] for item in history] == [1, 2, 3, 4, 5, 6]
-    assert all("reward" in item and "density" in item for item in history)
+    assert all("rollout/reward" in item and "update/density" in item for item in history)
     baseline = next(r for r in _rows(swept) if (r["method"], r["learning_rate"]) == ("grpo", "1e-5"))
-    assert history[-1]["density"] == pytest.approx(baseline["density_bitwise"])
+    assert history[-1]["update/density"] == pytest.approx(baseline["density_bitwise"])
     assert run["config"]["update"]["algorithm"]["name"] == "grpo"
     assert any("overlap" in json.dumps(record) for record in names["smoke"][1] if record["type"] == "history")
     summary = [record["summary"] for record in names["smoke"][1] if record["type"] == "summary"]

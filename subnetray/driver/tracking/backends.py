@@ -10,6 +10,7 @@ from typing import Protocol
 
 from subnetray.config import Tracking
 from subnetray.driver.tracking.account import host
+from subnetray.driver.tracking.checkout import Checkout
 from subnetray.driver.tracking.notes import Notes
 from subnetray.driver.tracking.patience import Patience
 from subnetray.driver.tracking.process import Answer, Process
@@ -48,26 +49,29 @@ class Disabled:
 
 
 class Offline:
-    """One directory a record, written when its run has ended, which ``wandb sync`` uploads."""
+    """One directory a record, written when its run has ended, which ``wandb sync`` uploads.
 
-    def __init__(self, tracking: Tracking, notes: Notes, say: Say) -> None:
-        self._notes, self._say = notes, say
+    With metrics of the system it is begun with its run, as these are of the time that it is open.
+    """
+
+    def __init__(self, tracking: Tracking, notes: Notes, say: Say, checkout: Checkout | None) -> None:
+        self._notes, self._say, self._system = notes, say, bool(tracking.system)
         self._failed = False
-        self._waiting: set[str] = set()
-        where = [tracking.project, *([tracking.entity] if tracking.entity else [])]
-        self._process = Process(["offline", str(notes.folder), *where], notes.folder, self._answer)
+        self._asked: set[str] = set()  # ids whose steps are being read
+        self._process = _process("offline", tracking, notes, self._answer, checkout)
 
     def start(self) -> None:
         """Start what will be needed soon."""
         self._process.start()
 
     def follow(self, record: Record) -> None:
-        pass
+        if self._system and record.id not in self._asked:
+            self._asked.add(record.id)
+            self._process.send({"do": "follow", "record": record.message(), "anew": True})
 
     def finish(self, record: Record) -> None:
         digests = record.digests()
         if not self._notes.sent(record.id, digests) and not self._notes.kept(record.id, digests):
-            self._waiting.add(record.id)
             self._process.send(
                 {
                     **{"do": "finish", "record": record.message(), "anew": False, "digests": digests},
@@ -83,8 +87,7 @@ class Offline:
             self._process.kill()
 
     def _answer(self, answer: Answer) -> None:
-        if (key := answer.get("id")) is not None:
-            self._waiting.discard(key)
+        self._asked.discard(answer.get("id", ""))
         if "error" in answer:
             self._fail(answer["error"])
         elif answer["did"] == "finish":
@@ -102,17 +105,16 @@ class Offline:
 class Online:
     """A server, as long as it answers; then, and for runs that it refuses, files."""
 
-    def __init__(self, tracking: Tracking, notes: Notes, say: Say) -> None:
+    def __init__(self, tracking: Tracking, notes: Notes, say: Say, checkout: Checkout | None) -> None:
         self._notes, self._say = notes, say
-        self._offline = Offline(tracking, notes, say)
+        self._offline = Offline(tracking, notes, say, checkout)
         self._lock = threading.RLock()
         self._asked: set[str] = set()  # ids whose steps are being read
         self._refused: set[str] = set()
         self._records: dict[str, tuple[Record, dict[str, str]]] = {}  # sent, and not answered; with their digests
         self._lost = self._told = False
         self._errors = 0
-        where = [tracking.project, *([tracking.entity] if tracking.entity else [])]
-        self._process = Process(["online", str(notes.folder), *where], notes.folder, self._answer)
+        self._process = _process("online", tracking, notes, self._answer, checkout)
 
     def follow(self, record: Record) -> None:
         with self._lock:
@@ -211,8 +213,20 @@ def plain(reason: str) -> str:
     return text if len(text) <= 160 else f"{text[:157]}..."
 
 
-def backend(tracking: Tracking, folder: Path, say: Say) -> Backend:
+def _process(
+    mode: str, tracking: Tracking, notes: Notes, on_answer: Callable[[Answer], None], checkout: Checkout | None
+) -> Process:
+    where = [tracking.project, *([tracking.entity] if tracking.entity else [])]
+    return Process(
+        [mode, str(notes.folder), *where],
+        notes.folder,
+        on_answer,
+        lambda: {"system": bool(tracking.system), **(checkout.facts() if checkout else {})},
+    )
+
+
+def backend(tracking: Tracking, folder: Path, say: Say, checkout: Checkout | None = None) -> Backend:
     """Return the backend of ``tracking.mode``; ``folder`` is the sweep's ``wandb/``."""
     if tracking.mode == "disabled":
         return Disabled()
-    return (Online if tracking.mode == "online" else Offline)(tracking, Notes(folder), say)
+    return (Online if tracking.mode == "online" else Offline)(tracking, Notes(folder), say, checkout)

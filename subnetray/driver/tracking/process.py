@@ -25,10 +25,19 @@ Answer = dict[str, Any]
 
 
 class Process:
-    """Starts with the first message. ``on_answer`` is called in a thread of its own, last with ``{"did": "end"}``."""
+    """Starts with the first message. ``on_answer`` is called in a thread of its own, last with ``{"did": "end"}``.
 
-    def __init__(self, arguments: Sequence[str], folder: Path, on_answer: Callable[[Answer], None]) -> None:
-        self._arguments, self._folder, self._on_answer = list(arguments), folder, on_answer
+    ``greeting``: what it is told first, asked for in a thread of its own too.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        on_answer: Callable[[Answer], None],
+        greeting: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
+        self._arguments, self._folder, self._on_answer, self._greeting = list(arguments), folder, on_answer, greeting
         self._messages: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._process: subprocess.Popen[str] | None = None
         self._started = self._killed = self._ended = False
@@ -109,6 +118,7 @@ class Process:
         assert process.stdin is not None
         # A broken pipe: whoever listens is told that the process has ended.
         with suppress(OSError, ValueError), process.stdin as pipe:
+            pipe.write(dumps(self._greeting()) + "\n")
             while (message := self._messages.get()) is not None:
                 pipe.write(message + "\n")
                 pipe.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -10,11 +11,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from subnetray.store.columns import of_runs
+
 if TYPE_CHECKING:  # W&B's process imports this, and plans nothing
+    from subnetray.config import Grid
     from subnetray.grid.plan import Run
 
 _TABLE_ROWS = 5000  # of a table at most: what W&B shows in a browser
 _NAME_LENGTH = 128  # of a group or a display name at most
+_TAG_LENGTH = 64
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What the records of one sweep share: its name, and its grid."""
+
+    name: str
+    grid: Grid
+
+    @property
+    def group(self) -> str:
+        """The W&B group of its runs."""
+        return self.name[:_NAME_LENGTH]
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,8 @@ class Record:
     group: str
     job_type: str
     config: Mapping[str, Any]
+    tags: Sequence[str] = ()
+    notes: str = ""
     metrics: Path | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Any] = field(default_factory=dict)
@@ -35,6 +55,7 @@ class Record:
         """Plain values, without the row of a run that has not ended."""
         return {
             **{"id": self.id, "name": self.name, "group": self.group, "job_type": self.job_type},
+            **{"tags": list(self.tags), "notes": self.notes},
             **{"config": self.config, "summary": self.summary, "tables": self.tables, "exit_code": self.exit_code},
             "metrics": None if self.metrics is None else str(self.metrics),
         }
@@ -54,36 +75,60 @@ def dumps(value: Any, sort_keys: bool = False) -> str:
     return json.dumps(value, default=str, sort_keys=sort_keys)
 
 
-def of_run(run: Run, sweep: str, label: str, metrics: Path, row: Mapping[str, Any] | None = None) -> Record:
+def of_run(sweep: Sweep, run: Run, label: str, metrics: Path, row: Mapping[str, Any] | None = None) -> Record:
     """The record of a run of the sweep, with its row once it has ended. Its id is the run's own.
 
     Neither depends on what else the sweep runs, so that a sweep that grows keeps its W&B runs.
     """
-    config = {"run_id": run.run_id, **{f"factor/{k}": v for k, v in run.cell.items()}, **run.config.to_dict()}
-    done = row is None or row["status"] == "done"
+    config = run.config
+    keys = {column.name: column.key for column in of_runs(run.cell, config.measurement.tolerances)}
     return Record(
         id=run.run_id,
         name=f"{label} seed={run.seed}"[:_NAME_LENGTH],
-        group=sweep[:_NAME_LENGTH],
+        group=sweep.group,
         job_type="run",
-        config=config,
+        config={
+            **{"run_id": run.run_id, "sweep": sweep.name, "grid": sweep.grid.name, "cell": label},
+            **{f"factor/{factor}": level for factor, level in run.cell.items()},
+            **config.to_dict(),
+        },
+        tags=_tags(sweep.grid.name, config.algorithm.name, config.model.name),
+        notes=_notes(sweep.grid, run, label),
         metrics=metrics,
-        summary={key: value for key, value in (row or {}).items() if value is not None},
-        exit_code=0 if done else 1,
+        summary={keys.get(name, name): value for name, value in (row or {}).items() if value is not None},
+        exit_code=0 if row is None or row["status"] == "done" else 1,
     )
 
 
-def of_sweep(sweep: str, tables: Mapping[str, Sequence[Mapping[str, Any]]], summary: Mapping[str, Any]) -> Record:
+def of_sweep(sweep: Sweep, tables: Mapping[str, Sequence[Mapping[str, Any]]], summary: Mapping[str, Any]) -> Record:
     """The record of the sweep itself. Its id depends on the sweep's name alone."""
+    grid = sweep.grid
     return Record(
-        id=sweep_id(sweep),
-        name=sweep[:_NAME_LENGTH],
-        group=sweep[:_NAME_LENGTH],
+        id=sweep_id(sweep.name),
+        name=sweep.group,
+        group=sweep.group,
         job_type="sweep",
-        config={"sweep": sweep},
+        config={"sweep": sweep.name, "grid": dataclasses.asdict(grid)},
+        tags=_tags(grid.name),
+        notes=grid.about,
         summary=summary,
         tables={name: _table(rows[:_TABLE_ROWS]) for name, rows in tables.items() if rows},
     )
+
+
+def _tags(*words: str) -> list[str]:
+    return list(dict.fromkeys(word[:_TAG_LENGTH] for word in words if word))
+
+
+def _notes(grid: Grid, run: Run, label: str) -> str:
+    """The cell in words."""
+    config = run.config
+    lines = [f"{label}, seed {run.seed}: {config.algorithm.name} on {config.model.name}, {config.task.name}."]
+    for name, level in run.cell.items():
+        factor = grid.factors[name]
+        baseline = " (the baseline)" if level == factor.baseline else ""
+        lines.append(f"- {name} = {level}{baseline}" + (f": {factor.about}" if factor.about else ""))
+    return "\n".join(lines)
 
 
 def sweep_id(sweep: str) -> str:

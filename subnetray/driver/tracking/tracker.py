@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from subnetray.config import Tracking
 from subnetray.driver.tracking.backends import Backend, Disabled, Say, backend, plain
+from subnetray.driver.tracking.checkout import Checkout
 from subnetray.driver.tracking.notes import UNFINISHED
 from subnetray.driver.tracking.patience import Patience
-from subnetray.driver.tracking.records import of_run, of_sweep
+from subnetray.driver.tracking.records import Sweep, of_run, of_sweep
 
 if TYPE_CHECKING:  # W&B's process imports this, and plans nothing
     from subnetray.grid.plan import Plan, Run
@@ -25,26 +26,27 @@ class Tracker:
     """
 
     def __init__(self, tracking: Tracking, plan: Plan, directory: Path, say: Say) -> None:
-        self._name, self._say = directory.name or plan.grid.name, say
+        self._sweep, self._say = Sweep(directory.name or plan.grid.name, plan.grid), say
         self._folder = directory / "wandb"
         self._failed = False
         self._backend: Backend = Disabled()
         if tracking.mode == "disabled":
             return
         self._remove_unfinished()
-        self._backend = backend(tracking, self._folder, say)
+        checkout = Checkout(directory) if tracking.git else None
+        self._backend = backend(tracking, self._folder, say, checkout)
 
     def follow(self, run: Run, label: str, metrics: Path) -> None:
         """Log the steps that a run which goes on has written since the last call."""
-        self._guarded(lambda: self._backend.follow(of_run(run, self._name, label, metrics)))
+        self._guarded(lambda: self._backend.follow(of_run(self._sweep, run, label, metrics)))
 
     def finish(self, run: Run, label: str, metrics: Path, row: Mapping[str, Any]) -> None:
         """Log what is not logged yet of a run that has ended, its row of ``runs.parquet`` as summary."""
-        self._guarded(lambda: self._backend.finish(of_run(run, self._name, label, metrics, row)))
+        self._guarded(lambda: self._backend.finish(of_run(self._sweep, run, label, metrics, row)))
 
     def close(self, tables: Mapping[str, Sequence[Mapping[str, Any]]], summary: Mapping[str, Any]) -> None:
         """Log the sweep itself, its tables and figures of merit, and wait for all that is not logged yet."""
-        self._guarded(lambda: self._backend.finish(of_sweep(self._name, tables, summary)))
+        self._guarded(lambda: self._backend.finish(of_sweep(self._sweep, tables, summary)))
         self._guarded(lambda: self._backend.close(Patience()))
         self._remove_unfinished()
 

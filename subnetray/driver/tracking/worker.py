@@ -2,7 +2,8 @@
 
     python -m subnetray.driver.tracking.worker offline|online FOLDER PROJECT [ENTITY]
 
-A line each way is a JSON object. In: ``{"do": "follow" or "finish", "record": {...}, "anew": bool}``, and to finish
+A line each way is a JSON object. In: first what it is greeted with, ``{"system": bool}`` with ``commit``, ``remote``
+and ``diff`` where they are known; then ``{"do": "follow" or "finish", "record": {...}, "anew": bool}``, and to finish
 ``"digests"`` and ``"replaces"``. Out: ``{"did": "start"}``, then ``{"did": ..., "id": ...}`` for each line, with
 ``"error"`` if that failed, and ``"directory"`` and ``"note"`` of what was written offline; and, while it works and
 does not wait for anybody, ``{"did": "progress"}``. It ends with its input.
@@ -29,6 +30,7 @@ import psutil
 from subnetray.driver.tracking import steps
 from subnetray.driver.tracking.notes import MARK, UNFINISHED
 from subnetray.files import write_atomic
+from subnetray.store.metrics import METRICS, STEP
 
 # Nobody waits for these: the driver's own patience ends before. They make what stalls a failure of its run alone.
 _INIT_S = 25.0
@@ -53,9 +55,10 @@ class _Open:
 class Log:
     """Logs records, several at once if they are of different ids. ``folder`` is the sweep's ``wandb/``."""
 
-    def __init__(self, mode: str, folder: Path, project: str, entity: str | None = None) -> None:
+    def __init__(self, mode: str, folder: Path, about: Mapping[str, Any], *where: str) -> None:
         self._online = mode == "online"
-        self._folder, self._project, self._entity = folder, project, entity
+        self._folder, self._about, (self._project, *entity) = folder, about, where
+        self._entity = entity[0] if entity else None
         self._unfinished = folder / UNFINISHED / mode
         self._open: dict[str, _Open] = {}
         self._starting = threading.Lock()
@@ -135,13 +138,19 @@ class Log:
                 group=record["group"],
                 job_type=record["job_type"],
                 config=dict(record["config"]),
+                tags=record["tags"],
+                notes=record["notes"],
                 resume="allow" if self._online and not anew else None,  # None: a run of this id is written over
                 reinit="create_new",
                 settings=wandb.Settings(
                     silent=True,
                     console="off",
+                    # It would look in the directory of this process, show who has an account where the code is from,
+                    # and keep no diff offline.
                     disable_git=True,
-                    x_disable_stats=True,
+                    git_commit=self._about.get("commit"),
+                    git_remote_url=self._about.get("remote"),
+                    x_disable_stats=not self._about.get("system") or record["job_type"] == "sweep",
                     # The installed packages are the same for all runs, and looking for them takes 0.1 s.
                     x_save_requirements=record["job_type"] == "sweep",
                     program="subnetray.sweep",
@@ -155,6 +164,12 @@ class Log:
                 ),
             )
         target = self._open[key] = _Open(run, Path(run.dir).parent, run.starting_step)
+        if record["metrics"] is not None:
+            _define(run)
+        if diff := self._about.get("diff"):
+            path = Path(run.dir) / "diff.patch"  # where W&B looks for it
+            path.write_text(diff)
+            run.save(str(path), base_path=run.dir, policy="now", glob=False)
         return target
 
     def _log(self, target: _Open, found: Mapping[int, Mapping[str, Any]]) -> None:
@@ -167,6 +182,14 @@ class Log:
         place = self._unfinished / key
         if place.is_dir():
             shutil.rmtree(place)
+
+
+def _define(run: Any) -> None:
+    """Draw metrics over the optimizer step; the summary has the last value of each, and the best if there is one."""
+    run.define_metric(STEP, hidden=True)
+    for metric in METRICS:
+        summary = f"{metric.best},last" if metric.best else None
+        run.define_metric(metric.key, step_metric=STEP, summary=summary)
 
 
 def _nothing() -> None:
@@ -258,8 +281,9 @@ def main(mode: str, folder: str, *where: str) -> None:
     threading.Thread(target=_report, args=(answer,), daemon=True).start()
     import wandb
 
+    about = json.loads(sys.stdin.readline() or "{}")
     answer({"did": "start", "version": wandb.__version__})
-    log = Log(mode, Path(folder), *where)
+    log = Log(mode, Path(folder), about, *where)
     # One writes to disk as fast as several; a server answers several at once.
     lanes = [queue.SimpleQueue[dict[str, Any]]() for _ in range(_LANES if mode == "online" else 1)]
     for tasks in lanes:
