@@ -24,9 +24,10 @@ from subnetray.grid.plan import Plan, Run
 from subnetray.libraries import load
 from subnetray.mask_file import inspect
 from subnetray.models.making import Making
-from subnetray.store import derived, results
+from subnetray.store import derived
 
 if TYPE_CHECKING:
+    from subnetray.reporting.findings import Findings
     from subnetray.rollout.pool import Pool
 
 
@@ -95,8 +96,10 @@ def execute(sweep: SweepConfig, plan: Plan, overrides: Sequence[str], say: Say) 
     # W&B's process, too, leaves what it writes for itself in the session's directory, also where no run is left to do.
     with session.entered(sweep.cluster.address is None):
         if not left.todo and derived.is_fresh(ledger.directory, ledger.inputs()):
-            _track(sweep, ledger, say)
+            where = _track(this)
             say(f"all {len(plan.runs)} runs are done: nothing to do; the report is {ledger.directory / derived.REPORT}")
+            if where:
+                say(where)
             return 0
         derived.begin(ledger.directory)
         try:
@@ -177,14 +180,21 @@ def _gather(this: SweepSession) -> int:
         return finish(this.sweep, ledger, Execution([], Clock(), making.cpu_s), tracker, say)
 
 
-def _track(sweep: SweepConfig, ledger: Ledger, say: Say) -> None:
-    """Track what was not taken when it was made; of what was, nothing is logged again."""
-    tracker = tracking.Tracker(sweep.tracker, ledger.plan, ledger.directory, say)
+def _track(this: SweepSession) -> str | None:
+    """Track what was not taken when it was made; of what was, nothing is logged again. Returns where to see it."""
+    ledger = this.ledger
+    tracker = tracking.Tracker(this.sweep.tracker, ledger.plan, ledger.directory, this.say)
     labels = ledger.plan.labels
     for run in ledger.finished():
-        metrics = ledger.run_directory(run) / results.METRICS
-        tracker.finish(run, labels[run.run_id], metrics, ledger.row(run, ledger.result(run) or {}))
-    tracker.close(ledger.tables(), {"runs_done": len(ledger.rows()), "runs_failed": 0})
+        files = tracking.RunFiles(ledger.run_directory(run), this.inits.get(run.config.model))
+        tracker.finish(run, labels[run.run_id], files, ledger.row(run, ledger.result(run) or {}))
+    return tracker.close(lambda: _findings(ledger.directory))
+
+
+def _findings(directory: Path) -> Findings:
+    from subnetray.reporting.tracked import findings  # and pandas with it, which planning does without
+
+    return findings(directory)
 
 
 def _absent(inits: Inits) -> list[EmbeddedModel]:

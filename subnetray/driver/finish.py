@@ -13,6 +13,7 @@ from subnetray.driver.progress import Say
 from subnetray.driver.tracking import Tracker
 from subnetray.grid.plan import Run
 from subnetray.reporting.report import write_report
+from subnetray.reporting.tracked import findings
 from subnetray.store import derived
 
 
@@ -45,8 +46,10 @@ def finish(sweep: SweepConfig, ledger: Ledger, executed: Execution, tracker: Tra
     rows = ledger.rows()
     failed = sum(row["status"] != "done" for row in rows)
     left = len({run.run_id for run in ledger.plan.runs}) - len(rows)
-    tracker.close(ledger.tables(), {"runs_done": len(rows) - failed, "runs_failed": failed})
+    where = tracker.close(lambda: findings(ledger.directory))
     say(f"{len(rows) - failed} runs done, {failed} failed; the report is {ledger.directory / derived.REPORT}")
+    if where:
+        say(where)
     if left:
         # Tune takes the first Ctrl-C as a request to stop, and returns.
         raise KeyboardInterrupt

@@ -8,7 +8,7 @@ from typing import Any
 
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.pairs import Finished, Pairs
-from subnetray.driver.tracking import Tracker
+from subnetray.driver.tracking import RunFiles, Tracker
 from subnetray.grid.plan import Run
 from subnetray.models import Model
 from subnetray.store import derived, results
@@ -24,16 +24,15 @@ class Gatherer:
 
     def follow(self, run: Run) -> None:
         """Track the steps that a run has written so far."""
-        self._tracker.follow(run, self.labels[run.run_id], self._ledger.run_directory(run) / results.METRICS)
+        self._tracker.follow(run, self.labels[run.run_id], self._files(run))
 
     def add(self, run: Run) -> dict[str, Any]:
         """Gather a run that has ended; its result."""
         result = self._ledger.result(run) or {"status": "failed", "error": "it ended without a result"}
-        directory = self._ledger.run_directory(run)
         if result["status"] == "done" and run.run_id in self._cells:
             self._ledger.publish(run)
             self._pairs.add(self._finished(run, result))
-        self._tracker.finish(run, self.labels[run.run_id], directory / results.METRICS, self._ledger.row(run, result))
+        self._tracker.finish(run, self.labels[run.run_id], self._files(run), self._ledger.row(run, result))
         return result
 
     def found(self) -> None:
@@ -45,6 +44,9 @@ class Gatherer:
         """Write ``runs.parquet`` and ``overlap.parquet`` as far as results are there."""
         self._ledger.write_runs()
         self._pairs.write(self._ledger.directory / derived.OVERLAP)
+
+    def _files(self, run: Run) -> RunFiles:
+        return RunFiles(self._ledger.run_directory(run), self._inits.get(run.config.model))
 
     def _finished(self, run: Run, result: Mapping[str, Any]) -> Finished:
         directory = self._ledger.run_directory(run)

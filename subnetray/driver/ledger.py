@@ -283,11 +283,6 @@ class Ledger:
         schema = pa.schema([("run_id", pa.string()), *((phase, pa.float64()) for phase in phases)])
         self.write_table(derived.TIMES, times, schema)
 
-    def tables(self) -> dict[str, list[dict[str, Any]]]:
-        """The rows of ``runs.parquet`` and ``overlap.parquet`` as they were written."""
-        files = {"runs": derived.RUNS, "overlap": derived.OVERLAP}
-        return {name: pq.read_table(self.directory / file).to_pylist() for name, file in files.items()}
-
     def inputs(self) -> list[Any]:
         """Return what tables and reports are made from: the grid, and every result as it was read."""
         runs = [(_entry(run), results.digest(self.result(run))) for run in self.plan.runs]

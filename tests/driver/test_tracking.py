@@ -14,12 +14,13 @@ import psutil
 import pytest
 
 from subnetray.config import Tracking
-from subnetray.driver.tracking import Tracker, steps
+from subnetray.driver.tracking import RunFiles, Tracker, steps
 from subnetray.driver.tracking.environment import environment
 from subnetray.driver.tracking.notes import UNFINISHED
 from subnetray.driver.tracking.records import Sweep, of_run, sweep_id
+from subnetray.reporting.findings import Findings
 from tests.driver.sweeps import make_plan
-from tests.driver.tracked import config, label, offline, row, sweep_plan, track, write_steps
+from tests.driver.tracked import config, files, label, offline, row, sweep_plan, track, write_steps
 
 RUNS = sweep_plan().runs[:2]
 
@@ -47,10 +48,10 @@ def test_a_run_is_logged_under_its_own_id_and_the_sweep_s_name(tmp_path: Path) -
     assert config(one)["algorithm"]["name"] == "grpo"
     # A number under the name of a table would replace it.
     sweep = found["sweep-mine"]
-    assert (sweep.summary["runs_done"], sweep.summary["runs_failed"]) == (2, 0)
-    (table,) = sweep.directory.glob("files/media/table/runs_*.json")
+    assert (sweep.summary["runs/done"], sweep.summary["runs/failed"]) == (2, 0)
+    (table,) = sweep.directory.glob("files/media/table/tables/runs_*.json")
     assert [line[0] for line in json.loads(table.read_text())["data"]] == [run.run_id for run in RUNS]
-    assert sweep.summary["runs/_type"] == "table-file"
+    assert sweep.summary["tables/runs/_type"] == "table-file"
     assert not (out / "wandb" / UNFINISHED).exists()
 
 
@@ -106,9 +107,9 @@ def test_no_number_of_a_row_replaces_a_step_s(tmp_path: Path) -> None:
     run = RUNS[0]
     write_steps(tmp_path, run, range(1, 3), density_step=0.125)
     tracker = Tracker(Tracking(mode="offline"), sweep_plan(), tmp_path, print)
-    metrics = tmp_path / "runs" / run.run_id / "metrics.jsonl"
+    metrics = files(tmp_path, run)
     tracker.finish(run, label(run), metrics, row(run, density_step=0.5))
-    tracker.close({}, {})
+    tracker.close(Findings)
     kept = offline(tmp_path)[run.run_id]
     assert (kept.summary["update/density_step"], kept.summary["final/density_step"]) == (0.125, 0.5)
 
@@ -117,8 +118,8 @@ def test_a_run_that_failed_before_its_first_step_says_why(tmp_path: Path) -> Non
     tracker = Tracker(Tracking(mode="offline"), sweep_plan(), tmp_path, print)
     run = RUNS[0]
     failed = row(run, status="failed", error="out of memory", density_bitwise=None)
-    tracker.finish(run, label(run), tmp_path / "runs" / run.run_id / "metrics.jsonl", failed)
-    tracker.close({}, {})
+    tracker.finish(run, label(run), files(tmp_path, run), failed)
+    tracker.close(Findings)
     kept = offline(tmp_path)[run.run_id]
     assert (kept.steps, kept.exit_code, kept.summary["error"]) == ([], 1, "out of memory")
     assert "final/density_bitwise" not in kept.summary
@@ -131,7 +132,7 @@ from tests.driver.tracked import *
 directory, runs = Path(sys.argv[1]), sweep_plan().runs[:4]
 tracker = Tracker(Tracking(mode="offline"), sweep_plan(), directory, print)
 for run in runs:
-    tracker.finish(run, label(run), directory / "runs" / run.run_id / "metrics.jsonl", row(run))
+    tracker.finish(run, label(run), files(directory, run), row(run))
 while True:
     time.sleep(1)
 """
@@ -215,10 +216,10 @@ def test_the_driver_s_thread_only_hands_over(tmp_path: Path) -> None:
     tracker = Tracker(Tracking(mode="offline"), sweep_plan(), tmp_path, print)
     begun = time.monotonic()
     for _ in range(20):
-        tracker.follow(RUNS[0], "a", path)
-    tracker.finish(RUNS[0], "a", path, row(RUNS[0]))
+        tracker.follow(RUNS[0], "a", RunFiles(path.parent))
+    tracker.finish(RUNS[0], "a", RunFiles(path.parent), row(RUNS[0]))
     assert time.monotonic() - begun < 0.5
-    tracker.close({}, {})
+    tracker.close(Findings)
     assert offline(tmp_path)[RUNS[0].run_id].steps == list(range(1, 61))
 
 
@@ -231,6 +232,8 @@ def test_disabled_tracking_writes_nothing(tmp_path: Path) -> None:
 def test_what_else_a_grid_runs_changes_nothing_of_a_run() -> None:
     more = make_plan("grid.seeds=[0,1,2]").runs
     same = {run.run_id: run for run in more}[RUNS[0].run_id]
-    one, other = (of_run(Sweep("s", sweep_plan().grid), run, "a", Path("m"), row(run)) for run in (RUNS[0], same))
+    one, other = (
+        of_run(Sweep("s", sweep_plan().grid), run, "a", RunFiles(Path("m")), row(run)) for run in (RUNS[0], same)
+    )
     assert one == other
     assert one.digests() == other.digests()

@@ -12,9 +12,10 @@ import psutil
 import pytest
 
 from subnetray.config import Tracking
-from subnetray.driver.tracking import Tracker
+from subnetray.driver.tracking import RunFiles, Tracker
 from subnetray.driver.tracking.records import sweep_id
-from tests.driver.tracked import label, offline, row, sweep_plan, track, write_steps
+from subnetray.reporting.findings import Findings
+from tests.driver.tracked import files, label, offline, row, sweep_plan, track, write_steps
 from tests.driver.wandb_server import KEY, Server
 
 RUNS = sweep_plan().runs[:3]
@@ -55,19 +56,19 @@ def test_every_step_is_on_the_server_once_over_two_invocations(serve: Serve, tmp
     path = write_steps(out, run, range(1, 8))
 
     def followed() -> bool:
-        first.follow(run, label(run), path)
+        first.follow(run, label(run), RunFiles(path.parent))
         return run.run_id in server.runs and len(server.runs[run.run_id].lines) == 6
 
     _until(followed)  # all but the newest
-    first.close({}, {})
+    first.close(Findings)
     write_steps(out, run, range(1, 4))
     second = Tracker(Tracking(mode="online"), sweep_plan(), out, print)
-    second.follow(run, label(run), path)
+    second.follow(run, label(run), RunFiles(path.parent))
     write_steps(out, run, range(1, 11))
     write_steps(out, other, range(1, 3))
     for each in (run, other):
-        second.finish(each, label(each), out / "runs" / each.run_id / "metrics.jsonl", row(each))
-    second.close({}, {"runs_done": 2})
+        second.finish(each, label(each), files(out, each), row(each))
+    second.close(lambda: Findings({"runs/done": 2}))
     stored = server.runs[run.run_id]
     assert set(server.runs) == {run.run_id, other.run_id, "sweep-grown"}
     assert stored.steps == list(range(1, 11))
@@ -75,18 +76,18 @@ def test_every_step_is_on_the_server_once_over_two_invocations(serve: Serve, tmp
     assert {each.group for each in server.runs.values()} == {"grown"}
     assert (stored.summary["final/density_bitwise"], stored.exit_code) == (0.25, 0)
     assert stored.config["factor/method"] == run.cell["method"]
-    assert server.runs["sweep-grown"].summary["runs_done"] == 2
+    assert server.runs["sweep-grown"].summary["runs/done"] == 2
     assert not offline(out)
     # Nothing is asked of it for what it has, also where the note of that is gone.
     asked = server.asked.total()
     third = Tracker(Tracking(mode="online"), sweep_plan(), out, print)
-    third.finish(run, label(run), path, row(run))
+    third.finish(run, label(run), RunFiles(path.parent), row(run))
     assert server.asked.total() == asked
     (out / "wandb" / "logged.json").write_text('{"')
     write_steps(out, other, range(1, 4), loss=7)  # it ran again, and otherwise
     fourth = Tracker(Tracking(mode="online"), sweep_plan(), out, print)
-    fourth.finish(run, label(run), path, row(run))
-    fourth.close({}, {"runs_done": 2})
+    fourth.finish(run, label(run), RunFiles(path.parent), row(run))
+    fourth.close(lambda: Findings({"runs/done": 2}))
     assert stored.steps == list(range(1, 11))
     assert server.asked.total() > asked
 
@@ -111,10 +112,10 @@ def test_a_server_that_fails_costs_ten_seconds_and_one_sentence(
     tracker = Tracker(Tracking(mode="online"), sweep_plan(), tmp_path, said.append)
     begun = time.monotonic()
     for run in RUNS:
-        tracker.follow(run, label(run), tmp_path / "runs" / run.run_id / "metrics.jsonl")
-        tracker.finish(run, label(run), tmp_path / "runs" / run.run_id / "metrics.jsonl", row(run))
+        tracker.follow(run, label(run), files(tmp_path, run))
+        tracker.finish(run, label(run), files(tmp_path, run), row(run))
     assert time.monotonic() - begun < 1
-    tracker.close({}, {"runs_done": 3})
+    tracker.close(lambda: Findings({"runs/done": 3}))
     # Ten seconds in vain, and the work of starting two processes and writing, on a busy machine too: W&B takes 90.
     assert time.monotonic() - begun < 40
     found = offline(tmp_path)
@@ -142,7 +143,7 @@ def test_what_a_server_that_dies_half_way_did_not_take_is_uploaded_later(
     path = write_steps(tmp_path, run, range(1, 6))
 
     def taken() -> bool:
-        tracker.follow(run, label(run), path)
+        tracker.follow(run, label(run), RunFiles(path.parent))
         return run.run_id in server.runs and len(server.runs[run.run_id].lines) == 4
 
     _until(taken)
@@ -150,8 +151,8 @@ def test_what_a_server_that_dies_half_way_did_not_take_is_uploaded_later(
     write_steps(tmp_path, run, range(1, 10))
     write_steps(tmp_path, other, range(1, 3))
     for each in (run, other):
-        tracker.finish(each, label(each), tmp_path / "runs" / each.run_id / "metrics.jsonl", row(each))
-    tracker.close({}, {"runs_done": 2})
+        tracker.finish(each, label(each), files(tmp_path, each), row(each))
+    tracker.close(lambda: Findings({"runs/done": 2}))
     assert len(said) == 1
     found = offline(tmp_path)
     assert set(found) == {run.run_id, other.run_id, sweep_id(tmp_path.name)}
@@ -177,6 +178,6 @@ def test_what_a_server_that_dies_half_way_did_not_take_is_uploaded_later(
     asked = server.asked.total()
     if fault == "silent":
         again = Tracker(Tracking(mode="online"), sweep_plan(), tmp_path, said.append)
-        again.finish(run, label(run), path, row(run))
-        again.finish(other, label(other), tmp_path / "runs" / other.run_id / "metrics.jsonl", row(other))
+        again.finish(run, label(run), RunFiles(path.parent), row(run))
+        again.finish(other, label(other), files(tmp_path, other), row(other))
         assert server.asked.total() == asked

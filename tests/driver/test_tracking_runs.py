@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from subnetray.config import Cluster, Tracking
-from subnetray.driver.tracking import Tracker
+from subnetray.driver.tracking import RunFiles, Tracker
 from subnetray.driver.tracking.checkout import Checkout, without_account
+from subnetray.reporting.findings import Findings
 from subnetray.store.metrics import METRICS
 from tests.driver.sweeps import make_sweep
-from tests.driver.tracked import config, label, offline, row, sweep_plan, track, write_steps
+from tests.driver.tracked import config, files, label, offline, row, sweep_plan, track, write_steps
 
 RUN = sweep_plan().runs[2]
 
@@ -105,8 +106,8 @@ def test_nothing_of_a_checkout_is_kept_where_there_is_none_or_by_choice(checkout
     ):
         write_steps(directory, RUN, [1])
         tracker = Tracker(tracking, sweep_plan(), directory, print)
-        tracker.finish(RUN, label(RUN), directory / "runs" / RUN.run_id / "metrics.jsonl", row(RUN))
-        tracker.close({}, {})
+        tracker.finish(RUN, label(RUN), files(directory, RUN), row(RUN))
+        tracker.close(Findings)
         kept = offline(directory)[RUN.run_id]
         assert not kept.run.git.commit
         assert not list(directory.glob("wandb/*/files/diff.patch"))
@@ -143,9 +144,9 @@ def test_the_machine_is_watched_by_choice_and_where_gpus_are_used(tmp_path: Path
     assert make_sweep("cluster=gpu", "tracking.system=false").tracker.system is False
     path = write_steps(tmp_path, RUN, [1, 2])
     tracker = Tracker(Tracking(mode="offline", system=True), sweep_plan(), tmp_path, print)
-    tracker.follow(RUN, label(RUN), path)
-    tracker.finish(RUN, label(RUN), path, row(RUN))
-    tracker.close({}, {})
+    tracker.follow(RUN, label(RUN), RunFiles(path.parent))
+    tracker.finish(RUN, label(RUN), RunFiles(path.parent), row(RUN))
+    tracker.close(Findings)
     found = offline(tmp_path)
     assert found[RUN.run_id].steps == [1, 2]
     assert (found[RUN.run_id].system > 0, found[f"sweep-{tmp_path.name}"].system) == (True, 0)

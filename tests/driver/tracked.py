@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from subnetray.config import Tracking
-from subnetray.driver.tracking import Tracker
+from subnetray.driver.tracking import RunFiles, Tracker
 from subnetray.grid import Plan, Run
+from subnetray.reporting.findings import Findings
 from tests.driver.sweeps import make_plan
 
 _BLOCK = 32768
@@ -27,9 +28,14 @@ def label(run: Run) -> str:
     return "-".join(run.cell.values())
 
 
+def files(directory: Path, run: Run) -> RunFiles:
+    """Where the files of a run of this sweep are."""
+    return RunFiles(directory / "runs" / run.run_id)
+
+
 def write_steps(directory: Path, run: Run, steps: Iterable[int], **changes: Any) -> Path:
     """The run's ``metrics.jsonl``, anew, with these steps."""
-    path = directory / "runs" / run.run_id / "metrics.jsonl"
+    path = files(directory, run).metrics
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps({"step": step, "loss": 1 / step, **changes}) + "\n" for step in steps))
     return path
@@ -48,8 +54,9 @@ def track(
     rows = []
     for run in runs:
         rows.append(row(run))
-        tracker.finish(run, label(run), directory / "runs" / run.run_id / "metrics.jsonl", rows[-1])
-    tracker.close({"runs": rows, "overlap": []}, {"runs_done": len(rows), "runs_failed": 0})
+        tracker.finish(run, label(run), files(directory, run), rows[-1])
+    found = Findings({"runs/done": len(rows), "runs/failed": 0}, {"tables/runs": rows, "tables/pairs": []})
+    tracker.close(lambda: found)
 
 
 @dataclass
@@ -60,6 +67,7 @@ class Kept:
     run: Any = None
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
+    artifacts: list[Any] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)  # as they were defined, by key
     system: int = 0  # samples of what of the machine is in use
     exit_code: int | None = None
@@ -92,6 +100,8 @@ def read(path: Path) -> Kept:
             kept.history.append(_values(record.history.item))
         elif kind == "summary":
             kept.summary |= _values(record.summary.update)
+        elif kind == "artifact":
+            kept.artifacts.append(record.artifact)
         elif kind == "metric":
             kept.metrics[record.metric.name] = record.metric
         elif kind == "stats":

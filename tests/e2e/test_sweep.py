@@ -188,7 +188,7 @@ def test_wandb_files_hold_every_run_and_the_sweep(swept: Path) -> None:
     assert run["config"]["update"]["algorithm"]["name"] == "grpo"
     assert any("overlap" in json.dumps(record) for record in names["smoke"][1] if record["type"] == "history")
     summary = [record["summary"] for record in names["smoke"][1] if record["type"] == "summary"]
-    assert '"runs_done": 6' in json.dumps(summary)
+    assert '"runs/done": 6' in json.dumps(summary)
 
 
 def test_the_same_grid_again_does_nothing_and_says_so(swept: Path) -> None:

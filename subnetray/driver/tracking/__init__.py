@@ -6,6 +6,7 @@ All of W&B runs in a process of its own, so that the driver never waits for it u
 from __future__ import annotations
 
 from subnetray.driver.tracking.account import check
+from subnetray.driver.tracking.lineage import RunFiles
 from subnetray.driver.tracking.tracker import Tracker
 
-__all__ = ["Tracker", "check"]
+__all__ = ["RunFiles", "Tracker", "check"]

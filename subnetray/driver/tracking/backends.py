@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,9 @@ class Backend(Protocol):
     def close(self, patience: Patience) -> None:
         """Wait until everything is logged, and end."""
 
+    def where(self, key: str) -> str | None:
+        """Say where to see the record of this id, or how it gets there; None if that was said, or there is nothing."""
+
 
 class Disabled:
     """Logs nothing."""
@@ -47,6 +51,9 @@ class Disabled:
     def close(self, patience: Patience) -> None:
         pass
 
+    def where(self, key: str) -> str | None:
+        return None
+
 
 class Offline:
     """One directory a record, written when its run has ended, which ``wandb sync`` uploads.
@@ -56,6 +63,7 @@ class Offline:
 
     def __init__(self, tracking: Tracking, notes: Notes, say: Say, checkout: Checkout | None) -> None:
         self._notes, self._say, self._system = notes, say, bool(tracking.system)
+        self._place = tracking.project, tracking.entity
         self._failed = False
         self._asked: set[str] = set()  # ids whose steps are being read
         self._process = _process("offline", tracking, notes, self._answer, checkout)
@@ -80,11 +88,17 @@ class Offline:
             )
 
     def close(self, patience: Patience) -> None:
+        self._notes.note_place(self._place)
         try:
             if not patience.for_disk(self._process):
                 self._fail("it took too long")
         finally:
             self._process.kill()
+
+    def where(self, key: str) -> str | None:
+        return (
+            None if self._failed or not self._notes.unsynced() else f"W&B: {sync_line(self._notes.folder)} uploads it"
+        )
 
     def _answer(self, answer: Answer) -> None:
         self._asked.discard(answer.get("id", ""))
@@ -158,6 +172,10 @@ class Online:
         finally:
             self._process.kill()
 
+    def where(self, key: str) -> str | None:
+        url = self._notes.address(key)
+        return None if self._told or url is None else f"W&B: {url}"
+
     def _watch(self) -> None:
         if not self._lost and self._process.silent_s > _SILENCE_S:
             self._lose("it does not answer")
@@ -182,7 +200,7 @@ class Online:
                     self._lose(answer["error"])
             elif sent is not None:
                 self._errors = 0
-                self._notes.note_sent(key, sent[1])
+                self._notes.note_sent(key, sent[1], answer.get("url"))
 
     def _lose(self, reason: str) -> None:
         with self._lock:
@@ -201,8 +219,13 @@ class Online:
             folder = self._notes.folder
             self._say(
                 f"W&B at {host()} did not take everything ({plain(reason)}); what is missing there"
-                f" is kept in {folder}: wandb sync {folder}/offline-run-*"
+                f" is kept in {folder}: {sync_line(folder)}"
             )
+
+
+def sync_line(folder: Path) -> str:
+    """The command that uploads what is kept offline in a sweep's ``wandb/``."""
+    return f"wandb sync {shlex.quote(str(folder))}/offline-run-*"
 
 
 def plain(reason: str) -> str:

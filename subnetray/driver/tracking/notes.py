@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from subnetray.files import write_atomic
 
 MARK = "subnetray.json"  # in each offline directory that was made here, whole before the directory gets its place
+_PLACE = "place.json"
 UNFINISHED = ".subnetray-unfinished"  # in wandb/: what is being written, and is of no use to anybody else
 
 
@@ -42,7 +44,7 @@ class Notes:
 
     def sent(self, key: str, digests: dict[str, str]) -> bool:
         """Whether a server has this, by what it answered, or by what ``wandb sync`` left beside the offline file."""
-        if self._sent.get(key) == digests:
+        if self._sent.get(key, {}).items() >= digests.items():
             return True
         synced = any(any((self.folder / name).glob("*.wandb.synced")) for name in self.directories(key))
         return synced and self.kept(key, digests)
@@ -51,9 +53,31 @@ class Notes:
         """The hash of the steps that a server was sent of this id, if it was noted."""
         return self._sent.get(key, {}).get("steps")
 
-    def note_sent(self, key: str, digests: dict[str, str]) -> None:
-        """A server has taken this; offline directories of the id are gone."""
-        self._sent[key] = digests
+    def address(self, key: str) -> str | None:
+        """Where a server shows this id, if it said so."""
+        return self._sent.get(key, {}).get("url")
+
+    def unsynced(self) -> bool:
+        """Return whether an offline directory that was made here is yet to be uploaded."""
+        return any(
+            not any((self.folder / name).glob("*.wandb.synced")) for names in self._kept.values() for name in names
+        )
+
+    def note_place(self, place: tuple[str, str | None]) -> None:
+        """Note project and entity that W&B is told to keep in what is logged from here, if anything is."""
+        if self.folder.is_dir() and self.place() != place:
+            with suppress(OSError):  # it can be said to who asks
+                write_atomic(self.folder / _PLACE, json.dumps(dict(zip(("project", "entity"), place, strict=True))))
+
+    def place(self) -> tuple[str, str | None] | None:
+        """Project and entity as they were noted; None if they were not."""
+        found = _read(self.folder / _PLACE)
+        project, entity = found.get("project"), found.get("entity")
+        return (project, entity if isinstance(entity, str) else None) if isinstance(project, str) else None
+
+    def note_sent(self, key: str, digests: dict[str, str], url: str | None = None) -> None:
+        """A server has taken this, and shows it at ``url``; offline directories of the id are gone."""
+        self._sent[key] = {**digests, **({"url": url} if url else {})}
         self._kept.pop(key, None)
         self._write()
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from subnetray.driver.tracking.lineage import Lineage, RunFiles, lineage
 from subnetray.store.columns import of_runs
 
 if TYPE_CHECKING:  # W&B's process imports this, and plans nothing
     from subnetray.config import Grid
     from subnetray.grid.plan import Run
+    from subnetray.reporting.findings import Findings
 
-_TABLE_ROWS = 5000  # of a table at most: what W&B shows in a browser
 _NAME_LENGTH = 128  # of a group or a display name at most
 _TAG_LENGTH = 64
 
@@ -49,6 +50,9 @@ class Record:
     metrics: Path | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Any] = field(default_factory=dict)
+    matrices: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)  # images and pages, by key
+    lineage: Lineage | None = None
     exit_code: int = 0
 
     def message(self) -> dict[str, Any]:
@@ -57,17 +61,30 @@ class Record:
             **{"id": self.id, "name": self.name, "group": self.group, "job_type": self.job_type},
             **{"tags": list(self.tags), "notes": self.notes},
             **{"config": self.config, "summary": self.summary, "tables": self.tables, "exit_code": self.exit_code},
+            **{"matrices": self.matrices, "files": {key: str(path) for key, path in self.files.items()}},
             "metrics": None if self.metrics is None else str(self.metrics),
+            "lineage": None if self.lineage is None else self.lineage.message(),
         }
 
     def digests(self) -> dict[str, str]:
         """Hashes of the steps, and of all else: what is logged already has the same."""
-        try:
-            steps = b"" if self.metrics is None else self.metrics.read_bytes()
-        except OSError:
-            steps = b""
-        facts = dumps(self.message() | {"metrics": None}, sort_keys=True).encode()
-        return {"steps": hashlib.sha256(steps).hexdigest()[:16], "facts": hashlib.sha256(facts).hexdigest()[:16]}
+        # Where files lie says nothing: a sweep may be moved.
+        placeless = {
+            "metrics": None,
+            "files": {key: _digest(path) for key, path in self.files.items()},
+            "lineage": None if self.lineage is None else self.lineage.content(),
+        }
+        facts = dumps(self.message() | placeless, sort_keys=True).encode()
+        return {"steps": _digest(self.metrics), "facts": hashlib.sha256(facts).hexdigest()[:16]}
+
+
+def _digest(path: Path | None) -> str:
+    """Hash a file; one that is not there is like an empty one."""
+    try:
+        content = b"" if path is None else path.read_bytes()
+    except OSError:
+        content = b""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def dumps(value: Any, sort_keys: bool = False) -> str:
@@ -75,13 +92,14 @@ def dumps(value: Any, sort_keys: bool = False) -> str:
     return json.dumps(value, default=str, sort_keys=sort_keys)
 
 
-def of_run(sweep: Sweep, run: Run, label: str, metrics: Path, row: Mapping[str, Any] | None = None) -> Record:
+def of_run(sweep: Sweep, run: Run, label: str, files: RunFiles, row: Mapping[str, Any] | None = None) -> Record:
     """The record of a run of the sweep, with its row once it has ended. Its id is the run's own.
 
     Neither depends on what else the sweep runs, so that a sweep that grows keeps its W&B runs.
     """
     config = run.config
     keys = {column.name: column.key for column in of_runs(run.cell, config.measurement.tolerances)}
+    done = row is not None and row["status"] == "done"
     return Record(
         id=run.run_id,
         name=f"{label} seed={run.seed}"[:_NAME_LENGTH],
@@ -94,13 +112,14 @@ def of_run(sweep: Sweep, run: Run, label: str, metrics: Path, row: Mapping[str, 
         },
         tags=_tags(sweep.grid.name, config.algorithm.name, config.model.name),
         notes=_notes(sweep.grid, run, label),
-        metrics=metrics,
+        metrics=files.metrics,
         summary={keys.get(name, name): value for name, value in (row or {}).items() if value is not None},
-        exit_code=0 if row is None or row["status"] == "done" else 1,
+        lineage=lineage(run, files, row) if done and row is not None else None,
+        exit_code=0 if row is None or done else 1,
     )
 
 
-def of_sweep(sweep: Sweep, tables: Mapping[str, Sequence[Mapping[str, Any]]], summary: Mapping[str, Any]) -> Record:
+def of_sweep(sweep: Sweep, found: Findings) -> Record:
     """The record of the sweep itself. Its id depends on the sweep's name alone."""
     grid = sweep.grid
     return Record(
@@ -111,8 +130,10 @@ def of_sweep(sweep: Sweep, tables: Mapping[str, Sequence[Mapping[str, Any]]], su
         config={"sweep": sweep.name, "grid": dataclasses.asdict(grid)},
         tags=_tags(grid.name),
         notes=grid.about,
-        summary=summary,
-        tables={name: _table(rows[:_TABLE_ROWS]) for name, rows in tables.items() if rows},
+        summary=found.summary,
+        tables={key: _table(rows) for key, rows in found.tables.items() if rows},
+        matrices={key: dataclasses.asdict(matrix) for key, matrix in found.matrices.items()},
+        files={**found.images, **found.pages},
     )
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subnetray.config import Tracking
 from subnetray.driver.tracking.backends import Backend, Disabled, Say, backend, plain
 from subnetray.driver.tracking.checkout import Checkout
+from subnetray.driver.tracking.lineage import RunFiles
 from subnetray.driver.tracking.notes import UNFINISHED
 from subnetray.driver.tracking.patience import Patience
-from subnetray.driver.tracking.records import Sweep, of_run, of_sweep
+from subnetray.driver.tracking.records import Sweep, of_run, of_sweep, sweep_id
 
 if TYPE_CHECKING:  # W&B's process imports this, and plans nothing
     from subnetray.grid.plan import Plan, Run
+    from subnetray.reporting.findings import Findings
 
 
 class Tracker:
@@ -36,19 +38,24 @@ class Tracker:
         checkout = Checkout(directory) if tracking.git else None
         self._backend = backend(tracking, self._folder, say, checkout)
 
-    def follow(self, run: Run, label: str, metrics: Path) -> None:
+    def follow(self, run: Run, label: str, files: RunFiles) -> None:
         """Log the steps that a run which goes on has written since the last call."""
-        self._guarded(lambda: self._backend.follow(of_run(self._sweep, run, label, metrics)))
+        self._guarded(lambda: self._backend.follow(of_run(self._sweep, run, label, files)))
 
-    def finish(self, run: Run, label: str, metrics: Path, row: Mapping[str, Any]) -> None:
+    def finish(self, run: Run, label: str, files: RunFiles, row: Mapping[str, Any]) -> None:
         """Log what is not logged yet of a run that has ended, its row of ``runs.parquet`` as summary."""
-        self._guarded(lambda: self._backend.finish(of_run(self._sweep, run, label, metrics, row)))
+        self._guarded(lambda: self._backend.finish(of_run(self._sweep, run, label, files, row)))
 
-    def close(self, tables: Mapping[str, Sequence[Mapping[str, Any]]], summary: Mapping[str, Any]) -> None:
-        """Log the sweep itself, its tables and figures of merit, and wait for all that is not logged yet."""
-        self._guarded(lambda: self._backend.finish(of_sweep(self._sweep, tables, summary)))
+    def close(self, findings: Callable[[], Findings]) -> str | None:
+        """Log the sweep itself, what ``findings`` returns, and wait for all that is not logged yet.
+
+        Returns a line that says where to see it, or how it gets there; None where that was said already.
+        """
+        if not isinstance(self._backend, Disabled):
+            self._guarded(lambda: self._backend.finish(of_sweep(self._sweep, findings())))
         self._guarded(lambda: self._backend.close(Patience()))
         self._remove_unfinished()
+        return self._backend.where(sweep_id(self._sweep.name))
 
     def _remove_unfinished(self) -> None:
         shutil.rmtree(self._folder / UNFINISHED, ignore_errors=True)

@@ -5,7 +5,8 @@
 A line each way is a JSON object. In: first what it is greeted with, ``{"system": bool}`` with ``commit``, ``remote``
 and ``diff`` where they are known; then ``{"do": "follow" or "finish", "record": {...}, "anew": bool}``, and to finish
 ``"digests"`` and ``"replaces"``. Out: ``{"did": "start"}``, then ``{"did": ..., "id": ...}`` for each line, with
-``"error"`` if that failed, and ``"directory"`` and ``"note"`` of what was written offline; and, while it works and
+``"error"`` if that failed, ``"directory"`` and ``"note"`` of what was written offline, ``"url"`` of what a server
+took; and, while it works and
 does not wait for anybody, ``{"did": "progress"}``. It ends with its input.
 """
 
@@ -27,7 +28,8 @@ from typing import Any
 
 import psutil
 
-from subnetray.driver.tracking import steps
+from subnetray.driver.tracking import artifacts, steps
+from subnetray.driver.tracking.media import media
 from subnetray.driver.tracking.notes import MARK, UNFINISHED
 from subnetray.files import write_atomic
 from subnetray.store.metrics import METRICS, STEP
@@ -79,17 +81,19 @@ class Log:
         found = {} if record["metrics"] is None else steps.read(Path(record["metrics"]))
         target = self._begin(record, anew)
         self._log(target, found)
-        if record["tables"]:
-            target.run.log({name: _table(table) for name, table in record["tables"].items()})
-        # Tables, summary, and the last values of the history have one name space.
-        used = {*record["tables"], *(name for values in found.values() for name in values)}
+        if shown := media(record):
+            target.run.log(shown)
+        artifacts.log(target.run, record["lineage"])
+        # Media, summary, and the last values of the history have one name space.
+        used = {*shown, *(name for values in found.values() for name in values)}
         target.run.summary.update(
             {(f"final/{name}" if name in used else name): value for name, value in record["summary"].items()}
         )
         target.run.finish(exit_code=record["exit_code"])
         del self._open[key]
-        kept = {}
+        kept: dict[str, Any] = {}
         if self._online:
+            kept = {"url": target.run.url}
             _check_sent(target.place / "logs" / "debug-internal.log")
         else:
             written = target.place / f"run-{key}.wandb"
@@ -98,7 +102,7 @@ class Log:
             write_atomic(target.place / MARK, json.dumps(kept["note"]))
         for name in replaces:
             shutil.rmtree(self._folder / name)
-        if kept:
+        if not self._online:
             # It leads out of the directory, to what is removed with this process.
             (target.place / "logs" / "debug-core.log").unlink(missing_ok=True)
             target.place.rename(self._folder / target.place.name)
@@ -194,12 +198,6 @@ def _define(run: Any) -> None:
 
 def _nothing() -> None:
     pass
-
-
-def _table(table: Mapping[str, Any]) -> Any:
-    import wandb
-
-    return wandb.Table(columns=table["columns"], data=table["data"], allow_mixed_types=True)
 
 
 def _check_sent(log: Path) -> None:
