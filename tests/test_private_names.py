@@ -48,6 +48,8 @@ EXCEPTIONS = {
     ),
     # What its public function does, but refuses to do offline. A test takes its way back.
     ("driver/tracking/artifacts.py", "_log_artifact"),
+    # What a workspace is called in its address, by which it is found again: once made, not once more. As above.
+    ("driver/dashboard/worker.py", "_internal_name"),
     # Public, whatever its name: ends a process at once.
     *((file, "_exit") for file in ("driver/session/signals.py", "driver/tracking/worker.py", "tasks/judge.py")),
 }

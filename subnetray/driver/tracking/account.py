@@ -18,12 +18,15 @@ _KEY = re.compile(r"([^-]*-)?[\w-]{40,}|[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 def check(tracking: Tracking) -> None:
     """Raise ConfigError if ``online`` has no account to log to, or one whose key none can be; no server is asked."""
-    if tracking.mode != "online":
-        return
+    if tracking.mode == "online":
+        require("tracking=online", "use tracking=offline")
+
+
+def require(asked: str, instead: str) -> None:
+    """Raise ConfigError unless there may be an account for what is ``asked``; ``instead``: what else can be done."""
     if (url := urlsplit(base_url())).scheme not in ("http", "https") or not url.hostname:
         raise ConfigError(
-            f"tracking=online needs the address of a W&B server in WANDB_BASE_URL, such as {_DEFAULT_URL}:"
-            f" got {host()!r}"
+            f"{asked} needs the address of a W&B server in WANDB_BASE_URL, such as {_DEFAULT_URL}: got {host()!r}"
         )
     if os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return
@@ -32,14 +35,12 @@ def check(tracking: Tracking) -> None:
         path = _netrc_file()
         where, key = f"{path} for {host()}", _netrc_key(path, url.netloc)
     if not key:
-        raise ConfigError(
-            "tracking=online needs an account: run `wandb login` or set WANDB_API_KEY, or use tracking=offline"
-        )
+        raise ConfigError(f"{asked} needs an account: run `wandb login` or set WANDB_API_KEY, or {instead}")
     if not _KEY.fullmatch(key):
         # Not the key itself, nor a part of it: what is said ends up in logs.
         raise ConfigError(
-            f"tracking=online needs a W&B key of 40 or more letters and digits, and that in {where} is none:"
-            " run `wandb login`, or use tracking=offline"
+            f"{asked} needs a W&B key of 40 or more letters and digits, and that in {where} is none:"
+            f" run `wandb login`, or {instead}"
         )
 
 
