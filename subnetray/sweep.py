@@ -19,6 +19,7 @@ from subnetray.driver import estimate, machine
 from subnetray.driver.execute import check, execute, missing
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.progress import clock
+from subnetray.driver.tracking import masks
 from subnetray.grid import Plan, plan
 from subnetray.grid.design import describe
 
@@ -32,7 +33,7 @@ def _run(options: argparse.Namespace) -> int:
     composer = Composer(options.config_dir)
     if (pairs := composer.pairs(options.overrides)) is not None:
         return _compare(pairs)
-    sweep, planned = plan(composer, options.overrides)
+    sweep, planned = plan(composer, options.overrides, masks.fetch)
     if sweep.dry_run:
         _show(sweep, planned)
         return 0

@@ -21,6 +21,7 @@ from subnetray.config import ConfigError
 from subnetray.config.compose import Composer, parse
 from subnetray.driver.execute import check, execute
 from subnetray.driver.ledger import Ledger
+from subnetray.driver.tracking import masks
 from subnetray.grid import plan
 
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m subnetra
 
 def _run(options: argparse.Namespace) -> int:
     overrides = _of_a_grid(options.overrides)
-    sweep, planned = plan(Composer(options.config_dir), overrides)
+    sweep, planned = plan(Composer(options.config_dir), overrides, masks.fetch)
     run = planned.runs[0]
     if sweep.out is None:
         sweep = dataclasses.replace(sweep, out=f"outputs/train/{run.run_id}")

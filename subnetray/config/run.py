@@ -144,7 +144,11 @@ class Subnetwork:
     # Arms of the largest scores that the source kept at step ``at``.
     SCORES: ClassVar[tuple[str, ...]] = ("early_update", "gradient", "gradient_sum", "fisher", "snip", "adam_v")
 
-    # A mask.safetensors, as runs and diff write them, a run's id, or an arm's name; null: every weight trains.
+    # How W&B's artifacts are named, whose mask.safetensors is meant.
+    ARTIFACT: ClassVar[str] = "wandb:"
+
+    # A mask.safetensors, as runs and diff write them, a run's id, wandb:ENTITY/PROJECT/NAME:ALIAS, or an arm's name;
+    # null: every weight trains.
     mask: str | None = None
     source: tuple[str, ...] = ()
     source_seed: int = 0
@@ -156,6 +160,10 @@ class Subnetwork:
         freeze(self, "source")
         require(self.mask != "", "subnetwork.mask", "a mask file, a run's id or an arm", self.mask)
         expand_home(self, "subnetwork.", "mask")
+        named = self.artifact is None or re.fullmatch(r"[\w.-]+/[\w. -]+/[\w.-]+:[\w.-]+", self.artifact)
+        require(
+            bool(named), "subnetwork.mask", "wandb:ENTITY/PROJECT/NAME:ALIAS, as in wandb:me/p/mask-1a2b:v0", self.mask
+        )
         one_of("subnetwork.clip", self.clip, ("before", "after"))
         at_least("subnetwork.source_seed", self.source_seed, 0)
         if self.arm is None:
@@ -183,9 +191,15 @@ class Subnetwork:
         return self.mask if self.mask is not None and re.fullmatch("[0-9a-f]{12}", self.mask) else None
 
     @property
+    def artifact(self) -> str | None:
+        """The artifact of W&B that ``mask`` names, as ENTITY/PROJECT/NAME:ALIAS, if it names one."""
+        named = self.mask is not None and self.mask.startswith(self.ARTIFACT)
+        return self.mask.removeprefix(self.ARTIFACT) if named and self.mask is not None else None
+
+    @property
     def file(self) -> Path | None:
         """The file that ``mask`` names, if it names one."""
-        return None if self.mask is None or self.arm or self.run else Path(self.mask)
+        return None if self.mask is None or self.arm or self.run or self.artifact else Path(self.mask)
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 
 from hydra.core.override_parser.types import Override
 
-from subnetray.config import ConfigError, Grid, RunConfig, SweepConfig
+from subnetray.config import ConfigError, Grid, RunConfig, Subnetwork, SweepConfig
 from subnetray.config.compose import GROUPS, Composer, parse
 from subnetray.grid.checks import check_run
 from subnetray.grid.design import baseline, describe, expand
 from subnetray.grid.identity import run_id
 from subnetray.grid.settings import common_overrides, concerns_run, recipe_overrides, resolve
 from subnetray.grid.sources import CellOverrides, compose_source, mask_of, source_config
+
+# Where the mask of an artifact is, by its name; the directory is that of prepared inits, None the user's own.
+Fetch = Callable[[str, Path | None], Path]
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Plan:
         return found
 
 
-def plan(composer: Composer, overrides: Sequence[str]) -> tuple[SweepConfig, Plan]:
+def plan(composer: Composer, overrides: Sequence[str], fetch: Fetch | None = None) -> tuple[SweepConfig, Plan]:
     """Return the sweep (its ``run`` is the baseline cell's) and its runs. Raises ConfigError with one sentence."""
     keys = cache(composer.keys)
     _check_types(overrides, keys)
@@ -74,7 +78,7 @@ def plan(composer: Composer, overrides: Sequence[str]) -> tuple[SweepConfig, Pla
     sources: dict[str, Run] = {}
     for cell, config in zip(cells, configs, strict=True):
         with _in_cell(grid, cell):
-            config = _with_file(config, sweep)
+            config = _with_file(config, sweep, fetch)
             check(config)
             source = None
             if config.subnetwork.arm is not None:
@@ -93,13 +97,20 @@ def plan(composer: Composer, overrides: Sequence[str]) -> tuple[SweepConfig, Pla
     return dataclasses.replace(sweep, run=runs[0].config), Plan(grid, tuple(runs), others)
 
 
-def _with_file(config: RunConfig, sweep: SweepConfig) -> RunConfig:
-    """The config with the file of the mask of the run that it names, if it names one."""
-    run = config.subnetwork.run
-    if run is None:
+def _with_file(config: RunConfig, sweep: SweepConfig, fetch: Fetch | None) -> RunConfig:
+    """The config with the file of the mask of the run, or of the artifact, that it names, if it names one."""
+    run, artifact = config.subnetwork.run, config.subnetwork.artifact
+    if artifact is not None:
+        if fetch is None:
+            raise ConfigError(
+                f"subnetwork.mask={Subnetwork.ARTIFACT}… is fetched by a sweep or a run: name a file here"
+            )
+        mask = fetch(artifact, None if sweep.cache is None else Path(sweep.cache))
+    elif run is not None:
+        mask = mask_of(sweep.directory, run)
+    else:
         return config
-    mask = str(mask_of(sweep.directory, run))
-    return dataclasses.replace(config, subnetwork=dataclasses.replace(config.subnetwork, mask=mask))
+    return dataclasses.replace(config, subnetwork=dataclasses.replace(config.subnetwork, mask=str(mask)))
 
 
 def _check_types(overrides: Sequence[str], keys: Callable[[Sequence[str]], frozenset[str]]) -> None:

@@ -40,6 +40,13 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         server.close()
 
 
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a server is sent is tested, and not how long a busy machine may take to send it."""
+    monkeypatch.setattr("subnetray.driver.tracking.patience.TOTAL_S", 180.0)
+    monkeypatch.setattr("subnetray.driver.tracking.patience._SERVER_S", 120.0)
+
+
 def _until(done: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not done():
@@ -47,6 +54,7 @@ def _until(done: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.usefixtures("_patient")
 def test_every_step_is_on_the_server_once_over_two_invocations(serve: Serve, tmp_path: Path) -> None:
     """The first is interrupted between two steps, and its run is started again from its first step."""
     server = serve()
@@ -68,7 +76,7 @@ def test_every_step_is_on_the_server_once_over_two_invocations(serve: Serve, tmp
     write_steps(out, other, range(1, 3))
     for each in (run, other):
         second.finish(each, label(each), files(out, each), row(each))
-    second.close(lambda: Findings({"runs/done": 2}))
+    assert second.close(lambda: Findings({"runs/done": 2})) == f"W&B: {server.url}/tester/subnetray/runs/sweep-grown"
     stored = server.runs[run.run_id]
     assert set(server.runs) == {run.run_id, other.run_id, "sweep-grown"}
     assert stored.steps == list(range(1, 11))
@@ -90,6 +98,21 @@ def test_every_step_is_on_the_server_once_over_two_invocations(serve: Serve, tmp
     fourth.close(lambda: Findings({"runs/done": 2}))
     assert stored.steps == list(range(1, 11))
     assert server.asked.total() > asked
+
+
+@pytest.mark.usefixtures("_patient")
+def test_a_server_is_told_what_a_run_used_and_what_it_made(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    run = RUNS[0]
+    write_steps(tmp_path, run, [1])
+    for name in ("mask", "delta"):
+        (files(tmp_path, run).directory / f"{name}.safetensors").write_bytes(name.encode())
+    tracker = Tracker(Tracking(mode="online"), sweep_plan(), tmp_path, print)
+    tracker.finish(run, label(run), files(tmp_path, run), row(run, init_hash="a" * 32))
+    tracker.close(Findings)
+    assert (server.asked["CreateArtifact"], server.asked["UseArtifact"]) == (3, 1)
+    assert server.runs[run.run_id].exit_code == 0
+    assert not server.files or all(content != b"mask" for content in server.files.values())
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from subnetray.config import Tracking
 from subnetray.driver.tracking import RunFiles, Tracker, artifacts
+from subnetray.driver.tracking.notes import Notes
 from subnetray.reporting.findings import Findings, Matrix
 from tests.driver.sweeps import make_restricted_plan
 from tests.driver.tracked import files, label, offline, row, sweep_plan, write_steps
@@ -83,7 +84,9 @@ def test_findings_that_cannot_be_made_are_said_and_keep_nothing_from_being_logge
     tracker = Tracker(Tracking(mode="offline"), sweep_plan(), tmp_path, said.append)
     write_steps(tmp_path, RUN, [1])
     tracker.finish(RUN, label(RUN), files(tmp_path, RUN), row(RUN))
-    tracker.close(broken)
+    where = tracker.close(broken)
+    assert where == f"W&B: wandb sync {tmp_path}/wandb/offline-run-* uploads it"
+    assert Notes(tmp_path / "wandb").place() == ("subnetray", None)
     assert said == ["W&B: not everything is logged (claims.json is damaged); results are not affected"]
     assert set(offline(tmp_path)) == {RUN.run_id}
 
