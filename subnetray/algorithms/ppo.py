@@ -14,6 +14,7 @@ from subnetray.algorithms.shared.auxiliary_model import AuxiliaryModel, ValueMod
 from subnetray.algorithms.shared.on_policy import TokenAdvantageTrainer, clipped_loss
 from subnetray.algorithms.shared.rollouts import trainer_parts
 from subnetray.algorithms.shared.setting import Setting
+from subnetray.subnetwork.files.state import State
 
 
 class PPOTrainer(TokenAdvantageTrainer):
@@ -30,6 +31,15 @@ class PPOTrainer(TokenAdvantageTrainer):
             algorithm.max_grad_norm,
             self.accelerator,
         )
+
+    def kept(self) -> State:
+        state = super().kept()
+        state.put("critic", self.critic.kept())
+        return state
+
+    def resume(self, state: State) -> None:
+        super().resume(state)
+        self.critic.resume(state.part("critic"))
 
     def advantages(self, batch: dict[str, Tensor]) -> Tensor:
         algorithm, mask = self._algorithm, batch["completion_mask"]

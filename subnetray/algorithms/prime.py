@@ -23,6 +23,7 @@ from subnetray.algorithms.shared.on_policy import TokenAdvantageTrainer, clipped
 from subnetray.algorithms.shared.rollouts import problems_of, row_text, trainer_parts
 from subnetray.algorithms.shared.setting import Example, Setting
 from subnetray.rollout import Samples
+from subnetray.subnetwork.files.state import State
 from subnetray.tasks import Problem
 
 
@@ -39,6 +40,15 @@ class PRIMETrainer(TokenAdvantageTrainer):
         self.reward_model = AuxiliaryModel(
             setting.load(), algorithm.prm_lr, algorithm.prm_max_grad_norm, self.accelerator
         )
+
+    def kept(self) -> State:
+        state = super().kept()
+        state.put("reward_model", self.reward_model.kept())
+        return state
+
+    def resume(self, state: State) -> None:
+        super().resume(state)
+        self.reward_model.resume(state.part("reward_model"))
 
     def chosen(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Draw ``oversample`` times as many rollouts as ``inputs``; return as many of the groups that tell something.

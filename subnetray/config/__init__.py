@@ -29,7 +29,7 @@ from subnetray.config.checks import ConfigError
 from subnetray.config.model import MODELS, EmbeddedModel, PretrainedModel, SmolLM2Model
 from subnetray.config.pairs import CheckpointPair, PairGrid, PairsConfig
 from subnetray.config.run import Evaluation, Measurement, Rollout, RunConfig, Subnetwork
-from subnetray.config.sweep import Cluster, Factor, Grid, SweepConfig, Tracking
+from subnetray.config.sweep import Checkpointing, Cluster, Factor, Grid, SweepConfig, Tracking
 from subnetray.config.task import TASKS, ArithmeticTask, DatasetTask, ReasoningGymTask
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "Algorithm",
     "ArithmeticTask",
     "CheckpointPair",
+    "Checkpointing",
     "Cluster",
     "ConfigError",
     "DatasetTask",

@@ -45,6 +45,7 @@ _ROOT_KEYS = {
             "grid",
             "recipe",
             "cluster",
+            "checkpoint",
             "tracking",
             "out",
             "cache",
@@ -90,6 +91,7 @@ def _register() -> None:
         "evaluation": _structured(schema.Evaluation),
         "measurement": _structured(schema.Measurement),
         "subnetwork": _structured(schema.Subnetwork),
+        "checkpoint": _structured(schema.Checkpointing),
     }
     store.store(name="schema", node=root)
     for group, kinds in SCHEMAS.items():
@@ -135,6 +137,7 @@ class Composer:
                 out=_text(node, "out"),
                 cache=_text(node, "cache"),
                 store=_text(node, "store"),
+                checkpoint=_typed("checkpoint", node.checkpoint),
                 dry_run=node.dry_run,
                 resume=_text(node, "resume") or "",
                 on_failed_runs=_text(node, "on_failed_runs") or "",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from subnetray.config.checks import at_least, expand_home, one_of, positive, require
+from subnetray.config.checks import ConfigError, at_least, expand_home, one_of, positive, require
 from subnetray.config.run import RunConfig
 
 
@@ -44,6 +44,23 @@ class Cluster:
     def sharded(self) -> bool:
         """Return whether the workers of a run share one copy of its model."""
         return self.sharding == "full"
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """How often a run keeps what it needs to go on where it was interrupted, whichever comes first; 0: never."""
+
+    every_steps: int = 0  # optimizer steps
+    every_minutes: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("checkpoint.every_steps", self.every_steps, 0)
+        at_least("checkpoint.every_minutes", self.every_minutes, 0)
+
+    @property
+    def wanted(self) -> bool:
+        """Return whether any is written."""
+        return self.every_steps > 0 or self.every_minutes > 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +120,7 @@ class SweepConfig:
     resume: str
     store: str | None = None
     on_failed_runs: str = "exit1"
+    checkpoint: Checkpointing = Checkpointing()
 
     RESUME: ClassVar[tuple[str, ...]] = ("auto", "never", "must")
     ON_FAILED_RUNS: ClassVar[tuple[str, ...]] = ("exit1", "exit0")
@@ -110,6 +128,11 @@ class SweepConfig:
     def __post_init__(self) -> None:
         one_of("resume", self.resume, self.RESUME)
         one_of("on_failed_runs", self.on_failed_runs, self.ON_FAILED_RUNS)
+        if self.checkpoint.wanted and self.cluster.workers > 1:
+            raise ConfigError(
+                "checkpoint.every_steps and checkpoint.every_minutes must be 0 with cluster.workers="
+                f"{self.cluster.workers}: only runs of one worker are kept"
+            )
         for key in ("out", "cache", "store"):
             require(getattr(self, key) != "", key, "a directory", getattr(self, key))
         expand_home(self, "", "out", "cache", "store")

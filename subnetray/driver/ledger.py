@@ -29,7 +29,7 @@ from subnetray.store.results import State
 VERSION = 2
 _VERSIONS = (1, VERSION)  # of sweep.yaml, that a sweep goes on with
 _SEEN = ".verified.json"
-_WHERE = ("out", "cache", "store", "dry_run", "resume", "on_failed_runs", "tracking")
+_WHERE = ("out", "cache", "store", "dry_run", "resume", "on_failed_runs", "tracking", "checkpoint")
 # Beyond this a run that is taken over is linked, not copied: a file of another sweep is then one with this one's.
 _COPIED_BYTES = 64 << 20
 
@@ -117,14 +117,18 @@ class Ledger:
         for directory in self.directory.glob("runs/*"):
             remove_unfinished(directory)
             shutil.rmtree(directory / ".train", ignore_errors=True)
+            if (directory / results.RESULT).is_file():  # killed before the run removed it
+                results.forget(directory)
         shutil.rmtree(self.directory / ".tune", ignore_errors=True)
 
     def named(self) -> list[Path]:
         """List what ``resume=never`` removes: files of runs that a sweep noted here, and what it derived from them."""
         owner = self._owner() or {}
         ids = {*_run_ids(owner.get("runs")), *_run_ids(owner.get("kept"))}
-        runs = [path for run_id in sorted(ids) for path in results.of_run(self.directory / "runs" / run_id)]
-        return [*runs, *derived.written(self.directory)]
+        places = [self.directory / "runs" / run_id for run_id in sorted(ids)]
+        runs = [path for place in places for path in results.of_run(place)]
+        checkpoints = [path for place in places if (path := results.checkpoint(place)).is_file()]
+        return [*checkpoints, *runs, *derived.written(self.directory)]
 
     def _clear(self) -> None:
         for path in self.named():

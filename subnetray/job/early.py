@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from subnetray.algorithms.shared.setting import Example, Setting
 from subnetray.subnetwork.files.scores import load_scores, save_scores
+from subnetray.subnetwork.files.state import State
 from subnetray.subnetwork.mask import Mask
 from subnetray.subnetwork.update.ranking import Ranking
 from subnetray.subnetwork.weights import Weights, held_values
@@ -30,7 +31,8 @@ COMPLETIONS = 64  # that the Fisher information is a mean over
 class Early(TrainerCallback):
     """Writes a file of scores to ``path(step)`` at each of ``steps``, in order, of the training of ``model``.
 
-    ``init``: its weights in the dtype of export, which are kept, not copied; ``fisher``: of all its tensors.
+    ``init``: its weights in the dtype of export, which are kept, not copied; ``fisher``: of all its tensors, or of none
+    where :meth:`resume` is called, which has them.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class Early(TrainerCallback):
         self._path, self._steps, self._init = path, steps, init
         self._parameters = dict(model.named_parameters())
         self._held = {name: held_values(each, init[name]) for name, each in self._parameters.items()}
-        self._fisher = {name: fisher[name].to(torch.bfloat16) for name in self._parameters}
+        self._fisher = {name: each.to(torch.bfloat16) for name, each in fisher.items()}
         self._squares = {name: torch.zeros_like(each, dtype=torch.float32) for name, each in self._parameters.items()}
         self._snip: dict[str, Tensor] = {}
         self._hooks: list[RemovableHandle] = []
@@ -62,6 +64,23 @@ class Early(TrainerCallback):
         # Accelerate wraps the optimizer, and steps it once for all passes of a batch.
         inner = getattr(optimizer, "optimizer", optimizer)
         self._hooks = [inner.register_step_pre_hook(self._before), inner.register_step_post_hook(self._after)]
+
+    def kept(self) -> State:
+        """What is needed until the last of its steps."""
+        state = State({}, {"step": self._step, "stored": self._stored})
+        state.put("squares", State(dict(self._squares)))
+        state.put("fisher", State(dict(self._fisher)))
+        return state
+
+    def resume(self, state: State) -> None:
+        """Go on from there, once training has begun; files of scores of earlier steps are there."""
+        self._step, self._stored = state.values["step"], tuple(state.values["stored"])
+        kept = ({name: each.clone() for name, each in state.part(key).tensors.items()} for key in ("squares", "fisher"))
+        self._squares, self._fisher = (
+            {name: each.to(self._parameters[name].device) for name, each in tensors.items()} for tensors in kept
+        )
+        if self._step >= self._steps[-1]:
+            self._end()
 
     @torch.no_grad()
     def _before(self, *_: Any) -> None:
@@ -84,9 +103,12 @@ class Early(TrainerCallback):
         save_scores(self._path(self._step), self._step, shapes, scores)
         self._snip = {}
         if self._step == self._steps[-1]:
-            self._squares, self._fisher, self._held = {}, {}, {}
-            for hook in self._hooks:
-                hook.remove()
+            self._end()
+
+    def _end(self) -> None:
+        self._squares, self._fisher, self._held = {}, {}, {}
+        for hook in self._hooks:
+            hook.remove()
 
     def _scores(self, optimizer: torch.optim.Optimizer) -> dict[str, Iterable[Tensor]]:
         """Of each score its tensors, made one by one."""

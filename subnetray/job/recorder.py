@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from subnetray.algorithms.shared.setting import RunError
 from subnetray.store.results import TIMES
+from subnetray.subnetwork.files.state import State, from_bytes, to_bytes
 from subnetray.subnetwork.update.dynamics import SNAPSHOTS, Dynamics, Step
 from subnetray.subnetwork.weights import Weights, named_weights
 
@@ -82,6 +83,24 @@ class Recorder(TrainerCallback):
         """What has been measured; of the worker that writes."""
         assert self._dynamics is not None
         return self._dynamics
+
+    def kept(self) -> State:
+        """What has been measured and written so far, of the worker that writes."""
+        values = {"steps": self.steps, "sum_lr": self.sum_lr, "snapshots": self._snapshots, "tokens": self._tokens}
+        state = State({}, {**values, "seconds": time.perf_counter() - self._began})
+        for name, path in (("metrics", self._path), ("times", self._times)):
+            state.tensors[name] = from_bytes(path.read_bytes())
+        state.put("dynamics", self.dynamics.kept())
+        return state
+
+    def resume(self, state: State) -> None:
+        """Go on from there, once training has begun: files end with the lines of then."""
+        self.steps, self.sum_lr = state.values["steps"], state.values["sum_lr"]
+        self._snapshots, self._tokens = state.values["snapshots"], state.values["tokens"]
+        self._began -= state.values["seconds"]
+        for name, path in (("metrics", self._path), ("times", self._times)):
+            path.write_bytes(to_bytes(state.tensors[name]))
+        self.dynamics.resume(state.part("dynamics"))
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         self._began = self._since = time.perf_counter()

@@ -23,11 +23,12 @@ from transformers import AutoTokenizer
 from subnetray import algorithms, rollout, tasks
 from subnetray.algorithms.shared.loading import Placement, gathered, load
 from subnetray.algorithms.shared.restricted import restrict
+from subnetray.algorithms.shared.resuming import train
 from subnetray.algorithms.shared.setting import DataLog, RunError, Setting
 from subnetray.bf16 import products
 from subnetray.clock import Clock
 from subnetray.files import write_atomic
-from subnetray.job import blowup
+from subnetray.job import blowup, checkpoint
 from subnetray.job.early import Early, fisher
 from subnetray.job.evaluation import Score, evaluate
 from subnetray.job.measurement import DTYPES, Followed, exported, measure
@@ -39,7 +40,8 @@ from subnetray.store import results
 def run(values: dict[str, Any], import_s: float = 0.0) -> None:
     """Execute one worker's part of the run that ``values`` (a :class:`RunSpec` as a dictionary) describes.
 
-    Rank 0 removes what an earlier execution left in the run's directory, then writes ``config.yaml``,
+    It goes on from the checkpoint of an earlier execution, if there is one (``job.checkpoint``). Rank 0 removes all
+    else that such a one left in the run's directory, then writes ``config.yaml``,
     ``metrics.jsonl``, ``mask.safetensors``, ``delta.safetensors``, the mask that it was restricted to and the scores of
     early steps where there are any, times, and, last, ``result.json``.
     """
@@ -51,8 +53,10 @@ def _run(spec: RunSpec, import_s: float) -> None:
     config = spec.config
     rank, workers = int(os.environ.get("RANK", "0")), max(1, spec.workers)
     clock = Clock()
+    found = checkpoint.find(spec) if workers == 1 else None
     if rank == 0:
-        results.clear(spec.directory)
+        kept = () if found is None else (results.checkpoint(spec.directory), *found.scores)
+        results.clear(spec.directory, kept)
     with clock("start"):
         rollout.await_model(spec.init)
         engines = rollout.connect(spec.engines)
@@ -72,6 +76,8 @@ def _run(spec: RunSpec, import_s: float) -> None:
         shards = workers if spec.sharded else 1
         model = load(spec.init, config, Placement(held, _device(spec), shards))
         init = exported(model, export)
+        if found is not None:
+            found = checkpoint.of_init(found, spec, init)
         policy = rollout.Policy(engines, spec.run_id, config.rollout.timeout_s, config.rollout.staleness)
     with tempfile.TemporaryDirectory(prefix="subnetray-") as scratch:
         recorder = Recorder(spec.metrics, model, init, config.measurement.every, write=rank == 0)
@@ -88,21 +94,29 @@ def _run(spec: RunSpec, import_s: float) -> None:
             workers=workers,
             rank=rank,
             shards=shards,
+            drawn=found.drawn if found is not None else {} if spec.checkpoint.wanted else None,
         )
         setting.publish("init")
         with clock("evaluate"):
-            before, _ = evaluate(setting)
+            before = evaluate(setting)[0] if found is None else found.before
         with _beside(clock, "prepare", policy):
             restricted = restrict(setting, init, spec.source)
             early = None
             if config.measurement.early and restricted is None and rank == 0:
-                early = Early(spec.scores, config.measurement.early, model, init, fisher(setting))
+                information = fisher(setting) if found is None else found.fisher
+                early = Early(spec.scores, config.measurement.early, model, init, information)
                 setting.callbacks.append(early)
             trainer = algorithms.build(setting)
             # The model's own progress and metrics tables; the recorder writes both.
             trainer.remove_callback(transformers.PrinterCallback)
+            if found is not None or spec.checkpoint.wanted:
+                running = checkpoint.Running(setting, trainer, recorder, early, restricted, init, before)
+                trainer.add_callback(checkpoint.Checkpoints(spec, running, found))
+                del running
+        went_on_from, reached = (None, None) if found is None else (found.step, found.reached)
+        found = None
         with _beside(clock, "train", policy):
-            trainer.train()
+            train(trainer, Path(scratch), reached)
         setting.publish("final")
         with clock("evaluate"):
             after, sampled = evaluate(setting)
@@ -131,6 +145,7 @@ def _run(spec: RunSpec, import_s: float) -> None:
         "seconds": {phase: round(value, 4) for phase, value in seconds.items()},
         # What is sent, and how, depends on what else the engines served meanwhile.
         "sync": dataclasses.asdict(policy.sync),
+        **({} if went_on_from is None else {"went_on_from_step": went_on_from}),
     }
     write_atomic(spec.directory / results.TIME, json.dumps(took, indent=1))
     result = {
@@ -144,6 +159,7 @@ def _run(spec: RunSpec, import_s: float) -> None:
         **measured.values,
     }
     results.write(spec.directory, result)
+    results.forget(spec.directory)
 
 
 @contextlib.contextmanager

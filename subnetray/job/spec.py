@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from subnetray.config import RunConfig
+from subnetray.config import Checkpointing, RunConfig
 from subnetray.store import results
 
 
@@ -28,6 +28,7 @@ class RunSpec:
     gpus_per_worker: float
     source: Path | None = None
     sharded: bool = False  # whether its workers share one copy of the model
+    checkpoint: Checkpointing = Checkpointing()
 
     @property
     def metrics(self) -> Path:
@@ -70,6 +71,7 @@ class RunSpec:
             "directory": str(self.directory),
             "engines": list(self.engines),
             "source": None if self.source is None else str(self.source),
+            "checkpoint": dataclasses.asdict(self.checkpoint),
         }
 
     @classmethod
@@ -83,5 +85,6 @@ class RunSpec:
                 "directory": Path(values["directory"]),
                 "engines": tuple(values["engines"]),
                 "source": None if values["source"] is None else Path(values["source"]),
+                "checkpoint": Checkpointing(**values["checkpoint"]),
             }
         )

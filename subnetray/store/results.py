@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,6 +23,7 @@ MASK, DELTA, RESTRICTION = "mask.safetensors", "delta.safetensors", "restriction
 # What differs from one execution of a run to the next.
 TIME, TIMES = "time.json", "time.jsonl"
 _EARLY = "early-*.safetensors"
+_CHECKPOINT = "checkpoint/state.safetensors"
 _NAMES = (RESULT, CONFIG, METRICS, MASK, DELTA, RESTRICTION, TIME, TIMES)
 _DIGEST = "digest"
 _CHUNK = 1 << 22
@@ -48,12 +50,29 @@ def of_run(directory: Path) -> list[Path]:
     return sorted(path for path in (*named, *directory.glob(_EARLY)) if path.is_file() or path.is_symlink())
 
 
-def clear(directory: Path) -> None:
-    """Remove what an earlier execution of a run left, its result first; other files stay."""
+def checkpoint(directory: Path) -> Path:
+    """Where a run that is not done yet keeps what it needs to go on."""
+    return directory / _CHECKPOINT
+
+
+def clear(directory: Path, keep: Collection[Path] = ()) -> None:
+    """Remove what an earlier execution of a run left, its result first; other files stay, as do those to ``keep``."""
     (directory / RESULT).unlink(missing_ok=True)
     for path in of_run(directory):
-        path.unlink()
+        if path not in keep:
+            path.unlink()
     remove_unfinished(directory)
+    if checkpoint(directory) not in keep:
+        forget(directory)
+
+
+def forget(directory: Path) -> None:
+    """Remove the checkpoint of a run."""
+    path = checkpoint(directory)
+    path.unlink(missing_ok=True)
+    remove_unfinished(path.parent)
+    with suppress(OSError):  # where there is none, and where others keep files in it
+        path.parent.rmdir()
 
 
 def write(directory: Path, values: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ import torch.distributed
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from subnetray.subnetwork.files.state import State
 from subnetray.subnetwork.mask import Bits, Mask, pack, require_same_shapes, unpack
 from subnetray.subnetwork.visible import MismatchError
 from subnetray.subnetwork.weights import is_sharded, whole
@@ -131,6 +132,18 @@ class Restriction:
             group["params"] = [compact[id(each)] for each in group["params"]]
         optimizer.register_step_pre_hook(self._before)
         optimizer.register_step_post_hook(self._after)
+
+    def kept(self) -> State:
+        """The norms of all steps: what the optimizer moves is the parameters' own, inside of the mask."""
+        return State({"norms": torch.tensor(self.norms, dtype=torch.float64).reshape(-1, 2)})
+
+    @torch.no_grad()
+    def resume(self, state: State) -> None:
+        """Go on from there, with the values that the parameters have now."""
+        self.norms = [(full, masked) for full, masked in state.tensors["norms"].tolist()]
+        for part in self._parts:
+            values = _held(part.parameter).flatten()
+            part.compact.copy_(values[_positions(part.bits, values.numel())])
 
     @torch.no_grad()
     def _before(self, *_: Any) -> None:

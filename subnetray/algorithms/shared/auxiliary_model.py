@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from transformers import AutoModel
 
+from subnetray.algorithms.shared.resuming import optimizer_state, resume_optimizer
 from subnetray.algorithms.shared.setting import Setting
+from subnetray.subnetwork.files.state import State
 from subnetray.subnetwork.weights import is_sharded
 
 Batch = Mapping[str, Tensor]  # of rollouts as TRL has them: prompts are padded on the left, completions on the right
@@ -41,6 +43,19 @@ class AuxiliaryModel:
         nn.utils.clip_grad_norm_(parameters, self._max_grad_norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
+
+    def kept(self) -> State:
+        """Its weights, whole, and its optimizer."""
+        state = State(dict(self.model.named_parameters()))
+        state.put("optimizer", optimizer_state(self._optimizer))
+        return state
+
+    @torch.no_grad()
+    def resume(self, state: State) -> None:
+        """Go on from there."""
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(state.tensors[name])
+        resume_optimizer(self._optimizer, state.part("optimizer"))
 
     def autocast(self) -> AbstractContextManager[None]:
         """The precision that the policy computes in."""

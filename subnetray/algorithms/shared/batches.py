@@ -18,6 +18,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from subnetray.algorithms.shared.setting import Example, Setting, trainer_arguments
+from subnetray.private import Gone
+from subnetray.subnetwork.files.state import State
 
 Batch = dict[str, Tensor]
 
@@ -39,12 +41,27 @@ class Row:
 class OnExamples:
     """Mixin before a trainer of TRL: its data are token ids already, in rows of our own (see :func:`train_on`)."""
 
+    _total_train_tokens: int
+
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
 
     def floating_point_ops(self, _: dict[str, Any]) -> int:
         """Not counted: nobody reads it, and it takes a walk through the model a pass."""
         return 0
+
+    def kept(self) -> State:
+        """What TRL counts up from step to step (``_total_train_tokens``, for which it has no public name).
+
+        Raises :class:`Gone` without: the count that is logged would begin anew.
+        """
+        if not hasattr(self, "_total_train_tokens"):
+            raise Gone("TRL's trainer has no _total_train_tokens: what it counts cannot be kept")
+        return State({}, {"tokens": self._total_train_tokens})
+
+    def resume(self, state: State) -> None:
+        """Go on from there."""
+        self._total_train_tokens = state.values["tokens"]
 
 
 def example_arguments(setting: Setting) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from subnetray.algorithms.shared.batches import apart, example_arguments, example_parts
 from subnetray.algorithms.shared.setting import Example, RunError, Setting
+from subnetray.subnetwork.files.state import State
 
 _PROMPTS = 1024  # training prompts that on-policy data are drawn from, at most
 
@@ -48,6 +49,14 @@ class CountedTokens:
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Add ``num_tokens``, of all workers so far."""
         super().log({**logs, "num_tokens": self._seen}, *args, **kwargs)  # type: ignore[misc]
+
+    def kept(self) -> State:
+        """What is counted up from step to step."""
+        return State({}, {"tokens": self._seen})
+
+    def resume(self, state: State) -> None:
+        """Go on from there."""
+        self._seen = state.values["tokens"]
 
 
 def experimental_parts(setting: Setting) -> dict[str, Any]:

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from datasets import Dataset
+from torch import Tensor
 
 from subnetray.algorithms.shared.loading import sharding
 from subnetray.algorithms.shared.prefixes import share_prefixes
 from subnetray.algorithms.shared.setting import Example, Setting, trainer_arguments
 from subnetray.private import Gone
 from subnetray.rollout import Draw, Samples
+from subnetray.subnetwork.files.state import State, from_lists, to_lists
 from subnetray.tasks import Problem
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """In the place of a draw: what has been sampled already."""
+
+    samples: Samples
+
+    def result(self) -> Samples:
+        """Return it at once."""
+        return self.samples
 
 
 class EngineRollouts:
@@ -23,11 +38,14 @@ class EngineRollouts:
     """
 
     probes = True  # whether engines are asked about a text of their own after every synchronisation
+    args: Any
     state: Any  # transformers' TrainerState
     accelerator: Any
     ref_model: Any
     train_dataset: Any
     _metrics: Any
+    _step: int
+    _buffered_inputs: list[dict[str, Tensor | None]] | None
 
     def __init__(self, setting: Setting, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -38,7 +56,7 @@ class EngineRollouts:
         self.vllm_generation = self
         self._last_loaded_step = -1
         # Rounds of rollouts that are drawn already: their prompts, the step whose weights draw them, and the draw.
-        self._ahead: deque[tuple[list[list[int]], int, Draw]] = deque()
+        self._ahead: deque[tuple[list[list[int]], int, Draw | Drawn]] = deque()
         self._round = 0  # of those that were trained on
 
     def sync_weights(self) -> None:
@@ -82,6 +100,48 @@ class EngineRollouts:
             raise RuntimeError(f"rollouts of round {self._round} were drawn for other prompts than are trained on")
         self.note("rollout_lag", float(step - version))
         return draw.result()
+
+    def kept(self) -> State:
+        """Rounds that are over, those that are drawn ahead, and what is left to train on of the present one.
+
+        Of the latter TRL has batches, ``_buffered_inputs``, which it has no public name for. Raises :class:`Gone`
+        without. Engines that still draw are waited for.
+        """
+        if not (hasattr(self, "_step") and hasattr(self, "_buffered_inputs")):
+            raise Gone("TRL's trainer has no _step or no _buffered_inputs: what is left of a round cannot be kept")
+        self._ahead = deque((prompts, step, Drawn(draw.result())) for prompts, step, draw in self._ahead)
+        state = State({}, {"round": self._round, "drawn_at": [step for _, step, _ in self._ahead]})
+        for index, (prompts, _, draw) in enumerate(self._ahead):
+            samples, part = draw.result(), State()
+            part.put("prompts", from_lists(prompts, torch.int64))
+            part.put("completions", from_lists(samples.completions, torch.int64))
+            part.put("logprobs", from_lists(samples.logprobs, torch.float64))
+            state.put(f"ahead-{index}", part)
+        # At its end there is nothing left of a round.
+        batches = (self._buffered_inputs or []) if self.state.global_step % steps_of_round(self._setting) else []
+        state.values["batches"] = [[key for key, value in batch.items() if value is None] for batch in batches]
+        for index, batch in enumerate(batches):
+            found = {key: value for key, value in batch.items() if value is not None}
+            state.put(f"batch-{index}", State(found))
+        return state
+
+    def resume(self, state: State) -> None:
+        """Go on from there, at the step that transformers has set."""
+        self._round = state.values["round"]
+        self._step = self.state.global_step * self.args.gradient_accumulation_steps
+        self._ahead.clear()
+        for index, step in enumerate(state.values["drawn_at"]):
+            part = state.part(f"ahead-{index}")
+            prompts, completions, logprobs = (
+                to_lists(part.part(name)) for name in ("prompts", "completions", "logprobs")
+            )
+            self._ahead.append((prompts, step, Drawn(Samples(completions, logprobs))))
+        device = self.accelerator.device
+        self._buffered_inputs = [
+            {key: each.clone().to(device) for key, each in state.part(f"batch-{index}").tensors.items()}
+            | dict.fromkeys(absent)
+            for index, absent in enumerate(state.values["batches"])
+        ] or None
 
     def upcoming(self, number: int, count: int) -> list[list[int]]:
         """The ``count`` prompts that this worker will draw a completion for in round ``number``, the first being 0."""

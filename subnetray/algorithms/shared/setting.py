@@ -18,6 +18,7 @@ from subnetray.algorithms.shared.loading import Placement, load, skeleton
 from subnetray.config import RunConfig
 from subnetray.rollout import Policy, Probe, Sampling
 from subnetray.rollout.sampling import derive_seed
+from subnetray.subnetwork.files.state import State, from_lists, to_lists
 from subnetray.subnetwork.weights import named_weights
 from subnetray.tasks import Problem, Task
 
@@ -63,12 +64,29 @@ class DataLog:
             elif (place := self._rng.randrange(self.seen)) < self.limit:
                 self.examples[place] = example
 
+    def kept(self) -> State:
+        """All of it, for :meth:`resume`."""
+        version, numbers, gauss = self._rng.getstate()
+        state = State({}, {"seen": self.seen, "tokens": self.tokens, "rng": [version, list(numbers), gauss]})
+        state.put("prompts", from_lists([each.prompt for each in self.examples], torch.int64))
+        state.put("completions", from_lists([each.completion for each in self.examples], torch.int64))
+        return state
+
+    def resume(self, state: State) -> None:
+        """Go on from there."""
+        version, numbers, gauss = state.values["rng"]
+        self._rng.setstate((version, tuple(numbers), gauss))
+        self.seen, self.tokens = state.values["seen"], state.values["tokens"]
+        prompts, completions = (to_lists(state.part(name)) for name in ("prompts", "completions"))
+        self.examples = list(map(Example, prompts, completions))
+
 
 @dataclass(frozen=True)
 class Setting:
     """One run as its algorithm sees it. ``model`` is at the init, and so is ``policy`` when the trainer is built.
 
-    ``shards``: how many of its ``workers`` share one copy of the model, 1 or all.
+    ``shards``: how many of its ``workers`` share one copy of the model, 1 or all. ``drawn``: completions of the init
+    that it trains on, by their purpose, where they are kept: the engines are not asked again for what is there.
     """
 
     config: RunConfig
@@ -83,6 +101,7 @@ class Setting:
     workers: int = 1
     rank: int = 0
     shards: int = 1
+    drawn: dict[str, list[list[int]]] | None = None
 
     def sampling(self, purpose: str, temperature: float | None = None, rank: int = 0) -> Sampling:
         """How to sample for one purpose; the temperature is the config's unless given.
@@ -165,7 +184,11 @@ class Setting:
         """``count`` completions of the init for every problem, each with its reward."""
         prompts = self.encode(problems)
         repeated = [prompt for prompt in prompts for _ in range(count)]
-        completions = self.policy.sample(repeated, self.sampling(purpose)).completions
+        completions = (self.drawn or {}).get(purpose)
+        if completions is None:
+            completions = self.policy.sample(repeated, self.sampling(purpose)).completions
+            if self.drawn is not None:
+                self.drawn[purpose] = completions
         texts = {ids: self.decode(ids) for ids in set(map(tuple, completions))}
         return [
             [

@@ -96,4 +96,5 @@ def _spec(this: SweepSession, run: Run, engines: Sequence[str]) -> RunSpec:
         gpus_per_worker=sweep.cluster.gpus_per_worker,
         source=None if run.source is None else ledger.source_directory(run.source),
         sharded=sweep.cluster.sharded,
+        checkpoint=sweep.checkpoint,
     )

@@ -1,7 +1,7 @@
-"""The safetensors container of masks, deltas and scores: written whole or not at all, checked when read.
+"""The safetensors container of masks, deltas, scores and checkpoints: written whole or not at all, checked when read.
 
-Besides its tensors a file holds, in the metadata entry ``subnetray``, a JSON object with ``kind`` ("mask", "delta" or
-"scores"), its ``version``, ``checksums`` (XXH3-64 of every tensor's bytes as stored, in hex, by its key),
+Besides its tensors a file holds, in the metadata entry ``subnetray``, a JSON object with ``kind`` ("mask", "delta",
+"scores" or "checkpoint"), its ``version``, ``checksums`` (XXH3-64 of every tensor's bytes as stored, in hex, by its key),
 ``compressed`` (those that are a zstd frame, with the number of bytes in it) and what the kind describes itself by.
 """
 
@@ -28,10 +28,13 @@ from subnetray.headers import HeaderError, inflate, read_header
 from subnetray.subnetwork.files.direct_write import Output, Run
 
 _KEY = "subnetray"
-_VERSIONS = {"mask": 2, "delta": 4, "scores": 2}
+_VERSIONS = {"mask": 2, "delta": 4, "scores": 2, "checkpoint": 1}
 # safetensors' names of dtypes.
 _NAMES = {
+    torch.bool: "BOOL",
     torch.uint8: "U8",
+    torch.int32: "I32",
+    torch.int64: "I64",
     torch.bfloat16: "BF16",
     torch.float16: "F16",
     torch.float32: "F32",

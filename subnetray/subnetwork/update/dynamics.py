@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from subnetray.subnetwork.files.state import State, from_weights, to_weights
 from subnetray.subnetwork.ratio import ratio
 from subnetray.subnetwork.update.movement import Moves, followers
 from subnetray.subnetwork.visible import MismatchError, require_same_names
@@ -203,6 +204,20 @@ class Dynamics:
             sample=self._sample.size,
         )
 
+    def kept(self) -> State:
+        """What it has found so far, for :meth:`resume` of another that follows the same run."""
+        state = State({}, {"norms": self._norms, "snapshots": self._snapshots})
+        state.put("exported", self._exported.kept())
+        state.put("sample", self._sample.kept())
+        return state
+
+    def resume(self, state: State) -> None:
+        """Go on from there, the weights of that step being measured last."""
+        self._norms = [(int(step), one, other) for step, one, other in state.values["norms"]]
+        self._snapshots = int(state.values["snapshots"])
+        self._exported.resume(state.part("exported"))
+        self._sample.resume(state.part("sample"))
+
 
 def growth_exponent(steps: Sequence[int], norms: Sequence[float]) -> float:
     """The α of ‖Δ_T‖ ~ T^α: least squares of log norm on log step, over the steps whose norm is positive and finite.
@@ -259,6 +274,27 @@ class _Exported:
         self.path += total.path
         return total
 
+    def kept(self) -> State:
+        """Bits and sums, and the weights measured last."""
+        names = self.init
+        previous = ((name, each.previous()) for name, each in zip(names, self._followers, strict=True))
+        bits = {"seen": self._seen, "ever": self._ever, "at_snapshots": self._at_snapshots}
+        counts = [[each.ever, each.effective] for each in (self.counts, self.snapshot_counts)]
+        sums = {"moves": self.moves, "net": self.net, "path": self.path}
+        state = State({name: torch.from_numpy(each) for name, each in bits.items()}, {"counts": counts, **sums})
+        state.put("previous", from_weights(previous, names))
+        return state
+
+    def resume(self, state: State) -> None:
+        """Inverse of :meth:`kept`."""
+        for name, bits in (("seen", self._seen), ("ever", self._ever), ("at_snapshots", self._at_snapshots)):
+            bits[:] = state.tensors[name].numpy()
+        self.counts, self.snapshot_counts = (Counts(self.counts.n, *each) for each in state.values["counts"])
+        self.moves, self.net, self.path = (state.values[key] for key in ("moves", "net", "path"))
+        previous = to_weights(state.part("previous"), self.init)
+        for (_, tensor), follower in zip(previous, self._followers, strict=True):
+            follower.go_back(tensor)
+
     def by_module(self) -> dict[str, Counts]:
         """The counts of every kind of module."""
         found: dict[str, Counts] = {}
@@ -309,6 +345,14 @@ class _Sample:
             "threshold_step_q50": _quantiles(step / self._threshold, (0.5,))[0],
             "beyond_threshold": ratio(int(np.count_nonzero(relative > 1)), self.size),
         }
+
+    def kept(self) -> State:
+        """The values measured last, and the lengths of their paths."""
+        return State({"previous": torch.from_numpy(self._previous), "path": torch.from_numpy(self._path)})
+
+    def resume(self, state: State) -> None:
+        """Inverse of :meth:`kept`."""
+        self._previous, self._path = (state.tensors[name].clone().numpy() for name in ("previous", "path"))
 
     def coherence(self) -> float:
         """Of all sampled coordinates together."""

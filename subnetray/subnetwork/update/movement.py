@@ -49,6 +49,12 @@ class Follower(Protocol):
     def advance(self, held: Tensor) -> Moves:
         """Take in the values after a step, of any dtype."""
 
+    def previous(self) -> Tensor:
+        """The values taken in last, as exported, flat."""
+
+    def go_back(self, previous: Tensor) -> None:
+        """Take ``previous`` for the values taken in last, as exported."""
+
 
 def followers(init: list[Tensor], seen: list[Bits], ever: list[Bits]) -> list[Follower]:
     """One for each tensor; a step writes which coordinates differ to ``seen``, and adds them to ``ever``.
@@ -81,6 +87,12 @@ class OnHost:
         self._exported.copy_(held)
         return Moves(*_compare_bits(self._init, self._previous, self._current, self._shift, self._seen, self._ever))
 
+    def previous(self) -> Tensor:
+        return from_integers(self._previous, self._exported.dtype)
+
+    def go_back(self, previous: Tensor) -> None:
+        self._previous[:] = flat_integers(previous)
+
 
 class OnDevice:
     """A :class:`Follower` where the weights are: only bits and sums leave the device."""
@@ -108,6 +120,12 @@ class OnDevice:
         self._ever |= self._seen
         effective, moved, *rest = sums.tolist()
         return Moves(int(effective), int(moved), *rest)
+
+    def previous(self) -> Tensor:
+        return self._previous
+
+    def go_back(self, previous: Tensor) -> None:
+        self._previous = previous.to(self._init, copy=True).reshape(-1)
 
 
 @compiled
