@@ -13,6 +13,7 @@ from subnetray.config import (
     GRPO,
     SFT,
     ArithmeticTask,
+    Checkpointing,
     Cluster,
     ConfigError,
     EmbeddedModel,
@@ -45,6 +46,7 @@ def test_without_overrides_everything_has_the_schema_s_default(composer: Compose
         EmbeddedModel(), ArithmeticTask(), GRPO(), Rollout(), Evaluation(), Measurement(), "fp32_master", 0
     )
     assert (sweep.cluster, sweep.tracking, sweep.grid) == (Cluster(), Tracking(), None)
+    assert sweep.checkpoint == Checkpointing()
     assert (sweep.out, sweep.cache, sweep.dry_run, sweep.resume) == (None, None, False, "auto")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from subnetray.config import (
     SFT,
     Algorithm,
     ArithmeticTask,
+    Checkpointing,
     Cluster,
     ConfigError,
     DatasetTask,
@@ -135,6 +137,9 @@ BAD: list[tuple[type, dict[str, Any], str]] = [
     (Cluster, {"max_concurrent": 0}, "cluster.max_concurrent"),
     (Cluster, {"max_failures": -1}, "cluster.max_failures"),
     (Cluster, {"memory_gib_per_run": 0.0}, "cluster.memory_gib_per_run"),
+    (Checkpointing, {"every_steps": -1}, "checkpoint.every_steps"),
+    (Checkpointing, {"every_minutes": -0.5}, "checkpoint.every_minutes"),
+    (Checkpointing, {"every_minutes": math.inf}, "checkpoint.every_minutes"),
     (Tracking, {"mode": "on"}, "tracking.mode"),
     (Tracking, {"project": ""}, "tracking.project"),
 ]
@@ -262,7 +267,13 @@ def test_a_run_checks_what_is_not_of_one_section(values: dict[str, Any], key: st
 
 @pytest.mark.parametrize(
     ("values", "key"),
-    [({"out": ""}, "out"), ({"cache": ""}, "cache"), ({"out": "s3://b/x"}, "out"), ({"resume": "x"}, "resume")],
+    [
+        *(({"out": ""}, "out"), ({"cache": ""}, "cache"), ({"out": "s3://b/x"}, "out"), ({"resume": "x"}, "resume")),
+        (
+            {"checkpoint": Checkpointing(every_steps=5), "cluster": Cluster(workers=2)},
+            "checkpoint.every_steps and checkpoint.every_minutes",
+        ),
+    ],
 )
 def test_a_sweep_checks_where_and_how(values: dict[str, Any], key: str) -> None:
     fine: dict[str, Any] = {

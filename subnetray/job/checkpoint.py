@@ -261,8 +261,8 @@ def _random() -> State:
 
 
 def _resume_random(state: State) -> None:
-    version_, numbers, gauss = state.values["python"]
-    random.setstate((version_, tuple(numbers), gauss))
+    form, numbers, gauss = state.values["python"]
+    random.setstate((form, tuple(numbers), gauss))
     kind, *rest = state.values["numpy"]
     np.random.set_state((kind, state.tensors["numpy"].numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state.tensors["torch"].clone())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class RunSpec:
     gpus_per_worker: float
     source: Path | None = None
     sharded: bool = False  # whether its workers share one copy of the model
-    checkpoint: Checkpointing = Checkpointing()
+    checkpoint: Checkpointing = field(default_factory=Checkpointing)
 
     @property
     def metrics(self) -> Path:

@@ -98,6 +98,7 @@ def test_the_sweep_s_run_is_the_baseline(composer: Composer, origins: Plan) -> N
 def test_how_it_executes_leaves_identities_alone(composer: Composer) -> None:
     names = [run.run_id for run in plan(composer, ["+grid=smoke"])[1].runs]
     elsewhere = ["cluster.workers=1", "rollout.engines=2", "tracking=disabled", "out=x", "model.name=other"]
+    elsewhere += ["checkpoint.every_steps=5", "checkpoint.every_minutes=0.5"]
     assert [run.run_id for run in plan(composer, ["+grid=smoke", *elsewhere])[1].runs] == names
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import TrainerState
 
@@ -35,6 +39,8 @@ from subnetray.config import (
     SimPO,
     Subnetwork,
 )
+from subnetray.job.checkpoint import _Due, _identity, find, of_init
+from subnetray.job.launch import failure
 from subnetray.job.recorder import Recorder
 from subnetray.job.run import run
 from subnetray.job.spec import RunSpec
@@ -42,7 +48,8 @@ from subnetray.models.tokenizer import make_tokenizer
 from subnetray.rollout import Samples, Sampling
 from subnetray.rollout.policy import Sync
 from subnetray.store import results
-from subnetray.subnetwork import weights_hash
+from subnetray.subnetwork import arms, named_weights, weights_hash
+from subnetray.subnetwork.files.state import State
 from tests.algorithms.lab import Drawn, Scored
 from tests.decoder import decoder
 
@@ -74,16 +81,22 @@ class Answering:
     def sample(self, prompts: list[list[int]], sampling: Sampling) -> Samples:
         drawn = [random.Random(f"{self._weights} {sampling.seed + index}") for index in range(len(prompts))]
         completions = [[*rng.choices(range(2, 16), k=rng.randint(1, 4)), 1] for rng in drawn]
-        return Samples(completions, [[-3.0 + rng.random() for _ in ids] for rng, ids in zip(drawn, completions)])
+        return Samples(
+            completions, [[-3.0 + rng.random() for _ in ids] for rng, ids in zip(drawn, completions, strict=True)]
+        )
 
     def start(self, prompts: list[list[int]], sampling: Sampling) -> Drawn:
         return Drawn(self.sample(prompts, sampling))
 
 
+def _stand_in(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("subnetray.rollout.Policy", Answering)
+    patch.setattr("subnetray.tasks.load", lambda _: Scored(lambda text: float(len(text) % 2)))
+
+
 @pytest.fixture(autouse=True)
-def engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("subnetray.rollout.Policy", Answering)
-    monkeypatch.setattr("subnetray.tasks.load", lambda _: Scored(lambda text: float(len(text) % 2)))
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    _stand_in(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +174,162 @@ def test_a_run_that_goes_on_ends_with_the_bytes_of_one_that_was_not_interrupted(
     plain = _spec(init, tmp_path / "plain", config)
     assert _execute(plain, monkeypatch) == [*range(1, STEPS + 1)]
     kept = _spec(init, tmp_path / "kept", config, every_steps=1)
+    # In the last case also where it went on already.
+    last = name == [*CASES][-1]
     assert _execute(kept, monkeypatch, interrupt=3) == [1, 2, 3]
-    assert _execute(kept, monkeypatch, interrupt=6) == [3, 4, 5, 6]  # also where it went on already
-    assert _execute(kept, monkeypatch) == [6]
+    if last:
+        assert _execute(kept, monkeypatch, interrupt=6) == [3, 4, 5, 6]
+    assert _execute(kept, monkeypatch) == ([6] if last else [3, 4, 5, 6])
     assert _files(kept.directory) == _files(plain.directory)
+
+
+def test_a_restricted_run_goes_on_too(init: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its optimizer holds the mask's coordinates alone, and its checkpoint no more of the weights than these."""
+    shapes = {name: tuple(each.shape) for name, each in decoder().named_parameters()}
+    arms.random(shapes, sum(each.numel() for each in decoder().parameters()) // 20, seed=0).save(tmp_path / "mask")
+    subnetwork = Subnetwork(mask=str(tmp_path / "mask"), clip="after")
+    config = _config(GRPO(**GROUPS, max_grad_norm=0.1), subnetwork=subnetwork, measurement=Measurement(every=4))
+    plain, kept = _interrupted(init, tmp_path, config, monkeypatch, step=3)
+    assert "restriction.safetensors" in plain
+    assert kept == plain
+
+
+def test_scores_of_early_steps_are_those_of_a_run_that_was_not_interrupted(
+    init: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(SFT(**SIZE), measurement=Measurement(every=4, early=(1, 4)))
+    for step in (3, 6):  # between two of them, and after the last
+        plain, kept = _interrupted(init, tmp_path / str(step), config, monkeypatch, step)
+        assert {"early-1.safetensors", "early-4.safetensors"} <= kept.keys()
+        assert kept == plain
+
+
+def _interrupted(
+    init: Path, place: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch, step: int
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """The files of a run that was not interrupted, and of one that was, and went on."""
+    plain, kept = _spec(init, place / "plain", config), _spec(init, place / "kept", config, every_steps=2)
+    _execute(plain, monkeypatch)
+    _execute(kept, monkeypatch, interrupt=step)
+    last = (step - 1) // 2 * 2
+    assert _execute(kept, monkeypatch) == [*range(last + 1, STEPS + 1)]
+    assert json.loads((kept.directory / results.TIME).read_text())["went_on_from_step"] == last
+    return _files(plain.directory), _files(kept.directory)
+
+
+def _truncated(path: Path, _: RunSpec) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _flipped(path: Path, _: RunSpec) -> None:
+    data = bytearray(path.read_bytes())
+    data[-7] ^= 1
+    path.write_bytes(data)
+
+
+def _no_file_of_ours(path: Path, _: RunSpec) -> None:
+    save_file({"weights": torch.zeros(2)}, path)
+
+
+def _says(key: str, value: Any) -> Callable[[Path, RunSpec], None]:
+    def change(path: Path, spec: RunSpec) -> None:
+        state, header = State.load(path)
+        known = {name: header[name] for name in ("step", "init_hash", "scores", *_identity(spec))}
+        state.save(path, known | {key: value})
+
+    return change
+
+
+def _lost_scores(_: Path, spec: RunSpec) -> None:
+    spec.scores(1).unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_truncated, "no safetensors file|truncated"),
+        (_flipped, "damaged"),
+        (_no_file_of_ours, "was not written by subnetray"),
+        (_says("config", {}), "it is of another config"),
+        (_says("run", "b"), "it is of another run"),
+        (_says("version of the code", ""), "it is of another version of the code"),
+        (_says("init_hash", ""), "it is of another init"),
+        (_lost_scores, "early-1.safetensors, which was written before it, is damaged"),
+    ],
+)
+def test_a_checkpoint_that_is_damaged_or_of_something_else_is_ignored_in_one_line(
+    interrupted: RunSpec,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path, RunSpec], None],
+    words: str,
+) -> None:
+    spec = _copy(interrupted, tmp_path)
+    path = results.checkpoint(spec.directory)
+    found = find(spec)
+    assert found is not None
+    assert found.step == 2
+    damage(path, spec)
+    found = find(spec)
+    if found is not None:
+        found = of_init(found, spec, named_weights(decoder(), torch.bfloat16))
+    assert found is None
+    assert not path.parent.exists()
+    (line,) = caplog.messages
+    assert re.search(words, line)
+
+
+@pytest.fixture(scope="module")
+def interrupted(init: Path, tmp_path_factory: pytest.TempPathFactory) -> RunSpec:
+    """A run that was interrupted in its third step."""
+    with pytest.MonkeyPatch.context() as patch:
+        _stand_in(patch)
+        config = _config(SFT(**SIZE), measurement=Measurement(early=(1,)))
+        spec = _spec(init, tmp_path_factory.mktemp("interrupted"), config, every_steps=1)
+        _execute(spec, patch, interrupt=3)
+    return spec
+
+
+def _copy(spec: RunSpec, place: Path) -> RunSpec:
+    shutil.copytree(spec.directory, place / "run")
+    return dataclasses.replace(spec, directory=place / "run")
+
+
+def test_what_was_kept_is_gone_on_from_also_where_nothing_more_is_kept(
+    interrupted: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """... and a disk that takes no checkpoint ends no run."""
+    spec = dataclasses.replace(_copy(interrupted, tmp_path), checkpoint=Checkpointing())
+    assert _execute(spec, monkeypatch, interrupt=4) == [3, 4]
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(State, "save", full)
+    spec = dataclasses.replace(spec, checkpoint=Checkpointing(every_minutes=1e-9))
+    assert _execute(spec, monkeypatch) == [3, 4, 5, 6]
+    assert [line.partition(":")[0] for line in caplog.messages] == [
+        f"run a has no checkpoint of step {step}" for step in (3, 4, 5)
+    ]
+    assert not results.checkpoint(spec.directory).parent.exists()
+
+
+def test_checkpoints_are_due_by_steps_or_by_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    due = _Due(Checkpointing(every_steps=10, every_minutes=2))
+    found = []
+    for step, seconds in ((0, 500), (1, 60), (9, 119), (9, 120), (10, 0), (12, 120), (22, 125), (22, 400)):
+        now[0] = seconds
+        if due(step):
+            found.append((step, seconds))
+            due.begin(step)
+    assert found == [(9, 120), (22, 125)]
+    assert not any(_Due(Checkpointing())(step) for step in range(100))
+
+
+def test_a_failed_run_keeps_no_checkpoint(interrupted: RunSpec, tmp_path: Path) -> None:
+    """What makes it fail would do so again."""
+    spec = _copy(interrupted, tmp_path)
+    failure(spec, "loss is nan at step 3")
+    assert sorted(_files(spec.directory)) == [results.CONFIG, results.RESULT]

@@ -66,16 +66,15 @@ class DataLog:
 
     def kept(self) -> State:
         """All of it, for :meth:`resume`."""
-        version, numbers, gauss = self._rng.getstate()
-        state = State({}, {"seen": self.seen, "tokens": self.tokens, "rng": [version, list(numbers), gauss]})
+        state = State({}, {"seen": self.seen, "tokens": self.tokens, "rng": self._rng.getstate()})
         state.put("prompts", from_lists([each.prompt for each in self.examples], torch.int64))
         state.put("completions", from_lists([each.completion for each in self.examples], torch.int64))
         return state
 
     def resume(self, state: State) -> None:
         """Go on from there."""
-        version, numbers, gauss = state.values["rng"]
-        self._rng.setstate((version, tuple(numbers), gauss))
+        form, numbers, gauss = state.values["rng"]
+        self._rng.setstate((form, tuple(numbers), gauss))
         self.seen, self.tokens = state.values["seen"], state.values["tokens"]
         prompts, completions = (to_lists(state.part(name)) for name in ("prompts", "completions"))
         self.examples = list(map(Example, prompts, completions))

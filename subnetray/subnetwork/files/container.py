@@ -1,8 +1,9 @@
 """The safetensors container of masks, deltas, scores and checkpoints: written whole or not at all, checked when read.
 
 Besides its tensors a file holds, in the metadata entry ``subnetray``, a JSON object with ``kind`` ("mask", "delta",
-"scores" or "checkpoint"), its ``version``, ``checksums`` (XXH3-64 of every tensor's bytes as stored, in hex, by its key),
-``compressed`` (those that are a zstd frame, with the number of bytes in it) and what the kind describes itself by.
+"scores" or "checkpoint"), its ``version``, ``checksums`` (XXH3-64 of every tensor's bytes as stored, in hex, by its
+key), ``compressed`` (those that are a zstd frame, with the number of bytes in it) and what the kind describes itself
+by.
 """
 
 from __future__ import annotations

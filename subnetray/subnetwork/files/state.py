@@ -112,7 +112,7 @@ def from_weights(weights: Iterable[tuple[str, Tensor]], base: Weights) -> State:
 
 
 def to_weights(state: State, base: Weights, dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
-    """Inverse of :func:`from_weights` for weights of ``dtype``, None being that of ``base``: one by one, on the host."""
+    """Inverse of :func:`from_weights` for weights of ``dtype`` (None: that of ``base``), one by one, on the host."""
     for name, each in base.items():
         tensor = each if dtype is None else each.to(dtype)
         if (whole := state.tensors.get(f"{_WHOLE}/{name}")) is not None:

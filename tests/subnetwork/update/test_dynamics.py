@@ -143,6 +143,20 @@ def test_counts_are_those_of_whole_masks(moments: list[dict[str, Tensor]], every
     assert coarse.summary().counts.effective == fine.summary().counts.effective
 
 
+@given(trajectories(), st.integers(0, 4))
+def test_what_is_interrupted_goes_on_as_if_it_were_not(moments: list[dict[str, Tensor]], interrupted: int) -> None:
+    init, *later = moments
+    whole, part, rest = (Dynamics(init, init) for _ in range(3))
+    for step, weights in enumerate(later, 1):
+        if step == interrupted:
+            rest.resume(part.kept())
+        found = whole.measure(step, weights, snapshot=step % 2 == 0)
+        going = part if step < interrupted else rest
+        assert repr(going.measure(step, weights, snapshot=step % 2 == 0)) == repr(found)
+    if interrupted <= len(later):
+        assert repr(rest.summary()) == repr(whole.summary())
+
+
 @given(trajectories())
 def test_a_device_finds_what_the_host_finds(moments: list[dict[str, Tensor]]) -> None:
     for name, init in moments[0].items():
@@ -153,6 +167,9 @@ def test_a_device_finds_what_the_host_finds(moments: list[dict[str, Tensor]]) ->
         for moment in (previous, current):
             assert list(there.advance(moment)) == pytest.approx(list(here.advance(moment)), rel=1e-12, nan_ok=True)
             assert bits[2:].tolist() == bits[:2].tolist()
+        there.go_back(here.previous())
+        here.go_back(there.previous())
+        assert there.advance(init).moved == here.advance(init).moved == count_changed({"": current}, {"": init})
 
 
 @given(trajectories())
