@@ -13,6 +13,7 @@ from subnetray.config import ConfigError
 from subnetray.driver.execute import missing
 from subnetray.driver.ledger import Ledger
 from subnetray.files import atomic_path
+from subnetray.store import results
 from subnetray.subnetwork import Mask
 from tests.driver.sweeps import make_plan, make_restricted_plan, random_masks, write_init, write_result
 
@@ -189,7 +190,7 @@ def test_resume_never_removes_what_sweeps_wrote_and_nothing_else(tmp_path: Path)
         tmp_path / "figures" / "a.png",
     ]
     mine += [tmp_path / "runs" / plan.runs[0].run_id / "result.json"]  # of a run that no sweep here has named
-    for path in mine:
+    for path in (*mine, results.checkpoint(tmp_path / "runs" / other.runs[0].run_id)):
         path.parent.mkdir(exist_ok=True)
         path.touch()
     fresh = Ledger(tmp_path, other)
@@ -197,6 +198,18 @@ def test_resume_never_removes_what_sweeps_wrote_and_nothing_else(tmp_path: Path)
     assert all(path.exists() for path in mine)
     assert not (tmp_path / "runs.parquet").exists()
     assert [path.name for path in (tmp_path / "runs" / other.runs[0].run_id).iterdir()] == ["plot.png"]
+
+
+def test_checkpoints_stay_for_runs_that_are_not_done(tmp_path: Path) -> None:
+    plan = make_plan()
+    done, undone, *_ = plan.runs
+    write_result(tmp_path, done)
+    places = [results.checkpoint(tmp_path / "runs" / run.run_id) for run in (done, undone)]
+    for path in places:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    Ledger(tmp_path, plan).tidy()
+    assert [path.parent.is_dir() for path in places] == [False, True]
 
 
 def test_a_description_cannot_name_runs_outside_of_the_directory(tmp_path: Path) -> None:

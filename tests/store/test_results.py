@@ -124,6 +124,22 @@ def test_clearing_removes_what_runs_write_and_nothing_else(run: Path) -> None:
     assert [path.name for path in run.iterdir()] == ["notes.txt"]
 
 
+def test_a_checkpoint_is_cleared_unless_it_is_kept(run: Path) -> None:
+    path, early = results.checkpoint(run), run / "early-1.safetensors"
+    path.parent.mkdir()
+    for each in (path, early, path.with_name(".state.safetensors.abcdefgh")):
+        each.touch()
+    results.clear(run, [path, early])
+    assert {each.name for each in run.rglob("*") if each.is_file()} == {
+        path.name,
+        early.name,
+        ".state.safetensors.abcdefgh",
+    }
+    (path.parent / "notes.txt").touch()
+    results.clear(run)
+    assert [each.name for each in run.rglob("*")] == ["checkpoint", "notes.txt"]
+
+
 def test_equal_content_gives_equal_bytes(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("other")
     for path in results.of_run(run):
