@@ -108,7 +108,9 @@ def measure(init: Path, precision: str, restricted: bool, place: Path) -> Cost:
     weights = exported(model, export)
     if restricted:
         shapes = {name: tuple(each.shape) for name, each in weights.items()}
-        arms.random(shapes, int(DENSITY * sum(each.numel() for each in weights.values())), seed=0).save(place / "mask")
+        arms.random(shapes, int(DENSITY * sum(each.numel() for each in weights.values())), seed=0).save(
+            place / "mask", {}
+        )
     recorder = Recorder(place / "metrics.jsonl", model, weights, every=1, write=True)
     setting = Setting(
         config=config,

@@ -156,7 +156,7 @@ CASES: dict[str, RunConfig] = {
     "orpo": _config(ORPO(**SIZE)),
     "simpo": _config(SimPO(**SIZE)),
     "grpo": _config(GRPO(**GROUPS)),
-    "grpo, bf16, in rounds": _config(GRPO(**ROUNDS, beta=0.1), precision="bf16"),
+    "grpo, bf16, in rounds": _config(GRPO(**ROUNDS, beta=0.1, micro_batch_size=4), precision="bf16"),
     "grpo, stale": _config(GRPO(**GROUPS, beta=0.1), rollout=Rollout(staleness=2), precision="fp32"),
     "rloo, sgd": _config(RLOO(**ROUNDS, beta=0.1, optimizer="sgd", lr=0.1), precision="fp32"),
     "ppo": _config(PPO(**ROUNDS, beta=0.1)),
@@ -186,7 +186,7 @@ def test_a_run_that_goes_on_ends_with_the_bytes_of_one_that_was_not_interrupted(
 def test_a_restricted_run_goes_on_too(init: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its optimizer holds the mask's coordinates alone, and its checkpoint no more of the weights than these."""
     shapes = {name: tuple(each.shape) for name, each in decoder().named_parameters()}
-    arms.random(shapes, sum(each.numel() for each in decoder().parameters()) // 20, seed=0).save(tmp_path / "mask")
+    arms.random(shapes, sum(each.numel() for each in decoder().parameters()) // 20, seed=0).save(tmp_path / "mask", {})
     subnetwork = Subnetwork(mask=str(tmp_path / "mask"), clip="after")
     config = _config(GRPO(**GROUPS, max_grad_norm=0.1), subnetwork=subnetwork, measurement=Measurement(every=4))
     plain, kept = _interrupted(init, tmp_path, config, monkeypatch, step=3)
