@@ -32,6 +32,7 @@ from subnetray.job.early import Early
 from subnetray.job.evaluation import Score
 from subnetray.job.recorder import Recorder
 from subnetray.job.spec import RunSpec
+from subnetray.private import Gone
 from subnetray.store import results
 from subnetray.subnetwork.files.container import CorruptFileError
 from subnetray.subnetwork.files.state import State, from_lists, from_weights, to_lists, to_weights
@@ -218,7 +219,7 @@ class Checkpoints(TrainerCallback):
         header = {**_identity(spec), "step": step, "init_hash": self._init_hash(), "scores": self._scores}
         try:
             running.kept(optimizer, schedule).save(results.checkpoint(spec.directory), header)
-        except OSError as error:  # a run that is not interrupted needs none
+        except (OSError, Gone) as error:  # a run that is not interrupted needs none
             _log.warning("run %s has no checkpoint of step %d: %s", spec.run_id, step, error)
 
     @cache  # noqa: B019 - one of these a run, which ends with it

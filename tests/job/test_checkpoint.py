@@ -17,6 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import TrainerState
 
+from subnetray.algorithms.shared.batches import OnExamples
+from subnetray.algorithms.shared.rollouts import EngineRollouts
 from subnetray.config import (
     DPO,
     GRPO,
@@ -45,6 +47,7 @@ from subnetray.job.recorder import Recorder
 from subnetray.job.run import run
 from subnetray.job.spec import RunSpec
 from subnetray.models.tokenizer import make_tokenizer
+from subnetray.private import Gone
 from subnetray.rollout import Samples, Sampling
 from subnetray.rollout.policy import Sync
 from subnetray.store import results
@@ -189,7 +192,8 @@ def test_a_restricted_run_goes_on_too(init: Path, tmp_path: Path, monkeypatch: p
     arms.random(shapes, sum(each.numel() for each in decoder().parameters()) // 20, seed=0).save(tmp_path / "mask", {})
     subnetwork = Subnetwork(mask=str(tmp_path / "mask"), clip="after")
     config = _config(GRPO(**GROUPS, max_grad_norm=0.1), subnetwork=subnetwork, measurement=Measurement(every=4))
-    plain, kept = _interrupted(init, tmp_path, config, monkeypatch, step=3)
+    _execute(_spec(init, tmp_path / "plain", config), monkeypatch)
+    plain, kept = _files(tmp_path / "plain"), _interrupted(init, tmp_path / "kept", config, monkeypatch, step=3)
     assert "restriction.safetensors" in plain
     assert kept == plain
 
@@ -198,23 +202,23 @@ def test_scores_of_early_steps_are_those_of_a_run_that_was_not_interrupted(
     init: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = _config(SFT(**SIZE), measurement=Measurement(every=4, early=(1, 4)))
+    _execute(_spec(init, tmp_path / "plain", config), monkeypatch)
+    plain = _files(tmp_path / "plain")
+    assert {"early-1.safetensors", "early-4.safetensors"} <= plain.keys()
     for step in (3, 6):  # between two of them, and after the last
-        plain, kept = _interrupted(init, tmp_path / str(step), config, monkeypatch, step)
-        assert {"early-1.safetensors", "early-4.safetensors"} <= kept.keys()
-        assert kept == plain
+        assert _interrupted(init, tmp_path / str(step), config, monkeypatch, step) == plain
 
 
 def _interrupted(
     init: Path, place: Path, config: RunConfig, monkeypatch: pytest.MonkeyPatch, step: int
-) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    """The files of a run that was not interrupted, and of one that was, and went on."""
-    plain, kept = _spec(init, place / "plain", config), _spec(init, place / "kept", config, every_steps=2)
-    _execute(plain, monkeypatch)
+) -> dict[str, bytes]:
+    """The files of a run that was interrupted in a step, and went on."""
+    kept = _spec(init, place, config, every_steps=2)
     _execute(kept, monkeypatch, interrupt=step)
     last = (step - 1) // 2 * 2
     assert _execute(kept, monkeypatch) == [*range(last + 1, STEPS + 1)]
     assert json.loads((kept.directory / results.TIME).read_text())["went_on_from_step"] == last
-    return _files(plain.directory), _files(kept.directory)
+    return _files(kept.directory)
 
 
 def _truncated(path: Path, _: RunSpec) -> None:
@@ -298,20 +302,27 @@ def _copy(spec: RunSpec, place: Path) -> RunSpec:
 def test_what_was_kept_is_gone_on_from_also_where_nothing_more_is_kept(
     interrupted: RunSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """... and a disk that takes no checkpoint ends no run."""
+    """... and neither a disk that takes no checkpoint nor another TRL ends a run."""
     spec = dataclasses.replace(_copy(interrupted, tmp_path), checkpoint=Checkpointing())
     assert _execute(spec, monkeypatch, interrupt=4) == [3, 4]
+    errors: list[Exception] = [OSError(28, "No space left on device"), Gone("TRL's trainer has no _step"), OSError()]
 
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+    def fail(*_: Any) -> None:
+        raise errors.pop(0)
 
-    monkeypatch.setattr(State, "save", full)
+    monkeypatch.setattr(State, "save", fail)
     spec = dataclasses.replace(spec, checkpoint=Checkpointing(every_minutes=1e-9))
     assert _execute(spec, monkeypatch) == [3, 4, 5, 6]
     assert [line.partition(":")[0] for line in caplog.messages] == [
         f"run a has no checkpoint of step {step}" for step in (3, 4, 5)
     ]
     assert not results.checkpoint(spec.directory).parent.exists()
+
+
+@pytest.mark.parametrize("holder", [OnExamples, EngineRollouts])
+def test_what_trl_does_not_call_so_any_more_is_named(holder: type) -> None:
+    with pytest.raises(Gone, match="^TRL's trainer has no _"):
+        holder.__new__(holder).kept()
 
 
 def test_checkpoints_are_due_by_steps_or_by_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
