@@ -75,9 +75,10 @@ class Early(TrainerCallback):
     def resume(self, state: State) -> None:
         """Go on from there, once training has begun; files of scores of earlier steps are there."""
         self._step, self._stored = state.values["step"], tuple(state.values["stored"])
-        kept = ({name: each.clone() for name, each in state.part(key).tensors.items()} for key in ("squares", "fisher"))
+        # In the order of the parameters, in which files are written.
         self._squares, self._fisher = (
-            {name: each.to(self._parameters[name].device) for name, each in tensors.items()} for tensors in kept
+            {name: kept[name].clone().to(each.device) for name, each in self._parameters.items() if name in kept}
+            for kept in (state.part(key).tensors for key in ("squares", "fisher"))
         )
         if self._step >= self._steps[-1]:
             self._end()
