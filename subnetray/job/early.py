@@ -46,7 +46,7 @@ class Early(TrainerCallback):
         self._path, self._steps, self._init = path, steps, init
         self._parameters = dict(model.named_parameters())
         self._held = {name: held_values(each, init[name]) for name, each in self._parameters.items()}
-        self._fisher = {name: each.to(torch.bfloat16) for name, each in fisher.items()}
+        self._fisher = {name: fisher[name].to(torch.bfloat16) for name in self._parameters if name in fisher}
         self._squares = {name: torch.zeros_like(each, dtype=torch.float32) for name, each in self._parameters.items()}
         self._snip: dict[str, Tensor] = {}
         self._hooks: list[RemovableHandle] = []
