@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from subnetray.config import Measurement
 from subnetray.files import atomic_path
+from subnetray.nulls import NULLS, Null, Pair, Run
 from subnetray.store import columns
 from subnetray.subnetwork.delta import Delta
 from subnetray.subnetwork.mask import Mask
@@ -26,24 +27,20 @@ from subnetray.subnetwork.overlap.displacement import (
     displacement_agreement,
     displacement_distance,
 )
-from subnetray.subnetwork.overlap.margins import Margins, expected_overlap, margins
-from subnetray.subnetwork.overlap.nulls import PairCounts, pair_counts
+from subnetray.subnetwork.overlap.nulls import pair_counts
 from subnetray.subnetwork.overlap.sketch import Sample, sample
 from subnetray.subnetwork.overlap.strata import Arranged, Strata, ulp_strata
 from subnetray.subnetwork.overlap.table import OverlapCounts, statistics
 from subnetray.subnetwork.weights import Weights
 
-SCHEMA = columns.schema(columns.OVERLAP)
-_WHOLE = ("n", "k1", "k2", "k12")
-_REAL = (
+_OF_COUNTS = (
+    *("n", "k1", "k2", "k12"),
     *("o1", "o2", "overlap_coefficient", "jaccard", "dice", "kappa", "kappa_max", "phi", "enrichment"),
-    *(f"{null}_{value}" for null in ("uniform", "tensor", "ulp") for value in ("expected", "excess", "odds_ratio")),
-    *("margins_expected", "margins_excess"),
 )
 # In the table's metadata: of which files its rows are.
 _KEY = b"subnetray"
 # Raise it whenever the same two runs would get another row.
-_VERSION = 2
+_VERSION = 3
 
 # What is kept of earlier runs takes up to this many bytes in all, or this share of the memory that is free, if that is
 # more; beyond it their files are read again.
@@ -52,7 +49,8 @@ _CACHE_BYTES, _CACHE_SHARE = 1 << 30, 1 / 8
 _TOGETHER = 64
 # Strata that are summed at a time, whatever the number of runs: sums are the same in every order of runs.
 _STRATA = 1 << 15
-# Coordinates at which Δ is kept: all of a small model's; of a larger one a sample, whose cosines err by some 1e-3.
+# Coordinates at which Δ and the joint null are kept: all of a small model's; of a larger one a sample, whose cosines err by
+# some 1e-3, and its expectations by less than 1e-4 of all coordinates.
 _SAMPLE = 1 << 22
 
 _Value = TypeVar("_Value")
@@ -100,7 +98,7 @@ class Pairs:
         """Write the table atomically."""
         identities = {run_id: self._runs[run_id].identity for run_id in sorted(self._runs)}
         noted = json.dumps({"version": _VERSION, "runs": identities}, separators=(",", ":")).encode()
-        schema = SCHEMA.with_metadata({_KEY: noted})
+        schema = columns.schema(columns.of_pairs()).with_metadata({_KEY: noted})
         with atomic_path(path) as temporary:
             pq.write_table(pa.Table.from_pylist(self.rows, schema=schema), temporary)
 
@@ -131,9 +129,9 @@ class Pairs:
                 )
                 for index, other in enumerate(part):
                     a, b = (other, new) if first else (new, other)
-                    by_margins = float(expected_overlap([self._margins(a)], self._margins(b))[0])
+                    made = {name: (self._made(null, a), self._made(null, b)) for name, null in NULLS.items()}
                     row = {"run_a": a.run_id, "run_b": b.run_id, "same_init": other_init == new.init}
-                    row |= _columns(counts, index, by_margins, swapped=not first)
+                    row |= _columns(Pair(counts, index, made), swapped=not first)
                     if other_init == new.init:
                         row |= self._compared(self._displacement(a), self._displacement(b), new)
                     self._rows[a.run_id, b.run_id] = row
@@ -160,25 +158,37 @@ class Pairs:
         return self._keep(("mask", run.mask), lambda: Mask.load(run.mask), lambda value: value.n // 8)
 
     def _arranged(self, run: Finished, inits: tuple[Path, Path]) -> Arranged:
-        def make() -> Arranged:
-            if inits not in self._strata:
-                # As they are stored: where that is wider than what is compared, all runs share what is rounded off.
-                first, second = (load_weights(init, dict.fromkeys(self._shape(run))) for init in inits)
-                self._strata[inits] = ulp_strata(first, None if inits[0] == inits[1] else second, torch.bfloat16)
-            return self._strata[inits].arrange(self._mask(run))
+        return self._keep(
+            (run.mask, inits),
+            lambda: self._strata_of(run, inits).arrange(self._mask(run)),
+            lambda value: value.words.nbytes,
+        )
 
-        return self._keep((run.mask, inits), make, lambda value: value.words.nbytes)
+    def _strata_of(self, run: Finished, inits: tuple[Path, Path]) -> Strata:
+        if inits not in self._strata:
+            # As they are stored: where that is wider than what is compared, all runs share what is rounded off.
+            first, second = (load_weights(init, dict.fromkeys(self._shape(run))) for init in inits)
+            self._strata[inits] = ulp_strata(first, None if inits[0] == inits[1] else second, torch.bfloat16)
+        return self._strata[inits]
 
-    def _margins(self, run: Finished) -> Margins:
-        return self._keep(("margins", run.mask), lambda: margins(self._mask(run)), lambda value: value.nbytes)
+    def _made(self, null: Null, run: Finished) -> Any:
+        def make() -> Any:
+            return null.of_run(
+                Run(self._mask(run), lambda: self._strata_of(run, (run.init, run.init)), lambda: self._sample(run))
+            )
+
+        return self._keep((null.name, run.mask), make, lambda value: getattr(value, "nbytes", 0))
+
+    def _sample(self, run: Finished) -> Sample:
+        layout = tuple(self._shape(run).items())
+        if layout not in self._samples:
+            self._samples[layout] = sample(self._shape(run), _SAMPLE, seed=0, by_tensor=False)
+        return self._samples[layout]
 
     def _displacement(self, run: Finished) -> Vector:
         def make() -> Vector:
             delta = Delta.load(run.delta)
-            layout = tuple(self._shape(run).items())
-            if layout not in self._samples:
-                self._samples[layout] = sample(self._shape(run), _SAMPLE, seed=0, by_tensor=False)
-            drawn = self._samples[layout]
+            drawn = self._sample(run)
             dtypes = {name: delta.dtypes[name] for name in self._shape(run)}
             init = (run.init, tuple(dtypes.items()))
             if init not in self._inits:
@@ -189,8 +199,7 @@ class Pairs:
 
     def _compared(self, one: Vector, two: Vector, run: Finished) -> dict[str, Any]:
         found = displacement_agreement(one, two)
-        size = self._samples[tuple(self._shape(run).items())].n
-        apart = displacement_distance(one, two, size, Measurement.NEAR)
+        apart = displacement_distance(one, two, self._sample(run).n, Measurement.NEAR)
         return {
             "sign_agreement": found.sign,
             "cosine": found.cosine,
@@ -230,7 +239,7 @@ def _earlier(path: Path | None) -> tuple[dict[tuple[str, str], dict[str, Any]], 
     try:
         table = pq.read_table(path)
         noted = json.loads(table.schema.metadata[_KEY])
-        if noted["version"] != _VERSION or table.schema.names != SCHEMA.names:
+        if noted["version"] != _VERSION or table.schema.names != [column.name for column in columns.of_pairs()]:
             return {}, {}
         rows = {(row["run_a"], row["run_b"]): row for row in table.to_pylist()}
         return rows, {run_id: tuple(identity) for run_id, identity in noted["runs"].items()}
@@ -238,19 +247,21 @@ def _earlier(path: Path | None) -> tuple[dict[tuple[str, str], dict[str, Any]], 
         return {}, {}
 
 
-def _columns(counts: PairCounts, row: int, by_margins: float, swapped: bool) -> dict[str, Any]:
-    """The counts of one pair (of the only column) and what the nulls expect, by the names of the table's columns.
+def _columns(pair: Pair, swapped: bool) -> dict[str, Any]:
+    """The counts of one pair and what the nulls expect, by the names of the table's columns.
 
-    ``swapped``: whether the run of the column is run_a.
+    ``swapped``: whether the run of the counts' column is run_a.
     """
-    k1, k2 = int(counts.k1[row]), int(counts.k2[0])
+    counts = pair.counts
+    k1, k2 = int(counts.k1[pair.row]), int(counts.k2[0])
     if swapped:
         k1, k2 = k2, k1
-    table = OverlapCounts(counts.n, k1, k2, int(counts.k12[row, 0]))
-    values = dataclasses.asdict(table) | dataclasses.asdict(statistics(table))
-    for name, null in (("uniform", counts.uniform), ("tensor", counts.tensor), ("ulp", counts.stratified)):
-        values[f"{name}_expected"] = float(null.expected[row, 0])
-        values[f"{name}_excess"] = float(null.excess[row, 0])
-        values[f"{name}_odds_ratio"] = float(null.odds_ratio[row, 0])
-    values |= {"margins_expected": by_margins, "margins_excess": table.k12 - by_margins}
-    return {name: values[name] for name in (*_WHOLE, *_REAL)}
+    table = OverlapCounts(counts.n, k1, k2, pair.k12)
+    found = dataclasses.asdict(table) | dataclasses.asdict(statistics(table))
+    values = {name: found[name] for name in _OF_COUNTS}
+    for name, null in NULLS.items():
+        expectation = null.of_pair(pair)
+        values |= {f"{name}_expected": expectation.k12, f"{name}_excess": table.k12 - expectation.k12}
+        if null.odds:
+            values[f"{name}_odds_ratio"] = expectation.odds_ratio
+    return values

@@ -19,7 +19,7 @@ from subnetray.config.hints import misfit
 from subnetray.files import read_whole
 from subnetray.grid.design import expand
 from subnetray.store import derived, results
-from subnetray.store.columns import OVERLAP, of_runs
+from subnetray.store.columns import of_pairs, of_runs
 
 _VERSIONS = (1, 2)  # of sweep.yaml
 
@@ -102,7 +102,7 @@ def read(directory: Path) -> Sweep:
     if missing := [name for name in ("run_id", "seed", "status", DENSITY, *grid.factors) if name not in runs]:
         raise ConfigError(f"sweep: {directory / 'runs.parquet'} lacks the column {missing[0]}: run the sweep again")
     planned = content.get("runs") or [each for each in expand(grid) for _ in grid.seeds]
-    known = [column.name for column in OVERLAP]
+    known = [column.name for column in of_pairs()]
     overlap = _table(directory / derived.OVERLAP, known)
     # A table of an earlier version has fewer columns: what it does not say is unknown.
     overlap = overlap.reindex(columns=[*overlap, *(name for name in known if name not in overlap)])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from subnetray.config import Measurement
+from subnetray.nulls import NULLS, Null
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -234,13 +235,7 @@ def of_runs(factors: Iterable[str], tolerances: Iterable[float]) -> list[Column]
     return columns
 
 
-_NULLS = {
-    "uniform": "all coordinates are alike",
-    "tensor": "each tensor's density is known",
-    "ulp": "tensor and exponent of the initial weight are known (and how near one of a wider format lies to rounding)",
-    "margins": "each matrix's row and column sums are known",
-}
-OVERLAP = (
+_PAIR = (
     Column("run_a", TEXT, "id of the run that comes first in the grid"),
     Column("run_b", TEXT, "id of the other run"),
     Column("same_init", TRUTH, "whether both started from one init"),
@@ -257,19 +252,8 @@ OVERLAP = (
     Column("kappa_max", REAL, "largest κ that these densities allow"),
     Column("phi", REAL, "φ, the correlation of the two masks"),
     Column("enrichment", REAL, "k12 over what the uniform null expects"),
-    *(
-        Column(f"{null}_{name}", REAL, f"{meaning} where {_NULLS[null]}", unit)
-        for null in ("uniform", "tensor", "ulp")
-        for name, meaning, unit in (
-            ("expected", "k12 that the null expects", "coordinates"),
-            ("excess", "k12 above the null", "coordinates"),
-            ("odds_ratio", "odds ratio (Mantel-Haenszel) within the null's strata", ""),
-        )
-    ),
-    *(
-        Column(f"margins_{name}", REAL, f"{meaning} where {_NULLS['margins']}", "coordinates")
-        for name, meaning in (("expected", "k12 that the null expects"), ("excess", "k12 above the null"))
-    ),
+)
+_UPDATES = (
     Column("sign_agreement", REAL, "same sign of Δ where both changed; runs of one init", "share"),
     Column("cosine", REAL, "cosine of Δ where both changed; runs of one init"),
     Column("agreement_n", WHOLE, "coordinates that these two are of: sampled in large models"),
@@ -282,6 +266,23 @@ OVERLAP = (
         for side in "ab"
     ),
 )
+
+
+def of_null(null: Null) -> list[Column]:
+    """Columns of one null in ``overlap.parquet``."""
+    found = [
+        Column(f"{null.name}_{name}", REAL, f"{meaning} where {null.known}", "coordinates")
+        for name, meaning in (("expected", "k12 that the null expects"), ("excess", "k12 above the null"))
+    ]
+    if null.odds:
+        meaning = f"odds ratio ({null.odds}) given the null: 1 where it explains the overlap"
+        found.append(Column(f"{null.name}_odds_ratio", REAL, f"{meaning}; {null.known}"))
+    return found
+
+
+def of_pairs() -> list[Column]:
+    """Columns of ``overlap.parquet``, one row a pair of runs."""
+    return [*_PAIR, *(column for null in NULLS.values() for column in of_null(null)), *_UPDATES]
 
 
 def row(columns: Iterable[Column], run: Mapping[str, Any], config: Any, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def page() -> str:
     return "\n".join(
         (
             *(_HEAD, "## runs.parquet: one row a run", "", *_table(runs), ""),
-            *("## overlap.parquet: one row a pair of runs", "", *_table(columns.OVERLAP), ""),
+            *("## overlap.parquet: one row a pair of runs", "", *_table(columns.of_pairs()), ""),
         )
     )
 

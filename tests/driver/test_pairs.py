@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from subnetray.driver.pairs import SCHEMA, Finished, Pairs
+from subnetray.driver.pairs import Finished, Pairs
+from subnetray.store import columns
 from subnetray.subnetwork import Delta, Mask, OverlapCounts, agreement, expected_overlap, margins, statistics
 from subnetray.subnetwork.bits import exponents
 from tests.driver.sweeps import random_masks, write_init
@@ -46,7 +47,7 @@ def test_every_pair_once_with_counts_and_nulls(tmp_path: Path) -> None:
     for index, mask in enumerate(masks):
         _add(pairs, tmp_path, str(index), mask, tmp_path / "init")
     assert [(row["run_a"], row["run_b"]) for row in pairs.rows] == [*(("0", "1"), ("0", "2"), ("1", "2"))]
-    pa.Table.from_pylist(pairs.rows, schema=SCHEMA)
+    pa.Table.from_pylist(pairs.rows, schema=columns.schema(columns.of_pairs()))
     for row, (a, b) in zip(pairs.rows, [(0, 1), (0, 2), (1, 2)], strict=True):
         one, two = masks[a], masks[b]
         expected = concordant = discordant = 0.0
@@ -108,7 +109,7 @@ def test_runs_of_two_inits_are_stratified_by_both(tmp_path: Path) -> None:
             at = np.array([found == stratum for found in strata])
             expected += masks[0].flat(name)[at].sum() * masks[1].flat(name)[at].sum() / at.sum()
     assert not row["same_init"]
-    table = pa.Table.from_pylist(pairs.rows, schema=SCHEMA)
+    table = pa.Table.from_pylist(pairs.rows, schema=columns.schema(columns.of_pairs()))
     assert all(
         table[name].null_count == 1 for name in ("sign_agreement", "cosine", "agreement_n", "distance_a", "equal_1e-05")
     )

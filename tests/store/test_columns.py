@@ -29,9 +29,9 @@ def test_a_factor_that_is_called_like_a_column_is_refused_before_any_work(name: 
 
 
 def test_every_column_says_what_it_means_and_where_its_value_is() -> None:
-    for column in (*columns.of_runs(["method"], [1e-5]), *columns.OVERLAP):
+    for column in (*columns.of_runs(["method"], [1e-5]), *columns.of_pairs()):
         assert column.meaning
-        assert column.source or column in columns.OVERLAP
+        assert column.source or column in columns.of_pairs()
 
 
 def test_a_value_is_found_by_its_path_and_what_is_not_a_number_is_left_out() -> None:

@@ -76,6 +76,14 @@ class Strata:
         k = np.add.reduceat(ones, self.word[:-1], dtype=np.int64) if self.n.size else np.zeros(0, np.int64)
         return Arranged(words, k, self)
 
+    def ids(self, name: str) -> Ids:
+        """The number of each coordinate's stratum in one tensor, flat: as strata are made of by :func:`strata_of`."""
+        order, n = self._orders[name], math.prod(self.shapes[name])
+        ids = np.zeros(n, np.min_scalar_type(max(order.size.shape[1] - 1, 0)))
+        if order.position.size:
+            _number(order.position, order.size, _BLOCK, ids)
+        return ids
+
 
 @dataclass(frozen=True, eq=False)
 class Arranged:
@@ -208,6 +216,18 @@ def _sort(ids: Ids, block: int, position: npt.NDArray[np.uint16], size: Counts) 
         for i in range(here.size):
             position[place[here[i]]] = i
             place[here[i]] += 1
+
+
+@compiled
+def _number(position: npt.NDArray[np.uint16], size: Counts, block: int, ids: Ids) -> None:
+    """Fill ``ids`` from an order: the inverse of :func:`_sort`."""
+    first = 0
+    for b in range(size.shape[0]):
+        here = ids[b * block : (b + 1) * block]
+        for s in range(size.shape[1]):
+            for i in range(first, first + size[b, s]):
+                here[position[i]] = s
+            first += size[b, s]
 
 
 @compiled
