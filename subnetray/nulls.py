@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """What nulls may know of a run: its mask, the strata of its own init, and the coordinates drawn of a large model."""
+    """What nulls may know of a run: its mask, the strata of its own init, coordinates drawn of a large model."""
 
     mask: Mask
     strata: Callable[[], Strata]
@@ -54,7 +54,8 @@ class Expectation:
 
 
 class Null(ABC):
-    """One null. ``name`` begins its columns; it is called "the ``title`` null"; ``known`` is what it takes as given.
+    """One null. ``name`` begins its columns; it is called "the ``title`` null"; ``known`` is what it takes as given,
+    and ``given`` the same in a few words.
 
     ``reading`` says in one sentence what it compares; ``source`` where it is from; ``odds`` how its odds ratio is
     estimated, empty where it has none.
@@ -63,6 +64,7 @@ class Null(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     known: ClassVar[str]
+    given: ClassVar[str]
     reading: ClassVar[str]
     source: ClassVar[str]
     odds: ClassVar[str] = ""
@@ -91,6 +93,7 @@ class Uniform(_Partition):
     name, part = "uniform", "uniform"
     title = "uniform"
     known = "all coordinates are alike"
+    given = "the density of the model"
     reading = "Masks of the same sizes anywhere in the model."
     source = "arXiv 2505.11711, appendix E"
 
@@ -99,6 +102,7 @@ class PerTensor(_Partition):
     name, part = "tensor", "tensor"
     title = "tensor"
     known = "each tensor's density is known"
+    given = "the density of each tensor"
     reading = "Masks of the same sizes in every tensor."
     source = "the uniform null, tensor by tensor"
 
@@ -107,6 +111,7 @@ class RowsAndColumns(Null):
     name = "margins"
     title = "row and column"
     known = "each matrix's row and column sums are known"
+    given = "the sums of each row and column"
     reading = "The least that the sums of each row and each column of a matrix say of its mask."
     source = "Saracco et al., Scientific Reports 5, 10595 (2015): the bipartite configuration model"
 
@@ -126,6 +131,7 @@ class Ulp(_Partition):
     name, part = "ulp", "stratified"
     title = "ULP"
     known = "tensor and exponent of the initial weight are known (and how near one of a wider format lies to rounding)"
+    given = "tensor and exponent of the initial weight"
     reading = "Masks of the same sizes in every stratum of tensor × exponent of the initial weight."
     source = "stratification: Mantel and Haenszel, J. Natl. Cancer Inst. 22, 719 (1959)"
 
@@ -134,6 +140,7 @@ class Joint(Null):
     name = "joint"
     title = "joint"
     known = "stratum (as of the ULP null), row and column of each matrix are known together"
+    given = "exponent, row and column of each weight together"
     reading = "What stratum, row and column together say of a weight: each has a share in whether its change shows."
     source = "additive models of binary data (Rasch, 1960), with the link that visibility has: see docs/nulls.md"
     odds = "Peto"

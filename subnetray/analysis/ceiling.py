@@ -1,7 +1,7 @@
 """How much of what masks can share is shared: the axes of the paper's Table 4, between the nulls and a ceiling.
 
 The ceiling is the overlap of replicas: runs of one cell, seed and order of data that differ in what they sampled alone.
-What lies between the ULP-stratified null and the ceiling is all that a common subnetwork could explain.
+What lies between the strongest null and the ceiling is all that a common subnetwork could explain.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
 
@@ -19,8 +18,10 @@ from subnetray.analysis.pairs import SEED, Group, around_baseline, group
 from subnetray.analysis.paper import PAPER
 from subnetray.analysis.verdicts import Claim, decided, exceeds, in_points, in_words, untested
 from subnetray.config import Grid
+from subnetray.nulls import NULLS, STRONGEST, Uniform
 
 OVERLAP_MARGIN = 0.02  # of the room that an expectation leaves: what an overlap must take of it
+UNKNOWN = "the table of pairs was made without this null: the command that ran the sweep makes it again"
 ROOM_TAKEN = "o1 minus its expectation, as a share of what the expectation leaves (1 minus it)"
 
 _AXES = (
@@ -38,7 +39,7 @@ _AXES = (
 class Axis:
     """Pairs that differ in one way; one of the two levels of each factor, and all other levels, are the baseline's.
 
-    ``of_ceiling``: mean excess of o1 over the ULP null, as a share of that of replicas; jackknife over seeds.
+    ``of_ceiling``: mean excess of o1 over the strongest null, as a share of that of replicas; jackknife over seeds.
     """
 
     name: str
@@ -64,15 +65,14 @@ def axes(grid: Grid, pairs: pd.DataFrame) -> list[Axis]:
 
 def claims(grid: Grid, pairs: pd.DataFrame) -> list[Claim]:
     """Whether masks that share neither seed nor data nor algorithm have more in common than each null expects."""
-    return [_beyond(grid, pairs, "uniform"), _beyond(grid, pairs, "ulp")]
+    return [_beyond(grid, pairs, Uniform.name), _beyond(grid, pairs, STRONGEST)]
 
 
-def _beyond(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -> Claim:
-    name = {"uniform": "the uniform null", "ulp": "the ULP-stratified null"}[null]
+def _beyond(grid: Grid, pairs: pd.DataFrame, null: str) -> Claim:
     claim = Claim(
         key=f"all_changed_overlap_beyond_{null}",
-        statement=f"Masks of another seed, data set and algorithm overlap more than {name} expects.",
-        source=f"{PAPER} Table 4, third row" + ("" if null == "uniform" else ", against a null that it lacks"),
+        statement=f"Masks of another seed, data set and algorithm overlap more than {called(null)} expects.",
+        source=f"{PAPER} Table 4, third row" + ("" if null == Uniform.name else ", against a null that it lacks"),
         test=(
             f"{ROOM_TAKEN}, mean over all pairs that differ in seed, data and algorithm, one of the two levels of each"
             f" being the baseline's, exceeds {100 * OVERLAP_MARGIN:.0f} %; jackknife over seeds."
@@ -85,16 +85,23 @@ def _beyond(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) ->
     if selected.empty:
         return untested(claim, "the grid has no pairs that differ in seed, data and algorithm, or none has finished")
     whole = group(grid, selected)
-    estimate = whole.uniform_room if null == "uniform" else whole.ulp_room
-    excess = whole.uniform_excess if null == "uniform" else whole.ulp_excess
-    note = f"o1 {100 * whole.o1.mean:.1f} %, {in_words(in_points(excess))} above it"
+    found = whole.nulls[null]
+    if math.isnan(found.room.mean):
+        return untested(claim, UNKNOWN)
+    note = f"o1 {100 * whole.o1.mean:.1f} %, {in_words(in_points(found.excess))} above it"
     ceiling = _pairs(grid, pairs, (roles.REPLICA,))
     if not ceiling.empty:
         most = group(grid, ceiling)
-        over = most.uniform_excess if null == "uniform" else most.ulp_excess
-        note += f"; replicas, which differ by noise alone: {100 * most.o1.mean:.1f} %, {in_words(in_points(over))}"
+        over = in_words(in_points(most.nulls[null].excess))
+        note += f"; replicas, which differ by noise alone: {100 * most.o1.mean:.1f} %, {over}"
     used = tuple(dict.fromkeys((*selected["run_a"], *selected["run_b"])))
-    return decided(claim, exceeds(estimate, OVERLAP_MARGIN), in_points(estimate), note, used)
+    return decided(claim, exceeds(found.room, OVERLAP_MARGIN), in_points(found.room), note, used)
+
+
+def called(null: str) -> str:
+    """A null as sentences name it, with what it takes as given where that is not in its name."""
+    known = "" if null == Uniform.name else f" ({NULLS[null].given})"
+    return f"the {NULLS[null].title} null{known}"
 
 
 def _pairs(grid: Grid, pairs: pd.DataFrame, differs: tuple[str, ...]) -> pd.DataFrame:
@@ -106,7 +113,7 @@ def _pairs(grid: Grid, pairs: pd.DataFrame, differs: tuple[str, ...]) -> pd.Data
 
 def _share(selected: pd.DataFrame, ceiling: pd.DataFrame) -> Estimate:
     rows, most = (
-        list(zip(each["a.seed"], each["b.seed"], (each["o1"] - each["ulp_o1"]).astype(float), strict=True))
+        list(zip(each["a.seed"], each["b.seed"], (each["o1"] - each[f"{STRONGEST}_o1"]).astype(float), strict=True))
         for each in (selected, ceiling)
     )
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Collection, Hashable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from subnetray.analysis import ceiling, conjecture, distribution, roles, sparsity
 from subnetray.analysis.anova import two_way
-from subnetray.analysis.ceiling import OVERLAP_MARGIN, ROOM_TAKEN
+from subnetray.analysis.ceiling import OVERLAP_MARGIN, ROOM_TAKEN, UNKNOWN, called
 from subnetray.analysis.contrasts import densities, least_squares_slope, logit, runs_used
 from subnetray.analysis.effects import DENSITY, paired_difference, runs_of, values_by_seed
 from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, t_interval
@@ -35,6 +35,7 @@ from subnetray.analysis.verdicts import (
     within,
 )
 from subnetray.config import Grid
+from subnetray.nulls import NULLS, STRONGEST, Uniform
 
 EQUIVALENCE_MARGIN = 0.05  # of density: an impact within ± 5 points counts as limited
 SPARSITY_MARGIN = 0.10  # of sparsity: what bf16 must have more than fp32
@@ -61,8 +62,8 @@ def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, clipped: float =
             *distribution.claims(grid, runs),
             _never(grid, runs),
             _one_step(grid, runs),
-            _overlap(grid, pairs, "uniform"),
-            _overlap(grid, pairs, "ulp"),
+            _overlap(grid, pairs, Uniform.name),
+            _overlap(grid, pairs, STRONGEST),
             *ceiling.claims(grid, pairs),
             _variance(grid, runs),
             *conjecture.claims(grid, runs, pairs),
@@ -248,15 +249,11 @@ def _one_step(grid: Grid, runs: pd.DataFrame) -> Claim:
     return decided(claim, verdict, in_points(lowest), note, runs_used(grid, runs, [cell for *_, cell in low]))
 
 
-def _overlap(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -> Claim:
-    names = {
-        "uniform": "the uniform null",
-        "ulp": "the ULP-stratified null (tensor and exponent of the initial weight)",
-    }
+def _overlap(grid: Grid, pairs: pd.DataFrame, null: str) -> Claim:
     claim = Claim(
         key=f"seeds_overlap_beyond_{null}",
-        statement=f"Masks of different seeds overlap more than {names[null]} expects.",
-        source=f"{PAPER} Table 4" + ("" if null == "uniform" else ", against a null that it lacks"),
+        statement=f"Masks of different seeds overlap more than {called(null)} expects.",
+        source=f"{PAPER} Table 4" + ("" if null == Uniform.name else ", against a null that it lacks"),
         test=(
             f"{ROOM_TAKEN}, mean over all pairs that differ in the seed alone and fill less than {100 * FULL:.0f} % of"
             f" the model, exceeds {100 * OVERLAP_MARGIN:.0f} %; jackknife over seeds."
@@ -268,20 +265,20 @@ def _overlap(grid: Grid, pairs: pd.DataFrame, null: Literal["uniform", "ulp"]) -
     if selected.empty:
         return untested(claim, "no cell has two finished seeds whose masks leave room")
     whole = group(grid, selected)
-    estimate = whole.uniform_room if null == "uniform" else whole.ulp_room
-    excess = whole.uniform_excess if null == "uniform" else whole.ulp_excess
-    ratio = whole.uniform_odds_ratio if null == "uniform" else whole.ulp_odds_ratio
+    found = whole.nulls[null]
+    if math.isnan(found.room.mean):
+        return untested(claim, UNKNOWN)
     cells = seed_groups(grid, selected)
-    over = [each.uniform_room if null == "uniform" else each.ulp_room for each in cells]
+    over = [each.nulls[null].room for each in cells]
     count = sum(exceeds(each, OVERLAP_MARGIN).verdict == "supported" for each in over)
-    note = f"o1 {in_words(in_points(excess))} above it; {count} of {len(cells)} cells exceed it on their own"
-    if not math.isnan(ratio.mean):
-        kind = "odds ratio" if null == "uniform" else "Mantel-Haenszel odds ratio"
+    note = f"o1 {in_words(in_points(found.excess))} above it; {count} of {len(cells)} cells exceed it on their own"
+    if not math.isnan((ratio := found.odds_ratio).mean):
+        kind = "odds ratio" if null == Uniform.name else f"{NULLS[null].odds} odds ratio"
         note += f"; {kind} {ratio.mean:.2f}" + (
             "" if math.isnan(ratio.low) else f" [{ratio.low:.2f}, {ratio.high:.2f}]"
         )
     used = tuple(dict.fromkeys((*selected["run_a"], *selected["run_b"])))
-    return decided(claim, exceeds(estimate, OVERLAP_MARGIN), in_points(estimate), note, used)
+    return decided(claim, exceeds(found.room, OVERLAP_MARGIN), in_points(found.room), note, used)
 
 
 def _variance(grid: Grid, runs: pd.DataFrame) -> Claim:

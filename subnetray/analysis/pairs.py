@@ -19,9 +19,19 @@ from subnetray.analysis.effects import done
 from subnetray.analysis.intervals import NOTHING, Estimate, pair_interval
 from subnetray.config import Grid
 from subnetray.grid.design import baseline, describe
+from subnetray.nulls import NULLS, STRONGEST
 
 SEED = "seed"
-NULLS = ("uniform", "tensor", "margins", "ulp")
+
+
+@dataclass(frozen=True)
+class Against:
+    """A group's overlap o1 against one null: shares of the first run's mask, and odds ratios (geometric means)."""
+
+    expected: Estimate
+    excess: Estimate  # o1 - expected
+    room: Estimate  # (o1 - expected) / (1 - expected): of the room that it leaves, how much is taken
+    odds_ratio: Estimate  # NOTHING of a null that has none
 
 
 @dataclass(frozen=True)
@@ -37,20 +47,14 @@ class Group:
     o2: Estimate
     jaccard: Estimate
     kappa: Estimate
-    uniform: Estimate  # expectation of o1 without shared structure: k2 / n
-    tensor: Estimate  # … that knows each tensor's density
-    margins: Estimate  # … that knows how many coordinates of each row and each column changed
-    ulp: Estimate  # … that knows the tensor and the exponent of every coordinate's initial weight
-    uniform_excess: Estimate  # o1 - expectation
-    tensor_excess: Estimate
-    margins_excess: Estimate
-    ulp_excess: Estimate
-    uniform_room: Estimate  # (o1 - expectation) / (1 - expectation): of the room that it leaves, how much is taken
-    ulp_room: Estimate
-    uniform_odds_ratio: Estimate
-    ulp_odds_ratio: Estimate  # Mantel-Haenszel
+    nulls: dict[str, Against]  # by the names of subnetray.nulls.NULLS
     sign_agreement: Estimate  # where both changed; of runs of one init, as is the next
     cosine: Estimate
+
+    @property
+    def strongest(self) -> Against:
+        """Against the null that claims are tested against."""
+        return self.nulls[STRONGEST]
 
 
 def label_pairs(grid: Grid, runs: pd.DataFrame, overlap: pd.DataFrame) -> pd.DataFrame:
@@ -121,15 +125,20 @@ def group(grid: Grid, pairs: pd.DataFrame) -> Group:
     def mean(values: pd.Series[float]) -> Estimate:
         return pair_interval(values.astype(float).tolist(), units)
 
-    def room(null: str) -> Estimate:
-        expected = pairs[f"{null}_o1"].astype(float)
-        return mean((pairs["o1"] - expected) / (1 - expected).where(expected < 1))
-
     def geometric_mean(values: pd.Series[float]) -> Estimate:
         with np.errstate(divide="ignore"):
             logs = np.log(values.astype(float).to_numpy())
         # Of masks that are (almost) full or empty the ratio is 0, infinite or 0/0, which says nothing.
         return pair_interval(logs.tolist(), units).map(math.exp) if np.isfinite(logs).all() else NOTHING
+
+    def against(name: str) -> Against:
+        expected, odds = pairs[f"{name}_o1"].astype(float), f"{name}_odds_ratio"
+        return Against(
+            expected=mean(expected),
+            excess=mean(pairs["o1"] - expected),
+            room=mean((pairs["o1"] - expected) / (1 - expected).where(expected < 1)),
+            odds_ratio=geometric_mean(pairs[odds]) if odds in pairs else NOTHING,
+        )
 
     return Group(
         differs=differs,
@@ -141,18 +150,7 @@ def group(grid: Grid, pairs: pd.DataFrame) -> Group:
         o2=mean(pairs["o2"]),
         jaccard=mean(pairs["jaccard"]),
         kappa=mean(pairs["kappa"]),
-        uniform=mean(pairs["uniform_o1"]),
-        tensor=mean(pairs["tensor_o1"]),
-        margins=mean(pairs["margins_o1"]),
-        ulp=mean(pairs["ulp_o1"]),
-        uniform_excess=mean(pairs["o1"] - pairs["uniform_o1"]),
-        tensor_excess=mean(pairs["o1"] - pairs["tensor_o1"]),
-        margins_excess=mean(pairs["o1"] - pairs["margins_o1"]),
-        ulp_excess=mean(pairs["o1"] - pairs["ulp_o1"]),
-        uniform_room=room("uniform"),
-        ulp_room=room("ulp"),
-        uniform_odds_ratio=geometric_mean(pairs["uniform_odds_ratio"]),
-        ulp_odds_ratio=geometric_mean(pairs["ulp_odds_ratio"]),
+        nulls={name: against(name) for name in NULLS},
         sign_agreement=mean(pairs["sign_agreement"]),
         cosine=mean(pairs["cosine"]),
     )

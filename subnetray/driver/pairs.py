@@ -49,8 +49,8 @@ _CACHE_BYTES, _CACHE_SHARE = 1 << 30, 1 / 8
 _TOGETHER = 64
 # Strata that are summed at a time, whatever the number of runs: sums are the same in every order of runs.
 _STRATA = 1 << 15
-# Coordinates at which Δ and the joint null are kept: all of a small model's; of a larger one a sample, whose cosines err by
-# some 1e-3, and its expectations by less than 1e-4 of all coordinates.
+# Coordinates at which Δ and the joint null are kept: all of a small model's; of a larger one a sample, whose cosines
+# err by some 1e-3, and its expectations by less than 1e-4 of all coordinates.
 _SAMPLE = 1 << 22
 
 _Value = TypeVar("_Value")

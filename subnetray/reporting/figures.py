@@ -20,6 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator, PercentFormatter
 
 from subnetray.files import atomic_path
+from subnetray.nulls import NULLS, STRONGEST
 
 if TYPE_CHECKING:
     from subnetray.analysis.intervals import Estimate
@@ -83,7 +84,7 @@ class OverlapRow:
     label: str
     observed: Estimate
     uniform: float
-    ulp: float
+    strongest: float
     reseeded: float = math.nan
 
 
@@ -220,18 +221,25 @@ def dots(path: Path, groups: Sequence[tuple[str, Sequence[Row]]], baseline: floa
 
 
 def overlaps(path: Path, panels: Sequence[Sequence[tuple[str, Sequence[OverlapRow]]]]) -> None:
-    """Observed overlap against what the two nulls expect: panels side by side, one row a group of pairs."""
+    """Observed overlap against what the uniform and the strongest null expect: a row a group of pairs, in panels."""
     with _figure(path, 5.4 * len(panels) if len(panels) > 1 else 6.6, 0.9 + _ROW * max(map(_height, panels))) as figure:
         for position, groups in enumerate(panels, 1):
             axes = figure.add_subplot(1, len(panels), position)
             for _, at in _rows(axes, groups):
                 for row, y in at:
-                    axes.plot([row.uniform, row.ulp], [y, y], color=COLOURS[4], linewidth=2.4, alpha=0.45, zorder=1)
                     axes.plot(
-                        [row.ulp, row.observed.mean], [y, y], color=COLOURS[0], linewidth=2.4, alpha=0.45, zorder=1
+                        [row.uniform, row.strongest], [y, y], color=COLOURS[4], linewidth=2.4, alpha=0.45, zorder=1
+                    )
+                    axes.plot(
+                        [row.strongest, row.observed.mean],
+                        [y, y],
+                        color=COLOURS[0],
+                        linewidth=2.4,
+                        alpha=0.45,
+                        zorder=1,
                     )
                     axes.plot(row.uniform, y, "|", color=_GREY, markersize=8, markeredgewidth=1.6, zorder=2)
-                    axes.plot(row.ulp, y, "D", color=COLOURS[4], markersize=4.5, zorder=3)
+                    axes.plot(row.strongest, y, "D", color=COLOURS[4], markersize=4.5, zorder=3)
                     _dot(axes, row.observed, y, COLOURS[0])
                     axes.plot(row.reseeded, y, color=COLOURS[0], zorder=5, **_OPEN)
             # Panels of unlike length keep the same height of a row.
@@ -243,7 +251,15 @@ def overlaps(path: Path, panels: Sequence[Sequence[tuple[str, Sequence[OverlapRo
             Line2D(
                 [], [], color=_GREY, marker="|", markersize=8, markeredgewidth=1.6, linewidth=0, label="uniform null"
             ),
-            Line2D([], [], color=COLOURS[4], marker="D", markersize=4.5, linewidth=0, label="ULP-stratified null"),
+            Line2D(
+                [],
+                [],
+                color=COLOURS[4],
+                marker="D",
+                markersize=4.5,
+                linewidth=0,
+                label=f"{NULLS[STRONGEST].title} null",
+            ),
             Line2D([], [], color=COLOURS[0], marker="o", markersize=5, linewidth=1.4, label="observed, mean, 95 %"),
         ]
         if any(not math.isnan(row.reseeded) for panel in panels for _, rows in panel for row in rows):

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
 from subnetray.analysis import paper
 from subnetray.analysis.ceiling import Axis
-from subnetray.analysis.intervals import Estimate
 from subnetray.analysis.pairs import SEED, Group, around_baseline, group
 from subnetray.config import Grid
+from subnetray.nulls import NULLS, STRONGEST, Null, RowsAndColumns, Ulp, Uniform
 from subnetray.reporting import format as fmt
 from subnetray.reporting.document import Block, Heading, Paragraph, Table, table
 from subnetray.reporting.source import Sweep
 
 _LEVELS = 5  # of a factor, at most, whose pairs of levels are one row each
+
+# Of the main tables; all others stand in that of the nulls.
+_STRONGEST = NULLS[STRONGEST]
+_MAIN = (NULLS[Uniform.name], NULLS[Ulp.name], _STRONGEST)
+_INFORMED = (NULLS[RowsAndColumns.name], NULLS[Ulp.name], _STRONGEST)
 
 _SAME_SEED = (
     "Runs of one seed share the order of prompts and the random numbers, which by itself makes their masks more alike."
@@ -24,7 +29,7 @@ _SAME_SEED = (
 
 
 def overlap_table(groups: Sequence[Group], caption: bool = True) -> Table:
-    """Groups of pairs with what both nulls expect."""
+    """Groups of pairs with what the main nulls expect."""
     header = (
         *(
             ("differ in", "l"),
@@ -35,8 +40,9 @@ def overlap_table(groups: Sequence[Group], caption: bool = True) -> Table:
             ("Jaccard", "r"),
             ("κ", "r"),
         ),
-        *(("uniform null, %", "r"), ("ULP null, %", "r"), ("over uniform, points", "r"), ("over ULP, points", "r")),
-        *(("odds ratio", "r"), ("MH odds ratio", "r")),
+        *((f"{null.title} null, %", "r") for null in _MAIN),
+        *((f"over {null.title}, points", "r") for null in _MAIN),
+        *(("odds ratio", "r"), (f"odds ratio over {_STRONGEST.title}", "r")),
     )
     rows = [
         (
@@ -47,21 +53,19 @@ def overlap_table(groups: Sequence[Group], caption: bool = True) -> Table:
             fmt.share(each.o2.mean),
             fmt.plain(each.jaccard.mean, 3),
             fmt.plain(each.kappa.mean, 3),
-            fmt.share(each.uniform.mean),
-            fmt.share(each.ulp.mean),
-            fmt.points(each.uniform_excess),
-            fmt.points(each.ulp_excess),
-            fmt.ratio(each.uniform_odds_ratio),
-            fmt.ratio(each.ulp_odds_ratio),
+            *(fmt.share(each.nulls[null.name].expected.mean) for null in _MAIN),
+            *(fmt.points(each.nulls[null.name].excess) for null in _MAIN),
+            fmt.ratio(each.nulls[Uniform.name].odds_ratio),
+            fmt.ratio(each.strongest.odds_ratio),
         )
         for each in groups
     ]
     text = (
         "o1: share of the first run's changed weights that the second changed too; o2 the other way round. Nulls: o1"
-        " expected without shared structure (uniform), and expected from each weight's tensor and exponent (ULP)."
+        f" expected without shared structure from {_known(_MAIN)}."
         " ± and brackets: 95 % by the jackknife over seeds, as pairs share runs. Odds ratios: geometric means over"
-        " pairs; MH: Mantel-Haenszel over the strata of the ULP null, 1 when it explains the overlap; a dash where a"
-        " mask is (almost) full."
+        f" pairs; over {_STRONGEST.title}: {_STRONGEST.odds}'s, 1 when the {_STRONGEST.title} null explains the"
+        " overlap; a dash where a mask is (almost) full."
     )
     return table(header, rows, text if caption else "")
 
@@ -99,7 +103,7 @@ def matrices(grid: Grid, groups: Sequence[Group], by_seed: Sequence[Group]) -> l
         return table(header, rows, caption)
 
     def odds(each: Group) -> str:
-        return fmt.plain(each.ulp_odds_ratio.mean, 2 if each.ulp_odds_ratio.mean < 10 else 0)
+        return fmt.plain(ratio := each.strongest.odds_ratio.mean, 2 if ratio < 10 else 0)
 
     where = f" At {context}." if context else " The other factors are at their baseline."
     diagonal = " Diagonal: two seeds of one level." if any(same.values()) else ""
@@ -113,7 +117,7 @@ def matrices(grid: Grid, groups: Sequence[Group], by_seed: Sequence[Group]) -> l
         matrix(
             odds,
             odds,
-            f"Mantel-Haenszel odds ratio: 1 when the ULP null explains the overlap.{diagonal}{where}",
+            f"{_STRONGEST.odds} odds ratio: 1 when the {_STRONGEST.title} null explains the overlap.{diagonal}{where}",
         ),
     ]
 
@@ -200,21 +204,18 @@ def nulls(sweep: Sweep, pairs: pd.DataFrame) -> list[Block]:
         if selected.empty:
             continue
         each = group(grid, selected)
-        beyond = each.uniform_excess.mean
-        explained = (each.ulp.mean - each.uniform.mean) / beyond if beyond > 0.005 else math.nan
+        uniform = each.nulls[Uniform.name]
+        explained = each.strongest.expected.mean - uniform.expected.mean
         rows.append(
             (
                 label,
                 str(each.pairs),
                 fmt.percent(each.o1),
-                fmt.share(each.uniform.mean),
-                fmt.share(each.tensor.mean),
-                fmt.share(each.margins.mean),
-                fmt.share(each.ulp.mean),
-                fmt.share(explained, 0),
-                fmt.points(each.margins_excess),
-                fmt.points(each.ulp_excess),
-                fmt.ratio(each.ulp_odds_ratio),
+                *(fmt.share(null.expected.mean) for null in each.nulls.values()),
+                fmt.share(explained / uniform.excess.mean if uniform.excess.mean > 0.005 else math.nan, 0),
+                *(fmt.points(each.nulls[null.name].excess) for null in _INFORMED),
+                fmt.ratio(each.nulls[Ulp.name].odds_ratio),
+                fmt.ratio(each.strongest.odds_ratio),
                 fmt.percent(each.sign_agreement),
                 fmt.number(each.cosine),
             )
@@ -222,17 +223,19 @@ def nulls(sweep: Sweep, pairs: pd.DataFrame) -> list[Block]:
     if not rows:
         return []
     header = (
-        *(("pairs differ in", "l"), ("pairs", "r"), ("observed o1, %", "r"), ("uniform null, %", "r")),
-        *(("tensor null, %", "r"), ("row and column null, %", "r"), ("ULP null, %", "r")),
-        *(("of the rest explained by ULP, %", "r"), ("over rows and columns, points", "r"), ("over ULP, points", "r")),
-        *(("MH odds ratio", "r"), ("same sign, %", "r"), ("cosine", "r")),
+        *(("pairs differ in", "l"), ("pairs", "r"), ("observed o1, %", "r")),
+        *((f"{null.title} null, %", "r") for null in NULLS.values()),
+        (f"of the rest explained by {_STRONGEST.title}, %", "r"),
+        *((f"over {null.title}, points", "r") for null in _INFORMED),
+        *(("MH odds ratio", "r"), (f"odds ratio over {_STRONGEST.title}", "r"), ("same sign, %", "r"), ("cosine", "r")),
     )
     caption = (
-        "What o1 each null expects: from the density of the model (uniform), of each tensor, of each row and column of"
-        " each matrix, and of each tensor's weights of one exponent (ULP). Explained: how much of the overlap above the"
-        " uniform null the ULP null expects, which knows only which weights are small enough for bf16 to show a change."
-        " A dash: the overlap is within half a point of the uniform null. Same sign, cosine: of the two updates where"
-        " both changed, for runs of one init; chance gives 50 % and 0."
+        f"What o1 each null expects, from {_known(NULLS.values())}. Explained: how much of the overlap above the"
+        f" uniform null the {_STRONGEST.title} null expects. A dash: the overlap is within half a point of the uniform"
+        " null."
+        " Odds ratios: Mantel-Haenszel over the strata of the ULP null,"
+        f" and {_STRONGEST.odds}'s given the {_STRONGEST.title} null. Same sign, cosine: of the two updates where both"
+        " changed, for runs of one init; chance gives 50 % and 0."
         f" Factors: a level against the baseline's, the other factors at theirs. {_SAME_SEED}"
     )
     return [Heading(2, "What the nulls leave unexplained"), table(header, rows, caption)]
@@ -242,8 +245,9 @@ def ceiling_table(axes: Sequence[Axis]) -> Table:
     """The paper's axes between what the nulls expect and what replicas of one run share."""
     header = (
         *(("pairs differ in", "l"), ("pairs", "r"), ("o1, %", "r"), ("o2, %", "r"), ("κ", "r")),
-        *(("uniform null, %", "r"), ("tensor null, %", "r"), ("row and column null, %", "r"), ("ULP null, %", "r")),
-        *(("over uniform, points", "r"), ("over ULP, points", "r"), ("MH odds ratio", "r"), ("of the ceiling, %", "r")),
+        *((f"{null.title} null, %", "r") for null in NULLS.values()),
+        *((f"over {null.title}, points", "r") for null in _MAIN),
+        *((f"odds ratio over {_STRONGEST.title}", "r"), ("of the ceiling, %", "r")),
     )
     rows = [
         (
@@ -252,10 +256,9 @@ def ceiling_table(axes: Sequence[Axis]) -> Table:
             fmt.percent(axis.group.o1),
             fmt.percent(axis.group.o2),
             fmt.number(axis.group.kappa),
-            *(fmt.share(null.mean) for null in _nulls(axis.group)),
-            fmt.points(axis.group.uniform_excess),
-            fmt.points(axis.group.ulp_excess),
-            fmt.ratio(axis.group.ulp_odds_ratio),
+            *(fmt.share(null.expected.mean) for null in axis.group.nulls.values()),
+            *(fmt.points(axis.group.nulls[null.name].excess) for null in _MAIN),
+            fmt.ratio(axis.group.strongest.odds_ratio),
             fmt.percent(axis.of_ceiling, 0),
         )
         for axis in axes
@@ -263,8 +266,8 @@ def ceiling_table(axes: Sequence[Axis]) -> Table:
     caption = (
         "One of the two levels of each factor is the baseline's. Replicas have one seed, and so the same prompts in the"
         " same order, and differ in what they sampled: nothing can be expected to overlap more. Of the ceiling: what is"
-        " left above the ULP null, as a share of what replicas have. Where the seed is not among the differences it is"
-        " shared, which by itself makes masks more alike. ±: 95 % by the jackknife over seeds."
+        f" left above the {_STRONGEST.title} null, as a share of what replicas have. Where the seed is not among the"
+        " differences it is shared, which by itself makes masks more alike. ±: 95 % by the jackknife over seeds."
     )
     return table(header, rows, caption)
 
@@ -274,8 +277,9 @@ def ceiling(axes: Sequence[Axis]) -> list[Block]:
     return [Heading(2, "Overlap beside its ceiling"), ceiling_table(axes)] if axes else []
 
 
-def _nulls(each: Group) -> tuple[Estimate, ...]:
-    return each.uniform, each.tensor, each.margins, each.ulp
+def _known(nulls: Iterable[Null]) -> str:
+    """What nulls know, in words, each with its title."""
+    return fmt.listing([f"{null.given} ({null.title})" for null in nulls])
 
 
 def sentences(grid: Grid, pairs: pd.DataFrame) -> list[str]:
@@ -283,12 +287,13 @@ def sentences(grid: Grid, pairs: pd.DataFrame) -> list[str]:
     if same_cell.empty:
         return []
     each = group(grid, same_cell)
+    uniform, strongest = each.nulls[Uniform.name], each.strongest
     return [
         f"Two seeds of the baseline share **{fmt.percent(each.o1)} %** of their changed weights. Chance alone (uniform"
-        f" null) gives {fmt.share(each.uniform.mean)} %, an excess of {fmt.points(each.uniform_excess)} points"
-        f" (odds ratio {fmt.ratio(each.uniform_odds_ratio)}); which weights are small enough for a change to show (ULP"
-        f" null) gives {fmt.share(each.ulp.mean)} %, which leaves"
-        f" **{fmt.points(each.ulp_excess)} points** (Mantel-Haenszel odds ratio {fmt.ratio(each.ulp_odds_ratio)}).",
+        f" null) gives {fmt.share(uniform.expected.mean)} %, an excess of {fmt.points(uniform.excess)} points"
+        f" (odds ratio {fmt.ratio(uniform.odds_ratio)}); {_STRONGEST.given}"
+        f" ({_STRONGEST.title} null) give {fmt.share(strongest.expected.mean)} %, which leaves"
+        f" **{fmt.points(strongest.excess)} points** ({_STRONGEST.odds} odds ratio {fmt.ratio(strongest.odds_ratio)}).",
         *_reseeded_sentence(grid, pairs),
     ]
 
@@ -296,15 +301,15 @@ def sentences(grid: Grid, pairs: pd.DataFrame) -> list[str]:
 def _reseeded_sentence(grid: Grid, pairs: pd.DataFrame) -> list[str]:
     found = {name: around_baseline(grid, pairs, name, SEED) for name in grid.factors}
     words = [
-        f"{name} {fmt.points(group(grid, selected).ulp_excess)}"
+        f"{name} {fmt.points(group(grid, selected).strongest.excess)}"
         for name, selected in found.items()
         if not selected.empty
     ]
     if not words:
         return []
     return [
-        "Where a factor's level differs from the baseline's and the seed does too, what is left above the ULP null is,"
-        f" in points: {fmt.listing(words)}."
+        "Where a factor's level differs from the baseline's and the seed does too, what is left above the"
+        f" {_STRONGEST.title} null is, in points: {fmt.listing(words)}."
     ]
 
 

@@ -20,6 +20,7 @@ from subnetray.analysis.pairs import SEED, Group, around_baseline, factor_groups
 from subnetray.analysis.verdicts import Claim
 from subnetray.files import write_atomic
 from subnetray.grid.design import baseline, describe
+from subnetray.nulls import STRONGEST, Uniform
 from subnetray.reporting import dynamics as dynamics_section
 from subnetray.reporting import figures, overlaps, sections, subnetworks
 from subnetray.reporting.budget import budget
@@ -294,7 +295,8 @@ def _overlap_figure(analysis: Analysis) -> list[Block]:
 
     def row(label: str, each: Group) -> figures.OverlapRow:
         other = reseeded.get((*each.differs, each.level_a, each.level_b), math.nan)
-        return figures.OverlapRow(label, each.o1, each.uniform.mean, each.ulp.mean, other)
+        uniform, strongest = (each.nulls[null].expected.mean for null in (Uniform.name, STRONGEST))
+        return figures.OverlapRow(label, each.o1, uniform, strongest, other)
 
     by_seed = [("same cell, another seed", [row(each.context or "baseline", each) for each in analysis.by_seed])]
     by_factor = []
@@ -313,7 +315,7 @@ def _overlap_figure(analysis: Analysis) -> list[Block]:
             analysis,
             "overlap",
             lambda path: figures.overlaps(path, [panel for panel in panels if panel]),
-            "Overlap of pairs of runs, and what the two nulls expect without shared structure.",
+            "Overlap of pairs of runs, and what the uniform and the strongest null expect without shared structure.",
         )
     ]
 

@@ -13,6 +13,7 @@ from subnetray.analysis.intervals import t_interval
 from subnetray.analysis.verdicts import ALPHA, Claim
 from subnetray.config import Grid
 from subnetray.grid.design import baseline, describe, expand
+from subnetray.nulls import NULLS, STRONGEST
 from subnetray.reporting import format as fmt
 from subnetray.reporting import overlaps
 from subnetray.reporting.document import Block, Bullets, Heading, Paragraph, Table, quoted, table
@@ -205,8 +206,9 @@ def reading() -> list[Block]:
                 "The paper counts |Δ| ≤ 1e-5 as unchanged; that adds up to 30 points of sparsity (its Table 6).",
                 "bf16 has 8 bits of precision: changes below |w|/512 to |w|/256 do not show.",
                 "**o1**, **o2**: size of the intersection of two masks, as a share of the first and of the second.",
-                "**Uniform null**: masks of the same sizes anywhere in the model. **ULP null**: masks of the same sizes"
-                " in every stratum of tensor × exponent of the initial weight.",
+                "**Nulls** say what masks share without shared structure. "
+                + " ".join(f"**{null.title}**: {null.reading}" for null in NULLS.values())
+                + f" Claims are tested against the {NULLS[STRONGEST].title} null.",
                 "**Excess** is observed minus expected; an **odds ratio** of 1: one mask says nothing about the other.",
                 "Intervals are 95 % over seeds. With three seeds Student's t is 4.3: they are wide.",
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from subnetray.config import Measurement
+from subnetray.nulls import NULLS, STRONGEST
 from subnetray.store import columns
 
 _HEAD = """# The columns of a sweep's tables
@@ -23,6 +24,7 @@ def page() -> str:
         (
             *(_HEAD, "## runs.parquet: one row a run", "", *_table(runs), ""),
             *("## overlap.parquet: one row a pair of runs", "", *_table(columns.of_pairs()), ""),
+            *("## The nulls of overlap.parquet", "", *_nulls(), ""),
         )
     )
 
@@ -33,6 +35,16 @@ def _table(declared: Iterable[columns.Column]) -> Iterable[str]:
     for column in declared:
         meaning = column.meaning.replace("|", "\\|")
         yield f"| `{column.name}` | {column.kind} | {meaning} | {column.unit} |"
+
+
+def _nulls() -> Iterable[str]:
+    yield "Declared in `subnetray/nulls.py`; what they can and cannot do is in [nulls.md](nulls.md)."
+    yield ""
+    yield "| Null | What it compares | From | Odds ratio |"
+    yield "| --- | --- | --- | --- |"
+    for null in NULLS.values():
+        name = f"`{null.name}`, the {null.title} null" + (", of claims" if null.name == STRONGEST else "")
+        yield f"| {name} | {null.reading} | {null.source} | {null.odds or '–'} |"
 
 
 if __name__ == "__main__":

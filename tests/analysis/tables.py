@@ -84,9 +84,9 @@ def make_runs(
 
 
 def make_overlap(runs: pd.DataFrame, counts: Callable[[Run, Run], tuple[int, int, int, float]]) -> pd.DataFrame:
-    """One row for every pair of runs; ``counts`` gives k1, k2, k12 and what the ULP null expects; n is 1000."""
+    """One row for every pair of runs; ``counts`` gives k1, k2, k12, and what ULP and joint null expect; n is 1000."""
     columns = ["run_a", "run_b", "same_init", "n", "k1", "k2", "k12", "o1", "o2", "jaccard", "kappa"]
-    nulls = ("uniform", "tensor", "ulp")
+    nulls = ("uniform", "tensor", "ulp", "joint")
     columns += [f"{null}_{what}" for null in nulls for what in ("expected", "excess", "odds_ratio")]
     columns += ["margins_expected", "margins_excess", "sign_agreement", "cosine", "agreement_n"]
     columns += ["distance_a", "distance_b", "equal_1e-05", "equal_0.0001"]
@@ -110,6 +110,7 @@ def make_overlap(runs: pd.DataFrame, counts: Callable[[Run, Run], tuple[int, int
                 **{"o1": k12 / k1, "o2": k12 / k2, "jaccard": k12 / (k1 + k2 - k12), "kappa": 0.5},
                 **{"uniform_expected": uniform, "uniform_excess": k12 - uniform, "uniform_odds_ratio": 4.0},
                 **{"ulp_expected": ulp, "ulp_excess": k12 - ulp, "ulp_odds_ratio": 2.0},
+                **{"joint_expected": ulp, "joint_excess": k12 - ulp, "joint_odds_ratio": 1.5},
                 **{"tensor_expected": 0.8 * ulp, "tensor_excess": k12 - 0.8 * ulp, "tensor_odds_ratio": 3.0},
                 **{"margins_expected": 0.9 * ulp, "margins_excess": k12 - 0.9 * ulp},
                 **{"sign_agreement": 0.75, "cosine": -0.5, "agreement_n": k12},

@@ -15,7 +15,7 @@ from tests.analysis.tables import Run, make_grid, make_overlap, make_runs
 
 OVERLAP = plan(Composer(), ["+grid=overlap"])[1].grid
 
-# Of 400 changed weights each, the ULP null expects 200 in common.
+# Of 400 changed weights each, the joint null expects 200 in common.
 SHARED = {"noise": 320, "seed": 260, "all": 230}
 
 
@@ -48,8 +48,8 @@ def test_axes_are_the_papers_and_a_ceiling() -> None:
     ceiling = found["noise (replicas)"]
     assert ceiling.of_ceiling.mean == pytest.approx(1.0)
     assert ceiling.of_ceiling.half_width == pytest.approx(0.0)
-    assert ceiling.group.ulp_excess.mean == pytest.approx((320 + 1 - 200) / 400)
-    expected = found["seed"].group.ulp_excess.mean / ceiling.group.ulp_excess.mean
+    assert ceiling.group.strongest.excess.mean == pytest.approx((320 + 1 - 200) / 400)
+    expected = found["seed"].group.strongest.excess.mean / ceiling.group.strongest.excess.mean
     assert found["seed"].of_ceiling.mean == pytest.approx(expected)
     assert found["seed"].of_ceiling.mean == pytest.approx(0.5, abs=0.02)
     assert found["seed"].of_ceiling.low < expected < found["seed"].of_ceiling.high
@@ -57,22 +57,22 @@ def test_axes_are_the_papers_and_a_ceiling() -> None:
 
 def test_claims_are_about_pairs_that_share_nothing() -> None:
     _, pairs = tables()
-    uniform, ulp = claims(OVERLAP, pairs)
-    # The uniform null expects 160 of 400, the ULP null 200, and 230 are shared.
-    assert (uniform.verdict, ulp.verdict) == ("supported", "supported")
+    uniform, joint = claims(OVERLAP, pairs)
+    # The uniform null expects 160 of 400, the joint null 200, and 230 are shared.
+    assert (uniform.verdict, joint.verdict) == ("supported", "supported")
     assert uniform.estimate.mean == pytest.approx(100 * 70 / 240, abs=0.3)
-    assert ulp.estimate.mean == pytest.approx(100 * 30 / 200, abs=0.3)
-    assert (uniform.unit, ulp.unit) == 2 * ("% of the room",)
-    assert "o1 57.5 %, +7.4 ± 0.2 points above it" in ulp.note
-    assert ulp.estimate.n == 5
-    assert "replicas, which differ by noise alone: 80.2 %, +30.2" in ulp.note
-    assert len(ulp.runs) == 30
+    assert joint.estimate.mean == pytest.approx(100 * 30 / 200, abs=0.3)
+    assert (uniform.unit, joint.unit) == 2 * ("% of the room",)
+    assert "o1 57.5 %, +7.4 ± 0.2 points above it" in joint.note
+    assert joint.estimate.n == 5
+    assert "replicas, which differ by noise alone: 80.2 %, +30.2" in joint.note
+    assert len(joint.runs) == 30
 
 
 def test_an_overlap_that_the_null_expects_is_smaller_than_the_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SHARED, "all", 200)
-    uniform, ulp = claims(OVERLAP, tables()[1])
-    assert (uniform.verdict, ulp.verdict) == ("supported", "smaller than the margin")
+    uniform, joint = claims(OVERLAP, tables()[1])
+    assert (uniform.verdict, joint.verdict) == ("supported", "smaller than the margin")
 
 
 def test_without_replicas_there_is_no_ceiling_and_without_pairs_no_claim() -> None:

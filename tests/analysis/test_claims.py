@@ -11,11 +11,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from subnetray.analysis.claims import claims
+from subnetray.analysis.claims import _overlap, claims
 from subnetray.analysis.contrasts import logit
 from subnetray.analysis.pairs import label_pairs
 from subnetray.config.compose import Composer
 from subnetray.grid import plan
+from subnetray.nulls import STRONGEST
 from tests.analysis.judged import ORIGINS, counts, judge, shifted
 from tests.analysis.tables import Cell, Run, make_grid, make_overlap, make_runs
 
@@ -26,7 +27,7 @@ PRECISION, CLIP, KL, STEPS = (
     "more_steps_denser",
 )
 SPARSER, CAUSE = "in_distribution_sparser", "in_distribution_is_the_main_cause"
-UNIFORM, ULP = "seeds_overlap_beyond_uniform", "seeds_overlap_beyond_ulp"
+UNIFORM, JOINT = "seeds_overlap_beyond_uniform", "seeds_overlap_beyond_joint"
 NEVER, STEP = "unchanged_were_never_changed", "one_step_changes_little"
 VARIANCE = "learning_rate_explains_more_than_algorithm"
 
@@ -211,7 +212,7 @@ def test_every_claim_is_tested_by_the_grid_that_it_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("k12", "ulp", "uniform_verdict", "ulp_verdict"),
+    ("k12", "joint", "uniform_verdict", "joint_verdict"),
     [
         (350, 300.0, "supported", "supported"),
         (350, 349.0, "supported", "smaller than the margin"),
@@ -219,23 +220,36 @@ def test_every_claim_is_tested_by_the_grid_that_it_names() -> None:
         (252, 252.0, "smaller than the margin", "smaller than the margin"),
     ],
 )
-def test_overlap_of_seeds(k12: int, ulp: float, uniform_verdict: str, ulp_verdict: str) -> None:
+def test_overlap_of_seeds(k12: int, joint: float, uniform_verdict: str, joint_verdict: str) -> None:
     def count(a: Run, b: Run) -> tuple[int, int, int, float]:
-        return 500, 500, k12, ulp
+        return 500, 500, k12, joint
 
     found = judge(shifted(), count=count)
-    assert (found[UNIFORM].verdict, found[ULP].verdict) == (uniform_verdict, ulp_verdict)
+    assert (found[UNIFORM].verdict, found[JOINT].verdict) == (uniform_verdict, joint_verdict)
     assert found[UNIFORM].estimate.mean == pytest.approx(100 * (k12 - 250) / 250)
-    assert found[ULP].estimate.mean == pytest.approx(100 * (k12 - ulp) / (500 - ulp))
-    assert f"o1 {(k12 - ulp) / 5:+.1f} ± 0.0 points above it".replace("-", "−") in found[ULP].note
-    assert len(found[ULP].runs) == 60
+    assert found[JOINT].estimate.mean == pytest.approx(100 * (k12 - joint) / (500 - joint))
+    assert f"o1 {(k12 - joint) / 5:+.1f} ± 0.0 points above it".replace("-", "−") in found[JOINT].note
+    assert len(found[JOINT].runs) == 60
+
+
+def test_an_overlap_that_rows_and_columns_explain_is_not_beyond_the_strongest_null() -> None:
+    runs = make_runs(ORIGINS, shifted())
+    overlap = make_overlap(runs, lambda a, b: (500, 500, 350, 300.0))
+    overlap["joint_expected"] = 349.0
+    found = _overlap(ORIGINS, label_pairs(ORIGINS, runs, overlap), STRONGEST)
+    assert (found.key, found.verdict) == (JOINT, "smaller than the margin")
+    assert "exponent, row and column" in found.statement
+    overlap["joint_expected"] = math.nan  # a table of an earlier version
+    found = _overlap(ORIGINS, label_pairs(ORIGINS, runs, overlap), STRONGEST)
+    assert found.verdict == "not tested"
+    assert "made without this null" in found.note
 
 
 def test_overlap_that_differs_much_between_seeds_is_inconclusive() -> None:
     def count(a: Run, b: Run) -> tuple[int, int, int, float]:
         return 500, 500, 420 if 0 in (a["seed"], b["seed"]) else 255, 251.0
 
-    assert judge(shifted(), count=count)[ULP].verdict == "inconclusive"
+    assert judge(shifted(), count=count)[JOINT].verdict == "inconclusive"
 
 
 def test_full_masks_are_left_out_and_two_seeds_decide_nothing() -> None:

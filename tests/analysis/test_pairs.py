@@ -74,10 +74,11 @@ def test_groups_of_seeds_are_one_a_cell_with_the_baseline_first(
     expected = pair_interval([51 / 100, 52 / 100, 58 / 110], [(0, 1), (0, 2), (1, 2)])
     assert groups[0].o1.mean == pytest.approx(expected.mean)
     assert groups[0].o1.half_width == pytest.approx(expected.half_width)
-    assert groups[0].uniform.mean == pytest.approx((0.11 + 0.12 + 0.12) / 3)
-    assert groups[0].ulp.mean == pytest.approx(1 / 3)
-    assert groups[0].ulp_excess.mean == pytest.approx(expected.mean - 1 / 3)
-    assert groups[0].ulp_odds_ratio.mean == pytest.approx(2.0)
+    assert groups[0].nulls["uniform"].expected.mean == pytest.approx((0.11 + 0.12 + 0.12) / 3)
+    assert groups[0].nulls["ulp"].expected.mean == pytest.approx(1 / 3)
+    assert groups[0].strongest.excess.mean == pytest.approx(expected.mean - 1 / 3)
+    assert groups[0].nulls["ulp"].odds_ratio.mean == pytest.approx(2.0)
+    assert groups[0].strongest.odds_ratio.mean == pytest.approx(1.5)
 
 
 def test_groups_of_a_factor_are_one_for_two_levels_in_a_context(
@@ -141,8 +142,8 @@ def test_odds_ratios_of_full_masks_say_nothing() -> None:
     overlap.loc[0, "ulp_odds_ratio"] = math.inf
     overlap.loc[0, "uniform_odds_ratio"] = 0.0
     each = group(grid, around_baseline(grid, label_pairs(grid, runs, overlap), SEED))
-    assert math.isnan(each.ulp_odds_ratio.mean)
-    assert math.isnan(each.uniform_odds_ratio.mean)
+    assert math.isnan(each.nulls["ulp"].odds_ratio.mean)
+    assert math.isnan(each.nulls["uniform"].odds_ratio.mean)
 
 
 def test_pairs_of_runs_without_results_are_left_out() -> None:

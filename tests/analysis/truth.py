@@ -26,6 +26,7 @@ from subnetray.analysis.verdicts import Claim
 from subnetray.config import Grid
 from subnetray.config.compose import Composer
 from subnetray.grid import plan
+from subnetray.nulls import STRONGEST
 from tests.analysis.tables import Cell, Run, make_overlap, make_runs
 
 SEED_SD, RUN_SD = 0.01, 0.005
@@ -171,13 +172,13 @@ WORLDS = (
         covered=False,  # of a ratio of sums of squares, whose jackknife is approximate
     ),
     World(
-        "seeds_overlap_beyond_ulp",
-        lambda grid, _, pairs: [claims._overlap(grid, pairs, "ulp")],
+        "seeds_overlap_beyond_joint",
+        lambda grid, _, pairs: [claims._overlap(grid, pairs, STRONGEST)],
         100 * ceiling.OVERLAP_MARGIN,
         share=ceiling.OVERLAP_MARGIN,
     ),
     World(
-        "all_changed_overlap_beyond_ulp",
+        "all_changed_overlap_beyond_joint",
         lambda grid, _, pairs: ceiling.claims(grid, pairs)[1:],
         100 * ceiling.OVERLAP_MARGIN,
         grid="overlap",
@@ -234,7 +235,8 @@ def _with_noise(
 ) -> pd.DataFrame:
     """Make overlaps that take ``share`` of the room, but for effects of both seeds and of the pair."""
     taken = share + pairs["a.seed"].map(by_seed) + pairs["b.seed"].map(by_seed) + rng.normal(0, RUN_SD, len(pairs))
-    return pairs.assign(o1=pairs["ulp_o1"] + taken * (1 - pairs["ulp_o1"]))
+    expected = pairs[f"{STRONGEST}_o1"]
+    return pairs.assign(o1=expected + taken * (1 - expected))
 
 
 def main() -> int:

@@ -203,8 +203,9 @@ def test_overlap_tables_and_nulls(text: str) -> None:
         "12",
     ]
     (left,) = table_rows(text, "seed, at the baseline")
-    assert left[1:8] == ["3", "80.0 ± 0.0", "10.7", "40.0", "45.0", "50.0", "57"]
-    assert left[8:] == ["+35.0 ± 0.0", "+30.0 ± 0.0", "2.00 [2.00, 2.00]", "75.0 ± 0.0", "−0.50 ± 0.00"]
+    assert left[1:9] == ["3", "80.0 ± 0.0", "10.7", "40.0", "45.0", "50.0", "50.0", "57"]
+    assert left[9:12] == ["+35.0 ± 0.0", "+30.0 ± 0.0", "+30.0 ± 0.0"]
+    assert left[12:] == ["2.00 [2.00, 2.00]", "1.50 [1.50, 1.50]", "75.0 ± 0.0", "−0.50 ± 0.00"]
     assert "0.605 / 0.606" in text
     assert "0.593–0.619" in text
 
@@ -212,11 +213,13 @@ def test_overlap_tables_and_nulls(text: str) -> None:
 def test_a_table_of_overlaps_of_an_earlier_version_leaves_dashes(tmp_path: Path) -> None:
     runs = make_runs(GRID, density, accuracy)
     overlap = make_overlap(runs, counts)
-    newer = [name for name in overlap if str(name).startswith(("tensor", "margins", "sign", "cosine", "agreement"))]
+    newer = [
+        name for name in overlap if str(name).startswith(("tensor", "margins", "joint", "sign", "cosine", "agreement"))
+    ]
     text = report_text(write_sweep(tmp_path, GRID, runs, overlap.drop(columns=newer)))
     (left,) = table_rows(text, "seed, at the baseline")
-    assert left[1:8] == ["3", "80.0 ± 0.0", "10.7", "–", "–", "50.0", "57"]
-    assert left[8:] == ["–", "+30.0 ± 0.0", "2.00 [2.00, 2.00]", "–", "–"]
+    assert left[1:9] == ["3", "80.0 ± 0.0", "10.7", "–", "–", "50.0", "–", "–"]
+    assert left[9:] == ["–", "+30.0 ± 0.0", "–", "2.00 [2.00, 2.00]", "–", "–", "–"]
 
 
 def test_a_level_with_another_seed_too_is_listed_at_the_baseline_alone(text: str) -> None:
@@ -368,7 +371,7 @@ def test_pairs_of_many_levels_are_matrices(tmp_path: Path) -> None:
             assert row[0] == f"{i + 1} {a}"
             expected = [100 * (min(size[a], size[b]) // 2) / size[a] for b in levels]
             assert row[1:] == [diagonal if j == i else f"{value:.1f}" for j, value in enumerate(expected)]
-    assert same_odds[1][1:] == ["2.00", "", *["2.00"] * 5]
-    assert other_odds[1][1:] == ["2.00"] * 7
+    assert same_odds[1][1:] == ["1.50", "", *["1.50"] * 5]
+    assert other_odds[1][1:] == ["1.50"] * 7
     # Every pair keeps its row, with intervals, in the table for papers.
     assert (directory / "tables" / "overlap.tex").read_text().count("way &") == 21
