@@ -5,7 +5,8 @@
 On one core, in turn, three times; medians of CPU time are printed. Speed: pairs × bytes of both masks / seconds, each
 pair of two masks counted once. All pairs: of the masks with each other; a new mask: with each of the others, as a
 sweep's driver does when a run finishes. By numpy: AND and population count of blocks that stay in the cache. Histograms
-of stratum × cell: what one writes by hand. Last, the whole table of a sweep of small runs, with reading their files.
+of stratum × cell: what one writes by hand. Last, the whole table of a sweep of small runs, with reading their files, with and
+without the joint null, which is fitted once a run.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from safetensors.torch import save_file
 
 from subnetray.driver.pairs import Finished, Pairs
+from subnetray.nulls import NULLS, Joint
 from subnetray.subnetwork import Delta, Mask, pair_counts, tensor_strata, ulp_strata
 from subnetray.subnetwork.bits import exponents
 
@@ -130,9 +132,19 @@ def main() -> None:
     for name, values in seconds.items():
         median = statistics.median(values)
         print(f"{name:42} {1e3 * median:9.3f} ms a pair  {2 * TENSORS * size / 8 / median / 1e9:7.2f} GB/s")
+    tables()
+
+
+def tables(runs: int = 60) -> None:
+    """Print a line for all columns of a sweep's pairs, with and without the joint null."""
     with tempfile.TemporaryDirectory() as directory:
-        n, total = sweep(60, Path(directory))
-    print(f"all columns of the 1770 pairs of 60 runs of {n / 1e6:.2f} M coordinates: {total:.2f} s")
+        n, total = sweep(runs, Path(directory))
+        null = NULLS.pop(Joint.name)
+        _, without = sweep(runs, Path(directory))
+        NULLS[Joint.name] = null
+    pairs = runs * (runs - 1) // 2
+    print(f"all columns of the {pairs} pairs of {runs} runs of {n / 1e6:.2f} M coordinates: {total:.2f} s")
+    print(f"the same without the joint null: {without:.2f} s, {total / without:.2f} times faster")
 
 
 if __name__ == "__main__":

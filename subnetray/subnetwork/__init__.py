@@ -18,6 +18,7 @@ from subnetray.subnetwork.overlap.displacement import (
     displacement_distance,
 )
 from subnetray.subnetwork.overlap.distance_to_run import DistanceToRun, distance_to_run
+from subnetray.subnetwork.overlap.joint import Joint, JointExpectation, joint, joint_overlap
 from subnetray.subnetwork.overlap.margins import Margins, expected_overlap, margins
 from subnetray.subnetwork.overlap.nulls import Null, PairCounts, pair_counts
 from subnetray.subnetwork.overlap.sketch import Estimate, Sample, estimate, sample
@@ -60,6 +61,8 @@ __all__ = [
     "Enrichment",
     "Estimate",
     "Geometry",
+    "Joint",
+    "JointExpectation",
     "Margins",
     "Mask",
     "MismatchError",
@@ -94,6 +97,8 @@ __all__ = [
     "exceeds_relative",
     "exceeds_ulps",
     "expected_overlap",
+    "joint",
+    "joint_overlap",
     "load_scores",
     "margins",
     "matrix_geometry",
