@@ -74,7 +74,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
+	set -e; for file in benchmarks/*.py; do PYTHONPATH=. $(BIN)/python $$file; done
 
 chaos: $(READY)
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -16,8 +16,9 @@ and e⁻ᵗ is the law of exponential tails; laws of updates lie between and bey
 again by stratum and by seven bins of α_i + β_j: within each stratum the link is then free.
 
 What is left of planted scales that two runs share (rows and columns each, log-normal), and what is taken too much
-(negative), docs/nulls.md says: less than 0.2 points of o1 at a standard deviation of 0.3, less than 0.8 at 1. Logistic
-regression takes up to 0.9 and 2.0 too much, at a density of 0.08 and 0.02.
+(negative), in points of o1 (``benchmarks/nulls.py``; docs/nulls.md has the table): −0.3 to +0.2 at standard deviations
+up to 0.3 and densities from 0.08 to 0.9; at 1, −0.2 to +0.8, and up to +2.3 at a density of 0.02 and updates of uniform
+law. Logistic regression takes up to 0.9 too much at 0.3 and a density of 0.08, and 2.0 at 1 and a density of 0.02.
 
 Limits. A tensor without rows and columns (a vector, or sides below 2) has strata alone: there the null is the
 ULP-stratified one. Where rows are so short that their sums all but determine the mask, nothing is left to be found.
