@@ -15,13 +15,12 @@ from subnetray.analysis.intervals import Estimate, pair_interval
 from subnetray.analysis.pairs import SEED, around_baseline, label_pairs
 from subnetray.config import Grid
 from subnetray.grid.design import baseline, describe
+from subnetray.nulls import NULLS, STRONGEST
 from subnetray.reporting.findings import Findings, Matrix, Row
 from subnetray.reporting.source import Sweep, read
 from subnetray.store import derived
-from subnetray.store.columns import OVERLAP
 
 _EXPECTED = "_expected"
-NULLS = tuple(column.name.removesuffix(_EXPECTED) for column in OVERLAP if column.name.endswith(_EXPECTED))
 _SHARES = ("o1", "o2", "jaccard", "kappa")
 _MOST_ROWS = 5000  # of a table: what a browser shows
 _MOST_CELLS = 60  # of a heat map: what can be told apart
@@ -171,21 +170,21 @@ def _claims(directory: Path) -> list[dict[str, Any]]:
 
 
 def _matrices(grid: Grid, labels: Mapping[str, str], pairs: pd.DataFrame) -> Mapping[str, Matrix]:
-    """Heat maps of cells: overlap, and what exceeds the null that knows tensor and exponent; means over pairs.
+    """Heat maps of cells: overlap, and what exceeds the strongest null; means over pairs.
 
     A row's value is a share of the masks of that row's runs.
     """
     if pairs.empty:
         return {}
     a, b = pairs["run_a"].map(labels), pairs["run_b"].map(labels)
-    excess = pairs["k12"] - pairs[f"ulp{_EXPECTED}"].astype(float)
+    excess = pairs["k12"] - pairs[f"{STRONGEST}{_EXPECTED}"].astype(float)
     known = {*a, *b}
     order = dict.fromkeys(describe(grid, baseline(grid) | varied) for varied in cells(grid))
     shown = [label for label in order if label in known][:_MOST_CELLS]
     found = {}
     for name, title, above in (
         ("overlap", "overlap of masks", pairs["k12"]),
-        ("excess_ulp", "overlap above the ULP-stratified null", excess),
+        (f"excess_{STRONGEST}", f"overlap above the {NULLS[STRONGEST].title} null", excess),
     ):
         sides = ((a, b, pairs["k1"]), (b, a, pairs["k2"]))
         both = pd.concat(

@@ -85,7 +85,7 @@ def test_a_dashboard_is_a_workspace_and_a_report_and_is_updated_the_second_time(
     assert "summary:final/density_bitwise" in columns
     assert found["Parameter Importance"]["targetKey"] == "final/density_bitwise"
     assert found["Scatter Plot"]["xAxis"] == "config:algorithm.value.lr"
-    assert found["Vega2"]["fieldSettings"] == {"x": "ulp_o1", "y": "o1"}
+    assert found["Vega2"]["fieldSettings"] == {"x": "joint_o1", "y": "o1"}
     assert {"figures/density", "figures/overlap_heat_map"} <= set(found["Media Browser"]["mediaKeys"])
     report = json.dumps(_spec(server, "runs"))
     claims = json.loads((swept / "claims.json").read_text())

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from subnetray.analysis.intervals import pair_interval, t_interval
+from subnetray.nulls import NULLS
 from subnetray.reporting.report import write_report
-from subnetray.reporting.tracked import NULLS, findings
-from subnetray.store.columns import OVERLAP
+from subnetray.reporting.tracked import findings
 from tests.analysis.tables import make_grid, make_overlap, make_runs
 from tests.reporting.sweeps import write_sweep
 
@@ -41,7 +41,6 @@ def test_sparsity_is_given_by_factor_and_level_with_its_interval(swept: Path) ->
 def test_overlap_is_given_by_what_pairs_differ_in_and_above_every_declared_null(swept: Path) -> None:
     found = findings(swept)
     pairs = pd.DataFrame(found.tables["tables/pairs"])
-    assert set(NULLS) == {each.name.removesuffix("_expected") for each in OVERLAP if each.name.endswith("_expected")}
     one = pairs[(pairs["differs"] == "limit") & (pairs["a.way"] == "rl") & (pairs["a.rate"] == "slow")]
     units = list(zip(one["a.seed"], one["b.seed"], strict=True))
     for column in ("o1", "kappa", *(f"excess_{null}" for null in NULLS)):
@@ -49,7 +48,7 @@ def test_overlap_is_given_by_what_pairs_differ_in_and_above_every_declared_null(
         assert found.summary.get(f"overlap/limit/no/{column}/mean") == pytest.approx(expected.mean)
     assert found.summary["overlap/limit+seed/no/o1/n"] == 3
     assert found.summary["overlap/seed/o1/mean"] == pytest.approx(0.6)
-    assert found.summary["overlap/seed/excess_ulp/mean"] == pytest.approx(20 / 200)
+    assert found.summary["overlap/seed/excess_joint/mean"] == pytest.approx(20 / 200)
 
 
 def test_tables_have_factors_and_labels_and_no_key_stands_for_two_things(swept: Path) -> None:
@@ -59,7 +58,7 @@ def test_tables_have_factors_and_labels_and_no_key_stands_for_two_things(swept: 
     assert {"label", "way", "rate", "limit", "seed"} <= set(runs[0])
     assert cells[0]["cell"] == "baseline"
     assert cells[0]["density_mean"] == pytest.approx(0.21)
-    assert {"label_a", "label_b", "a.way", "b.way", "differs", "excess_ulp"} <= set(pairs[0])
+    assert {"label_a", "label_b", "a.way", "b.way", "differs", "excess_joint"} <= set(pairs[0])
     assert pairs[0]["differs"].count("+") == 0 < pairs[-1]["differs"].count("+")
     assert {claim["verdict"] for claim in claims} > {"not tested"}
     assert found.summary["claims/limited_impact_of_clip"] == next(
@@ -83,7 +82,7 @@ def test_figures_the_heat_maps_and_the_report_are_there(swept: Path) -> None:
     assert row["baseline"] == pytest.approx((120 / 200 + 120 / 250) / 2)
     ends = matrix.values[0][-1], matrix.values[-1][0]
     assert sorted(value for value in ends if value is not None) == pytest.approx([0.48, 0.6])
-    assert found.matrices["figures/excess_ulp_heat_map"].values[0][0] == pytest.approx((20 / 200 + 20 / 250) / 2)
+    assert found.matrices["figures/excess_joint_heat_map"].values[0][0] == pytest.approx((20 / 200 + 20 / 250) / 2)
 
 
 def test_a_sweep_that_has_just_begun_has_little_to_show(tmp_path: Path) -> None:

@@ -10,14 +10,15 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
+from subnetray.nulls import NULLS, STRONGEST
 from subnetray.store.metrics import STEP
 
 _METHOD = (
     "A coordinate is updated if its stored value differs bit for bit in the export dtype. Runs are the units of"
     " replication: intervals are over seeds, never over coordinates.",
-    "Overlap of two masks is compared with what it would be without shared structure: by the density of the model, of"
-    " each tensor, of each row and column, and of each tensor's weights of one exponent (the ULP-stratified null),"
-    " which knows only which weights are small enough for a change to show.",
+    "Overlap of two masks is compared with what it would be without shared structure, by what each null takes as given: "
+    + "; ".join(f"{null.given} (the {null.title} null)" for null in NULLS.values())
+    + ".",
 )
 _TABLE = "tables/pairs"
 
@@ -89,8 +90,8 @@ def findings(content: Mapping[str, Any]) -> list[Any]:
         wr.CustomChart(
             query={"summaryTable": {"tableKey": _TABLE}},
             chart_name="wandb/scatter/v0",
-            chart_fields={"x": "ulp_o1", "y": "o1"},
-            chart_strings={"title": "Overlap above its null: observed against what the ULP-stratified null expects"},
+            chart_fields={"x": f"{STRONGEST}_o1", "y": "o1"},
+            chart_strings={"title": "Overlap above its null: observed against what the strongest null expects"},
         ),
         wr.MediaBrowser(title="Figures", media_keys=list(content["figures"]), layout=wr.Layout(w=24, h=12)),
     ]
