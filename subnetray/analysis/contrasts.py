@@ -33,15 +33,12 @@ class Contrast:
     differences: dict[int, float]
 
 
-def data_contrasts(grid: Grid, runs: pd.DataFrame, factor: str) -> dict[str, Contrast]:
+def data_contrasts(grid: Grid, runs: pd.DataFrame) -> dict[str, Contrast]:
     """The contrast of each algorithm that has finished seeds on both."""
     sides: dict[str, tuple[list[dict[str, str]], list[dict[str, str]]]] = {}
-    for level in grid.factors[factor].levels:
-        data = roles.training_data(grid, factor, level)
-        algorithm = roles.kind(grid, factor, level).split("/")[0]
-        if data in roles.IN_DISTRIBUTION | roles.OFF_DISTRIBUTION:
-            both = sides.setdefault(algorithm, ([], []))
-            both[data in roles.OFF_DISTRIBUTION].append({factor: level})
+    for cell, kind in roles.methods(grid):
+        algorithm, data = kind.split("/")
+        sides.setdefault(algorithm, ([], []))[data in roles.OFF_DISTRIBUTION].append(cell)
     result = {}
     for algorithm, (inside, outside) in sides.items():
         if inside and outside:

@@ -52,8 +52,7 @@ BySeed = Mapping[int, float]
 
 def claims(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
     """Return both claims."""
-    factor = roles.factor_with(grid, roles.METHOD)
-    contrasts = {} if factor is None else data_contrasts(grid, runs, factor)
+    contrasts = data_contrasts(grid, runs)
     if not contrasts:
         reason = (
             "the grid trains no algorithm on data both in and off the policy's distribution, or no seed finished both"

@@ -13,6 +13,7 @@ import pandas as pd
 from subnetray.analysis.intervals import NOTHING, Estimate, t_interval
 from subnetray.config import Grid
 from subnetray.grid.design import baseline, expand
+from subnetray.grid.fraction import RESOLUTIONS
 
 DENSITY = "density_bitwise"
 TOLERANT_DENSITY = "density_1e-05"
@@ -138,10 +139,12 @@ def ranges(rows: list[Origin]) -> dict[str, float]:
 
 
 def crossings(grid: Grid, runs: pd.DataFrame) -> list[Crossing]:
-    """Every two factors that the grid crosses, all others at their baseline."""
+    """Every two factors that the grid crosses, all others at their baseline; none of blocks, nor of fractions, which
+    lack most of such cells."""
     result: dict[tuple[str, str], Crossing] = {}
-    for crossed in grid.crossed:
-        for (rows, row_levels), (columns, column_levels) in itertools.combinations(crossed.items(), 2):
+    for crossed in grid.crossed if grid.design not in RESOLUTIONS else ():
+        asked = [(name, levels) for name, levels in crossed.items() if not grid.factors[name].block]
+        for (rows, row_levels), (columns, column_levels) in itertools.combinations(asked, 2):
             inside = {
                 (row, column): cell(grid, runs, {rows: row, columns: column})
                 for row in row_levels

@@ -6,13 +6,15 @@ grid, and the paper's numbers find their rows.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from subnetray.config import ALGORITHMS, Grid
 
-CLIP, KL, INIT, STEPS, DATA, PRECISION, METHOD, LEARNING_RATE, ARM, REPLICA = (
-    *("clip", "kl", "init", "steps", "data", "precision", "method", "learning_rate", "arm", "replica"),
+CLIP, KL, INIT, STEPS, DATA, PRECISION, METHOD, DISTRIBUTION, LEARNING_RATE, ARM, REPLICA, BLOCK = (
+    *("clip", "kl", "init", "steps", "data", "precision", "method", "distribution", "learning_rate", "arm", "replica"),
+    "block",
 )
 
 _KEYS = {
@@ -20,7 +22,7 @@ _KEYS = {
     "algorithm.beta": KL,
     "algorithm.steps": STEPS,
     "algorithm.lr": LEARNING_RATE,
-    "algorithm.data": METHOD,
+    "algorithm.data": DISTRIBUTION,
     "algorithm": METHOD,
     "precision": PRECISION,
     "rollout.replica": REPLICA,
@@ -42,6 +44,8 @@ _DEFAULTS: Mapping[str, Any] = {"algorithm": "grpo", "precision": "fp32_master"}
 
 def role(grid: Grid, factor: str) -> str | None:
     """The role of a factor; None if its levels set keys of several roles, or of none."""
+    if grid.factors[factor].block:
+        return BLOCK
     found = {_role_of_key(key) for level in grid.factors[factor].levels for key in _settings(grid, factor, level)}
     if METHOD in found:
         return METHOD
@@ -61,11 +65,30 @@ def value(grid: Grid, factor: str, level: str, key: str) -> str | None:
     return _DEFAULTS.get(key)
 
 
-def training_data(grid: Grid, factor: str, level: str) -> str:
-    """Where the training data of a method's level come from: ``rollouts``, or its ``algorithm.data``."""
-    chosen = value(grid, factor, level, "algorithm.data")
-    algorithm = value(grid, factor, level, "algorithm")
-    return chosen or str(getattr(ALGORITHMS.get(algorithm or ""), "data", "rollouts"))
+def methods(grid: Grid) -> list[tuple[dict[str, str], str]]:
+    """Every algorithm with each kind of training data that the grid has levels for: the levels, and the kind in words.
+
+    The kind is as in ``sft/gold``. Algorithms that cannot be trained on data of a level are left out with it.
+    """
+    names = [name for name in (factor_with(grid, METHOD), factor_with(grid, DISTRIBUTION)) if name is not None]
+    cells = [
+        dict(zip(names, levels, strict=True))
+        for levels in itertools.product(*(grid.factors[name].levels for name in names))
+    ]
+    found = [(cell, _method(grid, cell)) for cell in cells]
+    return [(cell, kind) for cell, kind in found if kind.split("/")[1] in IN_DISTRIBUTION | OFF_DISTRIBUTION]
+
+
+def _method(grid: Grid, cell: Mapping[str, str]) -> str:
+    """The algorithm of a cell and where its training data come from: ``rollouts``, or its ``algorithm.data``."""
+    distribution = factor_with(grid, DISTRIBUTION)
+    base = {} if distribution is None else {distribution: grid.factors[distribution].baseline}
+    algorithm, data = str(_DEFAULTS["algorithm"]), None
+    for settings in (_parsed(grid.overrides), *(_settings(grid, *each) for each in (base | dict(cell)).items())):
+        algorithm, data = settings.get("algorithm", algorithm), settings.get("algorithm.data", data)
+    schema = ALGORITHMS.get(algorithm)
+    chosen = data or str(getattr(schema, "data", "rollouts"))
+    return f"{algorithm}/{chosen if schema is None else schema.DATA.get(chosen, chosen)}"
 
 
 def kind(grid: Grid, factor: str, level: str) -> str:
@@ -79,7 +102,7 @@ def kind(grid: Grid, factor: str, level: str) -> str:
         changed = any(_number(text) for key, text in _settings(grid, factor, level).items() if key.endswith("_steps"))
         return "after_sft" if changed else "base"
     if found == METHOD:
-        return f"{value(grid, factor, level, 'algorithm')}/{training_data(grid, factor, level)}"
+        return _method(grid, {factor: level})
     if found == ARM:
         return _arm(_settings(grid, factor, level))
     if found == PRECISION:

@@ -43,9 +43,8 @@ def _sparser_than_sft(grid: Grid, runs: pd.DataFrame) -> Claim:
     method = roles.factor_with(grid, roles.METHOD)
     if method is None:
         return untested(claim, "the grid does not vary the algorithm")
-    kinds = {level: roles.kind(grid, method, level) for level in grid.factors[method].levels}
-    ours = [{method: level} for level, kind in kinds.items() if kind.split("/")[0] in RL]
-    theirs = [{method: level} for level, kind in kinds.items() if kind == GOLD]
+    ours = [cell for cell, kind in roles.methods(grid) if kind.split("/")[0] in RL]
+    theirs = [cell for cell, kind in roles.methods(grid) if kind == GOLD]
     if not ours or not theirs:
         return untested(claim, "the grid does not train both RL and SFT on gold data")
     rates = _by_rate(grid)

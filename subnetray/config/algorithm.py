@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,8 @@ class Algorithm:
     MODULE: ClassVar[str] = ""
     # TRL's experimental modules announce themselves when imported, unless told not to, which a run does first.
     EXPERIMENTAL: ClassVar[bool] = False
+    # What ``data`` is in the policy's distribution, and off it, by names that hold for every algorithm.
+    DATA: ClassVar[Mapping[str, str]] = {}
 
     name: str = "grpo"
     lr: float = 1e-4  # for the embedded model (docs/algorithms.md); those of billions are trained at 1e-6 or so
@@ -54,6 +57,7 @@ class OnPolicy(Algorithm):
     """What algorithms share that sample every prompt of a step ``group_size`` times."""
 
     SMALLEST_GROUP: ClassVar[int] = 2  # where advantages are relative to the group's
+    DATA: ClassVar[Mapping[str, str]] = {"in_distribution": "rollouts"}
 
     group_size: int = 8
     # Rollouts are drawn for so many optimizer steps at once, and passed over so many times: with one of both, every
@@ -192,6 +196,7 @@ class SFT(Algorithm):
     """Supervised fine-tuning on the completion's tokens through TRL's ``SFTTrainer``."""
 
     SEQUENCE_S: ClassVar[float] = 0.22e-3
+    DATA: ClassVar[Mapping[str, str]] = {"off_distribution": "gold", "in_distribution": "rejection"}
 
     name: str = "sft"
     # gold: the task's own completions; rejection: completions of the init that the reward accepts.
@@ -200,13 +205,15 @@ class SFT(Algorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("algorithm.data", self.data, ("gold", "rejection"))
+        _name_data(self)
         at_least("algorithm.samples_per_prompt", self.samples_per_prompt, 1)
 
 
 @dataclass(frozen=True)
 class Preference(Algorithm):
     """What algorithms share that train on preferences."""
+
+    DATA: ClassVar[Mapping[str, str]] = {"in_distribution": "on_policy", "off_distribution": "off_policy"}
 
     # on_policy: the init's completions judged by the reward; off_policy: gold against corrupted gold.
     data: str = "on_policy"
@@ -215,7 +222,7 @@ class Preference(Algorithm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("algorithm.data", self.data, ("on_policy", "off_policy"))
+        _name_data(self)
         positive("algorithm.beta", self.beta)
 
 
@@ -288,6 +295,13 @@ class KTO(Preference):
         at_least("algorithm.batch_size", self.batch_size, 2)
         positive("algorithm.desirable_weight", self.desirable_weight)
         positive("algorithm.undesirable_weight", self.undesirable_weight)
+
+
+def _name_data(algorithm: SFT | Preference) -> None:
+    """Give ``data`` the algorithm's own name for it, so that a run is the same whichever way it was asked for."""
+    names = tuple(algorithm.DATA.values())
+    object.__setattr__(algorithm, "data", algorithm.DATA.get(algorithm.data, algorithm.data))
+    one_of("algorithm.data", algorithm.data, names)
 
 
 ALGORITHMS: dict[str, type[Algorithm]] = {

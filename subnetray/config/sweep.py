@@ -89,11 +89,12 @@ class Factor:
     about: str = ""
     baseline: str = ""
     levels: dict[str, list[str]] = field(default_factory=dict)
+    block: bool = False  # its levels are replicates, as other inits of one kind: no effect of it is asked for
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Factors, their levels and the design: one factor at a time around the baseline, plus full crossings."""
+    """Factors, their levels and the design: one factor at a time around the baseline, plus crossings."""
 
     name: str = ""
     about: str = ""
@@ -102,8 +103,12 @@ class Grid:
     # Hydra overrides that hold in every cell, such as the size of the runs; a command line's go before them.
     overrides: list[str] = field(default_factory=list)
     one_at_a_time: list[str] = field(default_factory=list)
-    # Each crossing names factors and the levels of each that are crossed in full.
+    # Each crossing names factors and the levels of each that are crossed.
     crossed: list[dict[str, list[str]]] = field(default_factory=list)
+    # Of each crossing all cells (full), or a fraction of them of a resolution; blocks are always crossed in full.
+    design: str = "full"
+    # Pairs of factors whose interaction the design must be able to tell from other effects; [] asks for none.
+    interactions: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

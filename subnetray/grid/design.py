@@ -1,15 +1,14 @@
-"""From a grid's design to its cells: one factor at a time around the baseline, plus full crossings."""
+"""From a grid's design to its cells: one factor at a time around the baseline, plus crossings or fractions of them."""
 
 from __future__ import annotations
 
-import itertools
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from subnetray.config import ConfigError, Factor, Grid
 from subnetray.config.checks import named
+from subnetray.grid import fraction
 from subnetray.store.columns import is_reserved
 
 # Runs of one sweep: beyond it a design is one that was not meant.
@@ -44,8 +43,7 @@ def _cells(grid: Grid) -> Iterator[dict[str, str]]:
     for name in grid.one_at_a_time:
         yield from (base | {name: level} for level in grid.factors[name].levels)
     for crossing in grid.crossed:
-        for levels in itertools.product(*crossing.values()):
-            yield base | dict(zip(crossing, levels, strict=True))
+        yield from (base | levels for levels in fraction.cells(grid, crossing))
 
 
 def _check(grid: Grid) -> None:
@@ -67,12 +65,13 @@ def _check(grid: Grid) -> None:
                     raise ConfigError(
                         f"grid.crossed: {name} has no level {level!r}, choose from {', '.join(factor.levels)}"
                     )
+    fraction.check(grid)
     _check_size(grid)
 
 
 def _check_size(grid: Grid) -> None:
     cells = 1 + sum(len(grid.factors[name].levels) for name in grid.one_at_a_time)
-    cells += sum(math.prod(map(len, crossing.values())) for crossing in grid.crossed)
+    cells += sum(fraction.size(grid, crossing) for crossing in grid.crossed)
     if cells * len(grid.seeds) > _MOST_RUNS:
         raise ConfigError(
             f"grid has {cells} cells and {len(grid.seeds)} seeds, and a sweep at most {_MOST_RUNS} runs: cross fewer"

@@ -91,6 +91,9 @@ def resolve(
             if is_choice(override):
                 continue
             if key not in known:
+                # An algorithm without a choice trains on what its policy samples.
+                if key == "algorithm.data" and override.value() == "in_distribution":
+                    continue
                 raise ConfigError(_lacking(grid, cell, key, source, choices))
             values.append(text_of(override))
         resolved.append([*choices.values(), *values])

@@ -99,7 +99,8 @@ def failure(spec: RunSpec, why: str) -> None:
 def _loop(values: dict[str, Any]) -> None:
     start = time.perf_counter()
     with _to_its_end():
-        load("subnetray.job.run", without=["wandb"])  # to which the driver logs, and TRL would
+        # The driver logs to W&B, and TRL would; transformers imports SciPy's optimizers for losses of object detection.
+        load("subnetray.job.run", without=["wandb", "scipy"])
         from subnetray.job.run import run
 
         run(values, import_s=time.perf_counter() - start)

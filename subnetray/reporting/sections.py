@@ -12,6 +12,7 @@ from subnetray.analysis.effects import DENSITY, Cell, Crossing, Origin, done, ra
 from subnetray.analysis.intervals import t_interval
 from subnetray.analysis.verdicts import ALPHA, Claim
 from subnetray.config import Grid
+from subnetray.grid import fraction
 from subnetray.grid.design import baseline, describe, expand
 from subnetray.nulls import NULLS, STRONGEST
 from subnetray.reporting import format as fmt
@@ -31,7 +32,8 @@ def head(sweep: Sweep) -> list[Block]:
     facts = [
         f"{counts}. A run is one of {len(expand(grid))} cells with one of the seeds"
         f" {fmt.listing(map(str, grid.seeds))}; the grid varies {_count(len(grid.factors), 'factor')}"
-        + (f" ({', '.join(grid.factors)})." if grid.factors else ".")
+        + (f" ({', '.join(grid.factors)})." if grid.factors else "."),
+        *_fractions(grid),
     ]
     if len(finished):
         sizes = finished.groupby("model", sort=False)["n"].first()
@@ -43,6 +45,25 @@ def head(sweep: Sweep) -> list[Block]:
             " What runs took: `time.parquet` and `time.md`.",
         ]
     return [Heading(1, f"Sweep {grid.name}"), *([Paragraph(grid.about)] if grid.about else []), Bullets(tuple(facts))]
+
+
+def _fractions(grid: Grid) -> list[str]:
+    """What fractions of crossings leave out, and what they cannot tell apart."""
+    facts = []
+    for crossing in grid.crossed if grid.design in fraction.RESOLUTIONS else ():
+        names = fraction.treatments(grid, crossing)
+        cells = len({tuple(cell[name] for name in names) for cell in fraction.cells(grid, crossing)})
+        groups = [" with ".join(map(fraction.in_words, group)) for group in fraction.aliases(grid, crossing)]
+        facts.append(
+            f"The crossing of {fmt.listing(names)} is a fraction of resolution {grid.design[11:].upper()}, {cells} of"
+            f" {2 ** len(names)} combinations, which takes interactions of three and more factors for none. "
+            + (
+                f"It confounds {'; '.join(groups)}: what is found of one may be the other's."
+                if groups
+                else "It tells all main effects and interactions of two factors apart."
+            )
+        )
+    return facts
 
 
 def claims_table(grid: Grid, verdicts: Sequence[Claim]) -> list[Block]:

@@ -33,7 +33,7 @@ class VLLMEngine(Engine):
     """``rollout=vllm``."""
 
     def __init__(self, model: Path, config: Rollout) -> None:
-        with loading():
+        with loading(without=["scipy"]):  # what it is for in vLLM, audio and video, is not asked for
             from vllm import LLM
 
         private.keep_quiet()
@@ -54,7 +54,7 @@ class VLLMEngine(Engine):
         if is_blank(model):
             resources["load_format"] = "dummy"
         # What its parts import; vLLM's kernels for GPUs of AMD read tables with pandas.
-        with loading(without=[] if config.gpus_per_engine > 0 else ["pandas"]):
+        with loading(without=["scipy", *([] if config.gpus_per_engine > 0 else ["pandas"])]):
             if config.gpus_per_engine == 0:
                 private.look_here(json.loads((model / "config.json").read_bytes()).get("architectures") or [])
             self._llm = LLM(

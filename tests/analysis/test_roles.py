@@ -75,3 +75,19 @@ def test_what_the_whole_grid_sets_holds_for_levels_that_do_not() -> None:
         factors={"kl": Factor("", "a", {"a": [], "b": ["algorithm.beta=0"]})}, overrides=["algorithm.beta=1"]
     )
     assert [roles.kind(grid, "kl", level) for level in "ab"] == ["on", "off"]
+
+
+def test_algorithms_and_the_distribution_of_their_data_may_be_factors_of_their_own() -> None:
+    _, planned = plan(Composer(), ["+grid=factorial", "grid.seeds=[0]"])
+    found = {(cell["method"], cell["distribution"]): kind for cell, kind in roles.methods(planned.grid)}
+    assert found == {
+        ("grpo", "in"): "grpo/rollouts",
+        ("sft", "in"): "sft/rejection",
+        ("sft", "off"): "sft/gold",
+        ("dpo", "in"): "dpo/on_policy",
+        ("dpo", "off"): "dpo/off_policy",
+    }
+    # At the baseline of the distribution; inits of one kind are blocks, whatever key makes them.
+    assert roles.kind(planned.grid, "method", "sft") == "sft/rejection"
+    assert roles.role(planned.grid, "init") == roles.BLOCK
+    assert [kind for _, kind in roles.methods(make_grid())] == ["grpo/rollouts", "sft/gold", "sft/rejection"]
