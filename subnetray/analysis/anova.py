@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from subnetray.analysis.intervals import f_tail
+from scipy import special
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def two_way(values: NDArray[np.float64]) -> Anova:
     error, error_df = max(0.0, total - blocks - sum(squares)), (a * b - 1) * (r - 1)
 
     def effect(ss: float, df: int) -> Effect:
-        p = f_tail(ss / df / (error / error_df), df, error_df) if error else float(ss == 0)
+        p = float(special.fdtrc(df, error_df, ss / df / (error / error_df))) if error else float(ss == 0)
         return Effect(ss, df, ss / total if total else 0.0, ss / (ss + error) if ss + error else 0.0, p)
 
     return Anova(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from subnetray.analysis import ceiling, conjecture, distribution, roles, sparsity
+from subnetray.analysis import ceiling, conjecture, distribution, interactions, roles, sparsity
 from subnetray.analysis.anova import two_way
 from subnetray.analysis.ceiling import OVERLAP_MARGIN, ROOM_TAKEN, UNKNOWN, called
 from subnetray.analysis.contrasts import densities, least_squares_slope, logit, runs_used
@@ -66,6 +66,7 @@ def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, clipped: float =
             _overlap(grid, pairs, STRONGEST),
             *ceiling.claims(grid, pairs),
             _variance(grid, runs),
+            *interactions.claims(grid, runs),
             *conjecture.claims(grid, runs, pairs),
         ]
     )

@@ -5,10 +5,11 @@ Runs are the units of replication, never coordinates: with 10⁵ to 10⁹ of tho
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+
+from scipy import special
 
 LEVEL = 0.95
 POWER = 0.8
@@ -38,7 +39,7 @@ class Estimate:
         """
         if math.isnan(self.half_width):
             return math.nan
-        return self.half_width * (1 + t_quantile(POWER, self.n - 1) / t_quantile((1 + self.level) / 2, self.n - 1))
+        return self.half_width * (1 + _t(POWER, self.n - 1) / _t((1 + self.level) / 2, self.n - 1))
 
     def p_value(self, limit: float) -> float:
         """Return Student's two-sided p of the mean being ``limit``; 1 without an interval."""
@@ -46,8 +47,8 @@ class Estimate:
             return 1.0
         if self.half_width == 0:
             return float(self.mean == limit)
-        errors = abs(self.mean - limit) / self.half_width * t_quantile((1 + self.level) / 2, self.n - 1)
-        return 2 * (1 - t_cdf(errors, self.n - 1))
+        errors = abs(self.mean - limit) / self.half_width * _t((1 + self.level) / 2, self.n - 1)
+        return float(2 * special.stdtr(self.n - 1, -errors))
 
     def map(self, function: Callable[[float], float]) -> Estimate:
         """The estimate on another scale: ``function`` of the mean and of both ends; it must be increasing."""
@@ -67,7 +68,7 @@ def t_interval(values: Iterable[float], level: float = LEVEL) -> Estimate:
     if n == 1 or not math.isfinite(mean):
         return Estimate(mean, math.nan, math.nan, n, level)
     variance = math.fsum((value - mean) ** 2 for value in known) / (n - 1)
-    half = t_quantile((1 + level) / 2, n - 1) * math.sqrt(variance / n)
+    half = _t((1 + level) / 2, n - 1) * math.sqrt(variance / n)
     return Estimate(mean, mean - half, mean + half, n, level)
 
 
@@ -89,7 +90,7 @@ def jackknife(
         return Estimate(whole, math.nan, math.nan, r, level)
     centre = math.fsum(parts) / r
     variance = (r - 1) / r * math.fsum((part - centre) ** 2 for part in parts)
-    half = t_quantile((1 + level) / 2, r - 1) * math.sqrt(variance)
+    half = _t((1 + level) / 2, r - 1) * math.sqrt(variance)
     return Estimate(whole, whole - half, whole + half, r, level)
 
 
@@ -109,58 +110,6 @@ def pair_interval(
     return jackknife([unit for _, pair in known for unit in pair], mean, level)
 
 
-def t_cdf(x: float, df: float) -> float:
-    """P(T ≤ x) of Student's t with ``df`` degrees of freedom (need not be whole)."""
-    square = x * x
-    if square < df:  # near the middle the tail is 1/2 up to rounding, and what lies between 0 and x is exact
-        between = incomplete_beta(0.5, df / 2, square / (df + square)) / 2
-        return 0.5 + between if x > 0 else 0.5 - between
-    tail = incomplete_beta(df / 2, 0.5, df / (df + square)) / 2
-    return 1 - tail if x > 0 else tail
-
-
-@functools.cache
-def t_quantile(p: float, df: float) -> float:
-    """The x with P(T ≤ x) = ``p``, 0 < p < 1: bisection of :func:`t_cdf` to the last bit."""
-    if p < 0.5:
-        return -t_quantile(1 - p, df)
-    low, high = 0.0, 1.0
-    while t_cdf(high, df) < p:
-        low, high = high, 2 * high
-    while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if t_cdf(middle, df) < p else (low, middle)
-    return high
-
-
-def f_tail(x: float, df1: float, df2: float) -> float:
-    """P(F > x) of the F distribution."""
-    return incomplete_beta(df2 / 2, df1 / 2, df2 / (df2 + df1 * x))
-
-
-def incomplete_beta(a: float, b: float, x: float) -> float:
-    """The regularised incomplete beta function I_x(a, b), by Lentz's continued fraction (DLMF 8.17.22)."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):  # where the fraction converges slowly: I_x(a, b) = 1 − I_{1−x}(b, a)
-        return 1 - incomplete_beta(b, a, 1 - x)
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x) - math.log(a)
-    )
-    tiny = 1e-300
-    c, d = 1.0, 1 / _away_from_zero(1 - (a + b) * x / (a + 1), tiny)
-    fraction = d
-    for m in range(1, 1000):
-        for term in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d = 1 / _away_from_zero(1 + term * d, tiny)
-            c = _away_from_zero(1 + term / c, tiny)
-            fraction *= c * d
-        if abs(c * d - 1) < 1e-16:
-            break
-    return front * fraction
-
-
-def _away_from_zero(value: float, tiny: float) -> float:
-    return value if abs(value) > tiny else tiny
+def _t(p: float, df: float) -> float:
+    """The quantile of Student's t with ``df`` degrees of freedom."""
+    return float(special.stdtrit(df, p))

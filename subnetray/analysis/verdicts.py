@@ -155,11 +155,8 @@ NOT_TESTED = Judgement("not tested", math.nan)
 
 def together(claims: Sequence[Claim]) -> list[Claim]:
     """Correct the p and the verdicts of one report's claims for all that were tested (Holm), beside what they were."""
-    tested = sorted((each for each in claims if each.verdict != "not tested"), key=lambda each: each.p)
-    adjusted: dict[str, float] = {}
-    least = 0.0
-    for place, claim in enumerate(tested):
-        least = adjusted[claim.key] = max(least, min(1.0, (len(tested) - place) * claim.p))
+    tested = [each for each in claims if each.verdict != "not tested"]
+    adjusted = dict(zip((each.key for each in tested), holm([each.p for each in tested]), strict=True))
     return [
         dataclasses.replace(
             claim,
@@ -170,6 +167,15 @@ def together(claims: Sequence[Claim]) -> list[Claim]:
         else claim
         for claim in claims
     ]
+
+
+def holm(levels: Sequence[float]) -> list[float]:
+    """Correct p values for being several, in their order."""
+    result = [1.0] * len(levels)
+    least = 0.0
+    for rank, place in enumerate(sorted(range(len(levels)), key=lambda each: levels[each])):
+        least = result[place] = max(least, min(1.0, (len(levels) - rank) * levels[place]))
+    return result
 
 
 def untested(claim: Claim, reason: str) -> Claim:

@@ -220,6 +220,17 @@ def dots(path: Path, groups: Sequence[tuple[str, Sequence[Row]]], baseline: floa
         figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
 
 
+def shares(path: Path, groups: Sequence[tuple[str, Sequence[Row]]], label: str) -> None:
+    """Shares with intervals, grouped: a row each."""
+    with _figure(path, 6.6, 0.7 + _ROW * _height(groups)) as figure:
+        axes = figure.add_subplot()
+        for index, (_, at) in enumerate(_rows(axes, groups)):
+            for row, y in at:
+                _dot(axes, row.estimate, y, COLOURS[index % (len(COLOURS) - 1)])
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlabel(label)
+
+
 def overlaps(path: Path, panels: Sequence[Sequence[tuple[str, Sequence[OverlapRow]]]]) -> None:
     """Observed overlap against what the uniform and the strongest null expect: a row a group of pairs, in panels."""
     with _figure(path, 5.4 * len(panels) if len(panels) > 1 else 6.6, 0.9 + _ROW * max(map(_height, panels))) as figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -16,13 +17,14 @@ from subnetray.analysis.claims import claims
 from subnetray.analysis.conjecture import Arm, arms
 from subnetray.analysis.effects import DENSITY, Crossing, Origin, cells, crossings, origins, runs_of
 from subnetray.analysis.identification import Identification, identification
+from subnetray.analysis.interactions import Model, models
 from subnetray.analysis.pairs import SEED, Group, around_baseline, factor_groups, group, label_pairs, seed_groups
 from subnetray.analysis.verdicts import Claim
 from subnetray.files import write_atomic
 from subnetray.grid.design import baseline, describe
 from subnetray.nulls import STRONGEST, Uniform
 from subnetray.reporting import dynamics as dynamics_section
-from subnetray.reporting import figures, overlaps, sections, subnetworks
+from subnetray.reporting import figures, interactions, overlaps, sections, subnetworks
 from subnetray.reporting.budget import budget
 from subnetray.reporting.document import Block, Figure, Table
 from subnetray.reporting.heatmap import heat_map
@@ -48,6 +50,7 @@ class Analysis:
     axes: list[Axis]
     arms: list[Arm]
     early: dict[str, Identification]  # of the cells that kept scores, in words
+    models: list[Model]  # of crossings
     claims: list[Claim]
 
 
@@ -67,6 +70,7 @@ def write_report(directory: Path) -> list[Path]:
         *_origins_figure(analysis),
         *_heat_map(analysis),
         *sections.crossing_tables(analysis.crossed),
+        *interactions.section(analysis.models, functools.partial(_figure, analysis)),
         *subnetworks.arms(analysis.arms),
         *subnetworks.transfer(analysis.sweep.grid, analysis.arms),
         *subnetworks.early(analysis.early, _early_figure(analysis)),
@@ -122,6 +126,7 @@ def analyse(sweep: Sweep) -> Analysis:
         axes=axes(grid, pairs),
         arms=arms(grid, sweep.runs, pairs),
         early=_identified(sweep),
+        models=models(grid, sweep.runs, pairs),
         claims=claims(grid, sweep.runs, pairs, _clipped(sweep)),
     )
 
@@ -168,6 +173,8 @@ def _tables(analysis: Analysis) -> dict[str, Table]:
         tables["arms"] = subnetworks.arms_table(analysis.arms)
     if analysis.early:
         tables["early"] = subnetworks.early_table(analysis.early)
+    if any(each.fit is not None for each in analysis.models):
+        tables["interactions"] = interactions.interactions_table(analysis.models)
     groups = [*analysis.by_seed, *analysis.by_factor, *analysis.by_both, *analysis.several]
     if groups:
         tables["overlap"] = overlaps.overlap_table(groups)

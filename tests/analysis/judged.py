@@ -32,6 +32,10 @@ def shifted(**effects: dict[str, float]) -> Callable[[Cell, int], float]:
     return density
 
 
+def off_distribution(cell: Cell) -> bool:
+    return cell.get("method") in ("sft_gold", "dpo_off_policy") or cell.get("distribution") == "off"
+
+
 def counts(a: Run, b: Run) -> tuple[int, int, int, float]:
     return 500, 500, 350, 300.0
 
@@ -46,7 +50,7 @@ def judge(
 ) -> dict[str, Claim]:
     # As the names of the levels say: data off the distribution are far from the policy, and penalties move its KL.
     manipulated: dict[str, Callable[[Cell, int], Any]] = {
-        "data_nll": lambda cell, seed: 2.25 if cell.get("method") in ("sft_gold", "dpo_off_policy") else 0.25,
+        "data_nll": lambda cell, seed: 2.25 if off_distribution(cell) else 0.25,
         "kl_to_init": lambda cell, seed: {"0.01": 0.01, "0.1": 0.002}.get(cell.get("kl", "0"), 0.02),
     }
     runs = make_runs(

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from subnetray.analysis import roles
 from subnetray.analysis.conjecture import arms, claims
-from subnetray.analysis.intervals import t_quantile
 from subnetray.analysis.pairs import label_pairs
 from subnetray.analysis.verdicts import Claim
 from subnetray.config import Factor, Grid
@@ -104,7 +104,7 @@ def test_every_arm_beside_the_full_runs_of_its_context() -> None:
     # Seeds at ± 0.001 of four: sd 0.001 · √(4/3), scaled by the difference of the levels' wobbles, which is none here.
     assert own.against_full.half_width == pytest.approx(0.0, abs=1e-9)
     drawn = found[2]
-    half = t_quantile(0.975, 3) * 0.001 * (len("drawn") - len("all")) * math.sqrt(4 / 3) / 2
+    half = stats.t.ppf(0.975, 3) * 0.001 * (len("drawn") - len("all")) * math.sqrt(4 / 3) / 2
     assert drawn.against_full.half_width == pytest.approx(half)
 
 
