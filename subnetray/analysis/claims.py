@@ -13,7 +13,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from subnetray.analysis import ceiling, conjecture, distribution, interactions, roles, sparsity
+from subnetray.analysis import (
+    ceiling,
+    conjecture,
+    distribution,
+    interactions,
+    parts,
+    published,
+    restricted,
+    roles,
+    sparsity,
+    stages,
+)
 from subnetray.analysis.anova import two_way
 from subnetray.analysis.ceiling import OVERLAP_MARGIN, ROOM_TAKEN, UNKNOWN, called
 from subnetray.analysis.contrasts import densities, least_squares_slope, logit, runs_used
@@ -46,28 +57,38 @@ DENSE = 0.05  # of sparsity: below, an update is dense
 # claims
 
 
-def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, clipped: float = math.nan) -> list[Claim]:
+def claims(
+    grid: Grid,
+    runs: pd.DataFrame,
+    pairs: pd.DataFrame,
+    clipped: float = math.nan,
+    tensors: parts.Tensors = lambda run_id: (),
+) -> list[Claim]:
     """Every claim, in the order of the literature.
 
     ``pairs``: as :func:`subnetray.analysis.pairs.label_pairs` makes them. ``clipped``: share of steps whose gradient
-    was over the limit where there is one; NaN if that is not known.
+    was over the limit where there is one; NaN if that is not known. ``tensors``: what the result of a run lists.
     """
     return together(
         [
             *sparsity.claims(grid, runs),
+            *published.claims(grid, runs),
             _precision(grid, runs),
             _clip(grid, runs, clipped),
             _kl(grid, runs),
+            *stages.claims(grid, runs),
             _steps(grid, runs),
             *distribution.claims(grid, runs),
             _never(grid, runs),
             _one_step(grid, runs),
+            *parts.claims(grid, runs, tensors),
             _overlap(grid, pairs, Uniform.name),
             _overlap(grid, pairs, STRONGEST),
             *ceiling.claims(grid, pairs),
             _variance(grid, runs),
             *interactions.claims(grid, runs),
             *conjecture.claims(grid, runs, pairs),
+            *restricted.claims(grid, runs, pairs),
         ]
     )
 

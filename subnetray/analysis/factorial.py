@@ -173,7 +173,7 @@ def _contrast(levels: Mapping[str, Sequence[str]], cells: Sequence[Cell], term: 
         row: Floats = np.ones(1)
         for name in term:
             known = list(levels[name])
-            row = np.kron(row, _sum_code(known.index(cell[names.index(name)]), len(known)))
+            row = np.kron(row, _sum_code(known.index(cell[names.index(name)]), len(known))).astype(np.float64)
         rows.append(row)
     return np.array(rows)
 

@@ -17,6 +17,7 @@ from subnetray.config import Grid
 NLL_GAP = 1.0  # nats a token under the init that data off the policy's distribution lie above data in it
 KL_MOVED = 0.25  # of the final policy's KL to the init: what a penalty must change it by
 CLIPPED = 0.05  # of steps whose gradient must have been over the limit
+GAINED = 0.02  # of held-out greedy accuracy: what training that is said to teach must raise it by
 FULL = 0.99  # of density: a fuller update has no room to be denser, or to overlap more than by chance
 
 Cell = Mapping[str, str]

@@ -12,6 +12,7 @@ from subnetray.analysis import roles
 
 PAPER = "arXiv 2505.11711"
 UPDATED = (0.05, 0.30)  # share of the weights that RL updates, at its tolerance of 1e-5
+PUBLISHED_RATES = 10.0  # the learning rate of the SFT stage over that of DPO after it (Tulu 3, arXiv 2411.15124)
 
 
 @dataclass(frozen=True)

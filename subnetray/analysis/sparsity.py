@@ -47,7 +47,7 @@ def _sparser_than_sft(grid: Grid, runs: pd.DataFrame) -> Claim:
     theirs = [cell for cell, kind in roles.methods(grid) if kind == GOLD]
     if not ours or not theirs:
         return untested(claim, "the grid does not train both RL and SFT on gold data")
-    rates = _by_rate(grid)
+    rates = by_rate(grid)
     differences = {level: mean_difference(grid, runs, _at(at, theirs), _at(at, ours)) for level, at in rates.items()}
     full = [
         level for level, by_seed in differences.items() if by_seed and not has_room(grid, runs, _at(rates[level], ours))
@@ -74,7 +74,7 @@ def _at(rate: Cell, methods: Sequence[Cell]) -> list[Cell]:
     return [rate | each for each in methods]
 
 
-def _by_rate(grid: Grid) -> dict[str, Cell]:
+def by_rate(grid: Grid) -> dict[str, Cell]:
     """Return a cell for each learning rate, the baseline first; the baseline alone where the rate is no factor."""
     rate = roles.factor_with(grid, roles.LEARNING_RATE)
     if rate is None:
@@ -101,7 +101,7 @@ def _share(grid: Grid, runs: pd.DataFrame) -> Claim:
     ours = next((each for each in levels if method and roles.kind(grid, method, each).split("/")[0] in RL), None)
     if method is None or ours is None:
         return untested(claim, "the grid does not say by a factor that it trains RL")
-    cells = {level: at | {method: ours} for level, at in _by_rate(grid).items()}
+    cells = {level: at | {method: ours} for level, at in by_rate(grid).items()}
     shares = {
         level: t_interval(values_by_seed(grid, runs, cell, TOLERANT_DENSITY).values()) for level, cell in cells.items()
     }

@@ -127,7 +127,7 @@ def analyse(sweep: Sweep) -> Analysis:
         arms=arms(grid, sweep.runs, pairs),
         early=_identified(sweep),
         models=models(grid, sweep.runs, pairs),
-        claims=claims(grid, sweep.runs, pairs, _clipped(sweep)),
+        claims=claims(grid, sweep.runs, pairs, _clipped(sweep), sweep.tensors),
     )
 
 

@@ -36,6 +36,14 @@ def off_distribution(cell: Cell) -> bool:
     return cell.get("method") in ("sft_gold", "dpo_off_policy") or cell.get("distribution") == "off"
 
 
+# What every run says of its tensors: half of each of two layers changed, and a tenth of the norms.
+TENSORS: list[dict[str, Any]] = [
+    *({"layer": layer, "module": "q", "n": 1000, "changed_bitwise": 500} for layer in (0, 1)),
+    {"layer": 1, "module": "norm", "n": 100, "changed_bitwise": 10},
+    {"layer": None, "module": "embedding", "n": 1000, "changed_bitwise": 900},
+]
+
+
 def counts(a: Run, b: Run) -> tuple[int, int, int, float]:
     return 500, 500, 350, 300.0
 
@@ -64,4 +72,4 @@ def judge(
     runs = runs[keep(runs)]
     overlap = make_overlap(runs if count else runs.head(0), count or counts)
     pairs = label_pairs(grid, runs, overlap)
-    return {claim.key: claim for claim in claims(grid, runs, pairs, clipped)}
+    return {claim.key: claim for claim in claims(grid, runs, pairs, clipped, lambda run_id: TENSORS)}

@@ -20,7 +20,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from subnetray.analysis import ceiling, claims, distribution, sparsity
+from subnetray.analysis import (
+    ceiling,
+    claims,
+    distribution,
+    interactions,
+    parts,
+    published,
+    restricted,
+    roles,
+    sparsity,
+    stages,
+)
 from subnetray.analysis.pairs import label_pairs
 from subnetray.analysis.verdicts import Claim
 from subnetray.config import Grid
@@ -55,6 +66,7 @@ class World:
     columns: Mapping[str, Value] = field(default_factory=dict)
     share: float | None = None
     covered: bool = True
+    noisy: tuple[str, ...] = ()  # columns that runs and seeds move besides densities
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,23 @@ def _rates(cell: Cell) -> int:
 
 def _off(cell: Cell) -> bool:
     return cell["method"] in ("sft_gold", "dpo_off_policy")
+
+
+def _sft(cell: Cell) -> bool:
+    return cell["method"] == "sft_gold"
+
+
+def _layers(runs: pd.DataFrame) -> parts.Tensors:
+    """Two layers and the norms of every run, changed as columns of their names say."""
+    of = {
+        run["run_id"]: [
+            {"layer": 0, "module": "up", "n": N, "changed_bitwise": round(N * run.get("density_layer_0", 0.5))},
+            {"layer": 1, "module": "up", "n": N, "changed_bitwise": round(N * run.get("density_layer_1", 0.5))},
+            {"layer": 1, "module": "norm", "n": N, "changed_bitwise": round(N * run.get("density_norms", 0.5))},
+        ]
+        for run in runs.to_dict("records")
+    }
+    return lambda run_id: of[run_id]
 
 
 def _only(run: Callable[[Grid, pd.DataFrame], Claim]) -> Judge:
@@ -172,6 +201,85 @@ WORLDS = (
         covered=False,  # of a ratio of sums of squares, whose jackknife is approximate
     ),
     World(
+        "rl_sparser_than_sft_at_published_rates",
+        lambda grid, runs, _: published.claims(grid, runs)[:1],
+        100 * sparsity.SPARSER_MARGIN,
+        density=lambda cell: 0.5 + 0.2 * _rates(cell) + (sparsity.SPARSER_MARGIN - 0.2) * _sft(cell),
+    ),
+    World(
+        "rl_sparser_than_sft_at_matched_gain",
+        lambda grid, runs, _: published.claims(grid, runs)[1:2],
+        100 * sparsity.SPARSER_MARGIN,
+        density=lambda cell: 0.5 + 0.2 * _rates(cell) + sparsity.SPARSER_MARGIN * _sft(cell),
+        columns={"accuracy_greedy_after": lambda cell: 0.7 + 0.1 * _rates(cell)},
+    ),
+    World(
+        "rejection_sampling_sparse",
+        lambda grid, runs, _: published.claims(grid, runs)[2:3],
+        70.0,
+        columns={"density_1e-05": lambda cell: 0.3},
+    ),
+    World(
+        "off_distribution_dpo_dense",
+        lambda grid, runs, _: published.claims(grid, runs)[3:],
+        50.0,
+        columns={"density_1e-05": lambda cell: 0.5, **_NLL},
+    ),
+    World(
+        "sft_stage_not_needed",
+        lambda grid, runs, _: stages.claims(grid, runs)[:1],
+        -100 * stages.SAME,
+        density=lambda cell: 0.5 - stages.SAME * (cell["init"] == "after_sft"),
+        columns={"accuracy_greedy_before": lambda cell: 0.6 if cell["init"] == "after_sft" else 0.5},
+    ),
+    World(
+        "steps_matter_early_and_then_less",
+        lambda grid, runs, _: stages.claims(grid, runs)[1:],
+        0.0,
+        density=lambda cell: {"20": 0.46, "60": 0.5, "180": 0.62}[cell["train_steps"]],
+    ),
+    World(
+        "layers_alike",
+        lambda grid, runs, _: parts.claims(grid, runs, _layers(runs))[:1],
+        100 * parts.ALIKE,
+        columns={
+            "density_layer_0": lambda cell: 0.5 + parts.ALIKE,
+            "density_layer_1": lambda cell: 0.5 - parts.ALIKE,
+        },
+        covered=False,  # of the largest of several, 90 %
+    ),
+    World(
+        "norms_hardly_change",
+        lambda grid, runs, _: parts.claims(grid, runs, _layers(runs))[1:],
+        100 * (1 - parts.HARDLY),
+        columns={"density_norms": lambda cell: parts.HARDLY},
+    ),
+    World(
+        "subnetwork_beats_full",
+        lambda grid, runs, _: restricted.claims(grid, runs, _no_pairs(grid, runs))[:1],
+        0.0,
+        grid="subnetwork",
+        # At the limit in one of its contexts: a counterexample in any would refute the claim.
+        columns={
+            "accuracy_greedy_after": lambda cell: 0.6 + 0.1 * (cell["mask"] == "oracle" and cell["method"] != "grpo")
+        },
+        noisy=("accuracy_greedy_after",),
+        covered=False,  # of the smallest of several
+    ),
+    World(
+        "effect_of_method_does_not_depend_on_learning_rate",
+        _only(lambda grid, runs: interactions._independent(grid, runs, roles.METHOD, roles.LEARNING_RATE)),
+        math.log(interactions.ODDS),
+        grid="factorial",
+        density=lambda cell: _inverse(
+            # Of one algorithm against another: a third that is as far would make two that can refute the claim.
+            math.log(interactions.ODDS)
+            * {"sft": 1.0, "dpo": 0.5}.get(cell["method"], 0.0)
+            * (cell["learning_rate"] == "1e-5")
+        ),
+        covered=False,  # of the largest of several, 90 %
+    ),
+    World(
         "seeds_overlap_beyond_joint",
         lambda grid, _, pairs: [claims._overlap(grid, pairs, STRONGEST)],
         100 * ceiling.OVERLAP_MARGIN,
@@ -203,7 +311,7 @@ def simulate(world: World, sweeps: int) -> Outcome:
         n=lambda cell, seed: N,
         **{name: lambda cell, seed, value=value: value(cell) for name, value in world.columns.items()},
     )
-    noisy = ["density_bitwise", *(name for name in world.columns if name.startswith("density_"))]
+    noisy = ["density_bitwise", *(name for name in world.columns if name.startswith("density_")), *world.noisy]
     pairs = _pairs(grid, skeleton) if world.share is not None else skeleton.head(0)
     covered = supported = against = 0
     for _ in range(sweeps):
@@ -221,6 +329,10 @@ def simulate(world: World, sweeps: int) -> Outcome:
         supported += claim.verdict == "supported"
         against += claim.verdict in ("refuted", "smaller than the margin")
     return Outcome(world.key, sweeps, covered / sweeps, supported / sweeps, against / sweeps)
+
+
+def _no_pairs(grid: Grid, runs: pd.DataFrame) -> pd.DataFrame:
+    return label_pairs(grid, runs, make_overlap(runs.head(0), lambda a, b: (0, 0, 0, 0.0)))
 
 
 def _pairs(grid: Grid, runs: pd.DataFrame) -> pd.DataFrame:
