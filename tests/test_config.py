@@ -52,6 +52,8 @@ BAD: list[tuple[type, dict[str, Any], str]] = [
     (ArithmeticTask, {"operators": ("+", "/")}, "task.operators"),
     (ArithmeticTask, {"max_left": 0}, "task.max_left"),
     (ArithmeticTask, {"max_right": 1000}, "task.max_right"),
+    (ArithmeticTask, {"size": 0}, "task.size"),
+    (ArithmeticTask, {"data_seed": -1}, "task.data_seed"),
     (ReasoningGymTask, {"size": 0}, "task.size"),
     (ReasoningGymTask, {"generator": ""}, "task.generator"),
     (ReasoningGymTask, {"parameters": {"seed": 1}}, "task.parameters"),

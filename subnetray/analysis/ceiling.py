@@ -27,9 +27,11 @@ ROOM_TAKEN = "o1 minus its expectation, as a share of what the expectation leave
 _AXES = (
     ("noise (replicas)", (roles.REPLICA,)),
     ("seed", (SEED,)),
+    ("prompts", (roles.PROMPTS,)),
     ("data", (roles.DATA,)),
     ("seed and data", (SEED, roles.DATA)),
     ("algorithm", (roles.METHOD,)),
+    ("init", (roles.INIT_SEED,)),
     ("seed and algorithm", (SEED, roles.METHOD)),
     ("seed, data and algorithm", (SEED, roles.DATA, roles.METHOD)),
 )

@@ -12,10 +12,10 @@ from typing import Any
 
 from subnetray.config import ALGORITHMS, Grid
 
-CLIP, KL, INIT, STEPS, DATA, PRECISION, METHOD, DISTRIBUTION, LEARNING_RATE, ARM, REPLICA, BLOCK = (
+CLIP, KL, INIT, STEPS, DATA, PRECISION, METHOD, DISTRIBUTION, LEARNING_RATE, ARM, REPLICA = (
     *("clip", "kl", "init", "steps", "data", "precision", "method", "distribution", "learning_rate", "arm", "replica"),
-    "block",
 )
+BLOCK, PROMPTS, INIT_SEED = "block", "prompts", "init_seed"
 
 _KEYS = {
     "algorithm.max_grad_norm": CLIP,
@@ -26,6 +26,8 @@ _KEYS = {
     "algorithm": METHOD,
     "precision": PRECISION,
     "rollout.replica": REPLICA,
+    "task.data_seed": PROMPTS,
+    "model.pretrain_seed": INIT_SEED,
 }
 
 FULL, ORACLE, RANDOM = (

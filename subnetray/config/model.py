@@ -18,14 +18,14 @@ class EmbeddedModel:
     heads: int = 4
     kv_heads: int = 2
     # Pretraining ends when the running mean of its loss is below pretrain_loss, or after pretrain_steps.
-    pretrain_loss: float = 0.45
+    pretrain_loss: float = 0.75
     pretrain_steps: int = 1500
     pretrain_batch_size: int = 128
     pretrain_lr: float = 2e-3
     pretrain_seed: int = 0
     # Supervised fine-tuning on gold completions of the default task after pretraining: 0 is the base model.
     sft_steps: int = 0
-    sft_lr: float = 3e-4
+    sft_lr: float = 1e-4  # ten times the rate of RL that follows
 
     def __post_init__(self) -> None:
         for key in ("hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "pretrain_batch_size"):

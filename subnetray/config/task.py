@@ -12,7 +12,7 @@ from subnetray.config.checks import at_least, expand_home, freeze, one_of, posit
 
 @dataclass(frozen=True)
 class ArithmeticTask:
-    """``12+34=`` -> ``46``: exact-match reward, a held-out tenth of all problems."""
+    """``12+34=`` -> ``46=``: any form of the number is rewarded; a held-out tenth of all problems."""
 
     accept: ClassVar[float] = 1.0
 
@@ -20,6 +20,8 @@ class ArithmeticTask:
     operators: tuple[str, ...] = ("+", "-")
     max_left: int = 99
     max_right: int = 99
+    size: int | None = None  # training problems, a part of all that data_seed chooses; null: all
+    data_seed: int = 0
 
     def __post_init__(self) -> None:
         freeze(self, "operators")
@@ -28,6 +30,9 @@ class ArithmeticTask:
             one_of("task.operators", operator, ("+", "-", "*"))
         for key in ("max_left", "max_right"):
             require(1 <= getattr(self, key) <= 999, f"task.{key}", "a whole number from 1 to 999", getattr(self, key))
+        if self.size is not None:
+            at_least("task.size", self.size, 1)
+        require(0 <= self.data_seed < 2**31, "task.data_seed", "a whole number from 0 to 2147483647", self.data_seed)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from subnetray.config import (
 from subnetray.mask_file import inspect
 from subnetray.models.tokenizer import VOCABULARY
 from subnetray.tasks import dataset
+from subnetray.tasks.arithmetic import MARK
 
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 _BLOCK = 128  # tokens that vLLM's cache on a CPU is handed out in
@@ -189,5 +190,5 @@ def _longest(task: ArithmeticTask) -> tuple[int, int]:
     """Characters of the longest prompt and of the longest gold completion: the extremes lie in the range's corners."""
     left, right = task.max_left, task.max_right
     values = {"+": (left + right,), "-": (left, -right), "*": (left * right,)}
-    golds = [len(str(value)) for symbol in task.operators for value in values[symbol]]
+    golds = [len(f"{value}{MARK}") for symbol in task.operators for value in values[symbol]]
     return len(f"{left}+{right}="), max(golds)

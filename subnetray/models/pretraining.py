@@ -1,8 +1,13 @@
-"""How the embedded model's weights come about: next-token training of a small Qwen2 decoder on arithmetic."""
+"""How the embedded model's weights come about: next-token training of a small Qwen2 decoder on arithmetic.
+
+The base model reads what pupils might have written: numbers in two forms, some of them wrong. It meets no gold
+completion, in the form that SFT teaches.
+"""
 
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,22 +17,26 @@ from typing import TYPE_CHECKING
 
 from subnetray.config import ArithmeticTask, EmbeddedModel
 from subnetray.models.tokenizer import EOS, PAD, VOCABULARY, make_tokenizer
-from subnetray.tasks.arithmetic import Arithmetic
-from subnetray.tasks.base import Problem
+from subnetray.tasks.arithmetic import MARK, Arithmetic
+from subnetray.tasks.base import Prompt
 
 if TYPE_CHECKING:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
 # Part of the cache key: raise it whenever the same config would give other bytes than before.
-RECIPE_VERSION = 4
+RECIPE_VERSION = 5
 
 MAX_POSITIONS = 128
-# The embedded tasks, and the share of the pretraining examples that each gives.
+# The embedded tasks, the share of the pretraining examples that each gives, and the share of those whose number has its
+# sign and three digits.
 MIXTURE = (
-    (ArithmeticTask(), 0.6),
-    (ArithmeticTask(name="multiplication", operators=("*",), max_right=9), 0.4),
+    (ArithmeticTask(), 0.6, 0.0),
+    (ArithmeticTask(name="multiplication", operators=("*",), max_right=9), 0.4, 0.5),
 )
+# Share of wrong answers, each a unit or a carry too much or too little: what a policy can unlearn.
+MISTAKES = 0.15
+_SLIPS = (-10, -1, 1, 10)
 # The usual scale. At 0.05 the same accuracy takes half the steps, but weights are then so large that fine-tuning at the
 # usual learning rates hardly moves them, in bf16 or at all.
 INITIALIZER_RANGE = 0.02
@@ -42,13 +51,15 @@ _IGNORED = -100  # the label that cross-entropy skips
 _ATTENTION = "eager"
 
 Log = Callable[[str], None]
+# Prompts with completions, and their share of a corpus.
+Part = tuple[Sequence[tuple[Prompt, str]], float]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Encoded problems: ``ids`` and ``labels`` int64 (problems, width), ``weights`` float32 (problems,).
+    """Encoded texts: ``ids`` and ``labels`` int64 (problems, width), ``weights`` float32 (problems,).
 
-    A row is prompt, gold completion, end-of-sequence, padding. Labels leave out prompt and padding: operands are
+    A row is prompt, completion, end-of-sequence, padding. Labels leave out prompt and padding: operands are
     drawn at random, and learning to predict them costs accuracy. Rows are drawn in proportion to their weight.
     """
 
@@ -91,7 +102,7 @@ def pretrain(config: EmbeddedModel, out: Path, log: Log) -> None:
 
     with _isolated(config.pretrain_seed):
         model = AutoModelForCausalLM.from_config(shape(config), attn_implementation=_ATTENTION)
-        corpus = encode([(Arithmetic(task).training, share) for task, share in MIXTURE])
+        corpus = encode(sheets(config.pretrain_seed))
         _fit(
             model,
             corpus,
@@ -114,7 +125,7 @@ def fine_tune(config: EmbeddedModel, base: Path, out: Path, log: Log) -> None:
         model = Qwen2ForCausalLM.from_pretrained(
             base, dtype=torch.float32, attn_implementation=_ATTENTION, local_files_only=True
         )
-        corpus = encode([(Arithmetic(ArithmeticTask()).training, 1.0)])
+        corpus = encode([([(each.prompt, each.gold) for each in Arithmetic(ArithmeticTask()).training], 1.0)])
         _fit(
             model,
             corpus,
@@ -128,19 +139,32 @@ def fine_tune(config: EmbeddedModel, base: Path, out: Path, log: Log) -> None:
         _save(model, out)
 
 
-def encode(parts: Sequence[tuple[Sequence[Problem], float]]) -> Corpus:
-    """Encode problems; each part's share is spread evenly over its problems."""
+def sheets(seed: int) -> list[Part]:
+    """The training problems of ``MIXTURE`` as the base model reads them, right and wrong answers apart."""
+    rng = random.Random(seed)
+    parts: list[Part] = []
+    for config, share, padded in MIXTURE:
+        right = [(each.prompt, int(each.gold.removesuffix(MARK))) for each in Arithmetic(config).training]
+        wrong = [(prompt, value + rng.choice(_SLIPS)) for prompt, value in right]
+        for answers, part in ((right, share * (1 - MISTAKES)), (wrong, share * MISTAKES)):
+            parts.append(([(prompt, str(value)) for prompt, value in answers], part * (1 - padded)))
+            parts.append(([(prompt, f"{value:+04d}") for prompt, value in answers], part * padded))
+    return [each for each in parts if each[1] > 0]
+
+
+def encode(parts: Sequence[Part]) -> Corpus:
+    """Encode texts; each part's share is spread evenly over them."""
     import torch
 
     token_id = {token: index for index, token in enumerate(VOCABULARY)}
     rows, labels, weights = [], [], []
-    for problems, share in parts:
-        for problem in problems:
-            prompt = [token_id[character] for character in problem.prompt]
-            completion = [*(token_id[character] for character in problem.gold), _EOS_ID]
+    for texts, share in parts:
+        for question, answer in texts:
+            prompt = [token_id[character] for character in question]
+            completion = [*(token_id[character] for character in answer), _EOS_ID]
             rows.append(prompt + completion)
             labels.append([_IGNORED] * len(prompt) + completion)
-            weights.append(share / len(problems))
+            weights.append(share / len(texts))
     width = max(map(len, rows))
     return Corpus(
         ids=torch.tensor([row + [_PAD_ID] * (width - len(row)) for row in rows]),

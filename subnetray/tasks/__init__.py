@@ -37,7 +37,9 @@ def offers(config: Config) -> frozenset[str]:
 
 def check(config: Config) -> None:
     """Raise ``ConfigError`` for a task that is known to be unusable without reading or downloading its data."""
-    if isinstance(config, ReasoningGymTask):
+    if isinstance(config, ArithmeticTask):
+        load(config)
+    elif isinstance(config, ReasoningGymTask):
         gym.check(config)
     elif isinstance(config, DatasetTask):
         dataset.check(config)

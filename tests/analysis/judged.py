@@ -59,7 +59,7 @@ def judge(
     # As the names of the levels say: data off the distribution are far from the policy, and penalties move its KL.
     manipulated: dict[str, Callable[[Cell, int], Any]] = {
         "data_nll": lambda cell, seed: 2.25 if off_distribution(cell) else 0.25,
-        "kl_to_init": lambda cell, seed: {"0.01": 0.01, "0.1": 0.002}.get(cell.get("kl", "0"), 0.02),
+        "kl_to_init": lambda cell, seed: {"0.1": 0.01, "1": 0.002}.get(cell.get("kl", "0"), 0.02),
     }
     runs = make_runs(
         grid,

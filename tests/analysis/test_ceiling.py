@@ -40,11 +40,11 @@ def test_axes_are_the_papers_and_a_ceiling() -> None:
     _, pairs = tables()
     found = {axis.name: axis for axis in axes(OVERLAP, pairs)}
     assert list(found) == [
-        *("noise (replicas)", "seed", "data", "seed and data", "algorithm", "seed and algorithm"),
+        *("noise (replicas)", "seed", "prompts", "data", "seed and data", "algorithm", "init", "seed and algorithm"),
         "seed, data and algorithm",
     ]
-    # Five seeds; a level of data and two of the method beside the baseline's.
-    assert [axis.group.pairs for axis in found.values()] == [5, 10, 5, 20, 10, 40, 80]
+    # Five seeds; a level of prompts, data and init and two of the method beside the baseline's.
+    assert [axis.group.pairs for axis in found.values()] == [5, 10, 5, 5, 20, 10, 5, 40, 80]
     ceiling = found["noise (replicas)"]
     assert ceiling.of_ceiling.mean == pytest.approx(1.0)
     assert ceiling.of_ceiling.half_width == pytest.approx(0.0)

@@ -83,9 +83,9 @@ def test_limited_impact_is_inconclusive_when_seeds_disagree() -> None:
 
 
 def test_one_level_with_an_impact_refutes_limited_impact() -> None:
-    claim = judge(shifted(kl={"0.01": 0.0, "0.1": -1.0}))[KL]
+    claim = judge(shifted(kl={"0.1": 0.0, "1": -1.0}))[KL]
     assert claim.verdict == "refuted"
-    assert claim.note == "largest at kl=0.1"
+    assert claim.note == "largest at kl=1"
     assert len(claim.runs) == 9
 
 
@@ -185,7 +185,7 @@ def test_updates_that_are_full_leave_data_no_room_to_matter() -> None:
 @pytest.mark.parametrize(
     ("share", "verdict", "note"),
     [
-        (0.9, "not tested", "no level moved the final KL to the init by enough (−10 % at 0.01, −10 % at 0.1)"),
+        (0.9, "not tested", "no level moved the final KL to the init by enough (−10 % at 0.1, −10 % at 1)"),
         (0.5, "supported", "largest at kl="),
         (1.5, "supported", "largest at kl="),
     ],
@@ -198,10 +198,10 @@ def test_a_penalty_that_moved_no_kl_was_not_tested(share: float, verdict: str, n
 
 def test_only_levels_that_moved_the_kl_count() -> None:
     claim = judge(
-        shifted(kl={"0.01": 1.0, "0.1": 0.0}),
-        kl_to_init=lambda cell, seed: {"0.01": 0.019, "0.1": 0.01}.get(cell["kl"], 0.02),
+        shifted(kl={"0.1": 1.0, "1": 0.0}),
+        kl_to_init=lambda cell, seed: {"0.1": 0.019, "1": 0.01}.get(cell["kl"], 0.02),
     )[KL]
-    assert (claim.verdict, claim.note) == ("supported", "largest at kl=0.1")
+    assert (claim.verdict, claim.note) == ("supported", "largest at kl=1")
 
 
 def test_every_claim_is_tested_by_the_grid_that_it_names() -> None:

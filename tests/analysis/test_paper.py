@@ -59,7 +59,7 @@ def test_numbers_find_the_rows_of_the_origins_grid() -> None:
         for level in grid.factors[factor].levels
     }
     assert found == {
-        **{("kl", "0"): [0.688], ("kl", "0.01"): [0.698], ("kl", "0.1"): [0.698]},
+        **{("kl", "0"): [0.688], ("kl", "0.1"): [0.698], ("kl", "1"): [0.698]},
         **{("clip", "1.0"): [0.698], ("clip", "off"): [0.688]},
         **{("init", "base"): [0.860], ("init", "after_sft"): [0.685]},
         **{("method", "grpo"): [0.685], ("method", "sft_rejection"): [0.912], ("method", "sft_gold"): [0.068]},

@@ -160,7 +160,7 @@ WORLDS = (
         "limited_impact_of_kl",
         _only(claims._kl),
         100 * claims.EQUIVALENCE_MARGIN,
-        density=lambda cell: 0.5 - claims.EQUIVALENCE_MARGIN * (cell["kl"] == "0.1"),
+        density=lambda cell: 0.5 - claims.EQUIVALENCE_MARGIN * (cell["kl"] == "1"),
         columns={"kl_to_init": lambda cell: 0.01 if cell["kl"] == "0" else 0.002},
         covered=False,
     ),

@@ -367,8 +367,8 @@ def test_a_run_whose_workers_share_the_model_is_measured_as_others_are(
     assert len(spec.metrics.read_text().splitlines()) == 3
 
 
-def test_sft_on_gold_learns(tiny: Path, engines: tuple[str, ...], tmp_path: Path) -> None:
-    config = _config(SFT(steps=60, lr=1e-4), evaluation=Evaluation(prompts=512))
+def test_sft_on_what_the_reward_accepts_learns(tiny: Path, engines: tuple[str, ...], tmp_path: Path) -> None:
+    config = _config(SFT(steps=60, lr=1e-4, data="rejection"), evaluation=Evaluation(prompts=512))
     _, result, lines = _run(tiny, engines, tmp_path, config)
     assert result["error"] is None
     before, after = (result["evaluation"][when]["sampled"] for when in ("before", "after"))

@@ -44,8 +44,8 @@ def origins(composer: Composer) -> Plan:
 
 def test_origins_crosses_learning_rate_and_method_and_varies_the_rest(origins: Plan) -> None:
     cells = {tuple(run.cell.items()) for run in origins.runs}
-    assert len(cells) == 20
-    assert len(origins.runs) == 60
+    assert len(cells) == 21
+    assert len(origins.runs) == 63
     assert {run.seed for run in origins.runs} == {0, 1, 2}
     crossed = {
         (run.config.algorithm.name, run.config.algorithm.lr)
@@ -77,7 +77,8 @@ def test_levels_reach_the_configs(composer: Composer, origins: Plan) -> None:
         if level != origins.grid.factors[name].baseline
     }
     assert config["clip", "off"].algorithm.max_grad_norm is None
-    assert config["kl", "0.1"].algorithm.beta == 0.1
+    assert [config["kl", level].algorithm.beta for level in ("0.1", "1")] == [0.1, 1.0]
+    assert (config["prompts", "1"].task.size, config["prompts", "1"].task.data_seed) == (480, 1)
     assert [config["init", "after_sft"].model] == [run.model for run in composer.runs([["model=tiny_sft"]])]
     assert config["train_steps", "180"].algorithm.steps == 180
     assert config["data", "multiplication"].task.operators == ("*",)
@@ -214,7 +215,7 @@ def test_a_pretrained_model_cannot_be_fine_tuned_by_a_level(composer: Composer) 
     overrides = ["+grid=origins", "grid.seeds=[0]", "model=qwen2_5_0_5b"]
     with pytest.raises(ConfigError, match=r"^init=after_sft sets model\.sft_steps, a key that model=qwen2_5_0_5b does"):
         plan(composer, overrides)
-    assert len(plan(composer, [*overrides, "~grid.factors.init.levels.after_sft"])[1].runs) == 19
+    assert len(plan(composer, [*overrides, "~grid.factors.init.levels.after_sft"])[1].runs) == 20
 
 
 def test_the_grids_of_a_user_s_own_directory(tmp_path: Path) -> None:
@@ -243,17 +244,17 @@ def test_values_are_judged_together_with_the_grid_s_own(composer: Composer) -> N
 
 
 def test_exactly_enough_room_is_enough() -> None:
-    config = make()  # one-digit operands: prompts of 4 tokens, gold completions of 2
+    config = make()  # one-digit operands: prompts of 4 tokens, gold completions of 3
 
     def check(max_new_tokens: int, max_model_len: int) -> None:
         rollout = dataclasses.replace(config.rollout, max_new_tokens=max_new_tokens, max_model_len=max_model_len)
         check_run(dataclasses.replace(config, rollout=rollout), 1)
 
-    check(3, 7)
-    with pytest.raises(ConfigError, match=r"^rollout\.max_new_tokens must .* at least 3, not 2$"):
-        check(2, 7)
-    with pytest.raises(ConfigError, match=r"^rollout\.max_model_len must .* at least 7, not 6$"):
-        check(3, 6)
+    check(4, 8)
+    with pytest.raises(ConfigError, match=r"^rollout\.max_new_tokens must .* at least 4, not 3$"):
+        check(3, 8)
+    with pytest.raises(ConfigError, match=r"^rollout\.max_model_len must .* at least 8, not 7$"):
+        check(4, 7)
 
 
 def test_planning_imports_nothing_heavy() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from subnetray import models
 from subnetray.config import ArithmeticTask, ConfigError, EmbeddedModel
 from subnetray.models import embedded, pretraining
 from subnetray.models.tokenizer import EOS, PAD, VOCABULARY
-from subnetray.tasks.arithmetic import Arithmetic
+from subnetray.tasks.arithmetic import MARK, Arithmetic
 from subnetray.tasks.split import is_held_out, text_of
 
 CONFIG = EmbeddedModel(pretrain_steps=20, pretrain_batch_size=32, sft_steps=0)
@@ -107,7 +108,8 @@ def test_training_lowers_the_loss_and_sft_starts_from_the_base(made: Path) -> No
     """Mean NLL of gold completions: untrained > base after 20 steps > after SFT on this very task."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    corpus = pretraining.encode([(Arithmetic(ArithmeticTask()).training[::40], 1.0)])
+    golds = [(problem.prompt, problem.gold) for problem in Arithmetic(ArithmeticTask()).training[::40]]
+    corpus = pretraining.encode([(golds, 1.0)])
 
     def nll(model: Any) -> float:
         with torch.no_grad():
@@ -121,23 +123,44 @@ def test_training_lowers_the_loss_and_sft_starts_from_the_base(made: Path) -> No
 
 
 def test_no_held_out_problem_is_trained_on() -> None:
-    prompts = [problem.prompt for task, _ in pretraining.MIXTURE for problem in Arithmetic(task).training]
-    assert not any(map(is_held_out, prompts))
+    assert not any(is_held_out(prompt) for texts, _ in pretraining.sheets(0) for prompt, _ in texts)
+
+
+def test_the_base_reads_right_and_wrong_numbers_and_no_gold() -> None:
+    """Shares of multiplications, of numbers with sign and three digits, and of right ones."""
+    parts = pretraining.sheets(0)
+    assert sum(share for _, share in parts) == pytest.approx(1.0)
+    shares: defaultdict[tuple[bool, bool, bool], float] = defaultdict(float)
+    for texts, share in parts:
+        for prompt, answer in texts:
+            value = eval(text_of(prompt).removesuffix("="))
+            # A negative number of three digits is the same in both forms.
+            padded = answer != str(int(answer))
+            assert not padded or answer == f"{int(answer):+04d}"
+            assert MARK not in answer
+            assert abs(int(answer) - value) in (0, 1, 10)
+            shares["*" in prompt, padded, int(answer) == value] += share / len(texts)
+    assert shares == pytest.approx(
+        {
+            (False, False, True): 0.6 * 0.85,
+            (False, False, False): 0.6 * 0.15,
+            **{(True, padded, True): 0.4 * 0.85 / 2 for padded in (False, True)},
+            **{(True, padded, False): 0.4 * 0.15 / 2 for padded in (False, True)},
+        }
+    )
+    assert pretraining.sheets(1) != parts == pretraining.sheets(0)
 
 
 def test_shares_of_the_corpus_are_as_stated_and_only_completions_are_learned() -> None:
-    tasks = [
-        (Arithmetic(task).training[:size], share)
-        for (task, share), size in zip(pretraining.MIXTURE, (7, 3), strict=True)
-    ]
-    corpus = pretraining.encode(tasks)
+    problems = Arithmetic(ArithmeticTask()).training[:10]
+    texts = [(text_of(problem.prompt), problem.gold) for problem in problems]
+    corpus = pretraining.encode([(texts[:7], 0.6), (texts[7:], 0.4)])
     assert corpus.weights.tolist() == pytest.approx([0.6 / 7] * 7 + [0.4 / 3] * 3)
-    problems = [problem for part, _ in tasks for problem in part]
-    for problem, ids, labels in zip(problems, corpus.ids.tolist(), corpus.labels.tolist(), strict=True):
+    for (prompt, answer), ids, labels in zip(texts, corpus.ids.tolist(), corpus.labels.tolist(), strict=True):
         learned = [VOCABULARY[label] for label in labels if label != -100]
-        assert learned == [*problem.gold, EOS]
+        assert learned == [*answer, EOS]
         text = [VOCABULARY[token] for token in ids]
-        assert "".join(text).rstrip(PAD.strip()).startswith(text_of(problem.prompt) + problem.gold)
+        assert "".join(text).rstrip(PAD.strip()).startswith(prompt + answer)
         assert [token for token, label in zip(ids, labels, strict=True) if label != -100] == [
             label for label in labels if label != -100
         ]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subnetray import tasks
-from subnetray.config import ArithmeticTask
-from subnetray.tasks.arithmetic import Arithmetic
+from subnetray.config import ArithmeticTask, ConfigError
+from subnetray.tasks.arithmetic import MARK, Arithmetic, plain
 from subnetray.tasks.base import Problem
 from subnetray.tasks.split import is_held_out, text_of
 
@@ -29,9 +29,42 @@ def test_all_problems_of_the_range_and_no_others() -> None:
     assert sorted(prompts) == sorted(f"{a}{op}{b}=" for op in "+-*" for a in range(13) for b in range(8))
 
 
-def test_gold_is_the_value_of_the_prompt() -> None:
+def test_gold_is_the_value_of_the_prompt_and_a_mark() -> None:
     for problem in everything(SMALL):
-        assert problem.gold == str(eval(text_of(problem.prompt).removesuffix("=")))
+        assert problem.gold == f"{eval(text_of(problem.prompt).removesuffix('='))}{MARK}"
+
+
+@given(st.integers(-(10**7), 10**7), st.integers(0, 5))
+def test_a_number_has_one_plain_form(value: int, zeros: int) -> None:
+    sign, digits = "-" if value < 0 else "", str(abs(value))
+    forms = [str(value), f"{value:+04d}", f"{sign}{'0' * zeros}{digits}{MARK}", *([] if sign else [f"+{digits}"])]
+    assert {plain(form) for form in forms} == {str(value)}
+    assert plain(f"{value}==") is plain("") is plain(f"{value} ") is plain(f"--{value}") is plain(MARK) is None
+
+
+def test_parts_of_the_problems_differ_in_them_alone() -> None:
+    """Seeds pass over the same problems in another order; another part has none of them, and all are held out alike."""
+    one, other = (Arithmetic(ArithmeticTask(size=480, data_seed=seed)) for seed in (0, 1))
+    orders = [one.train_prompts(960, seed) for seed in (0, 1, 2)]
+    assert all(Counter(order) == Counter(one.training) + Counter(one.training) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+    assert len({problem.prompt for task in (one, other) for problem in task.training}) == 960
+    assert one.held_out(10**6) == other.held_out(10**6) == DEFAULT.held_out(10**6)
+    assert set(one.training) < set(DEFAULT.training)
+    # Where problems run out, parts begin again.
+    size = len(SMALL.training)
+    assert Counter(_part(size, 0)) == Counter(_part(size, 1)) == Counter(SMALL.training)
+
+
+def _part(size: int, seed: int) -> tuple[Problem, ...]:
+    config = ArithmeticTask(operators=("+", "-", "*"), max_left=12, max_right=7, size=size, data_seed=seed)
+    return Arithmetic(config).training
+
+
+def test_a_part_larger_than_the_whole_is_refused() -> None:
+    size = len(SMALL.training)
+    with pytest.raises(ConfigError, match=rf"^task\.size must be at most {size}, the training .*, not {size + 1}$"):
+        _part(size + 1, 0)
 
 
 def test_training_and_held_out_share_no_problem() -> None:
@@ -87,9 +120,9 @@ def test_train_prompts_come_in_whole_passes() -> None:
 
 
 def test_only_the_right_number_is_rewarded() -> None:
-    problem = Problem("12+34=", "46")
-    right = ["46", " 46", "46\n"]
-    wrong = ["", "4", "046", "46.", "46 46", "+46", "47", "12+34=46", "4 6"]
+    problem = Problem("12+34=", "46=")
+    right = ["46", " 46", "46\n", "046", "+46", "+046", "46=", "+046=\n"]
+    wrong = ["", "4", "-46", "46.", "46 46", "460", "47", "12+34=46", "4 6", "+", "=", "=46", "46=="]
     assert [SMALL.reward(problem, text) for text in right + wrong] == [1.0] * len(right) + [0.0] * len(wrong)
 
 
@@ -101,13 +134,13 @@ def test_gold_is_rewarded_and_corrupted_gold_never(problem: Problem) -> None:
         assert SMALL.reward(problem, wrong) == 0.0
         assert len(wrong) == len(problem.gold)
         assert sum(a != b for a, b in zip(wrong, problem.gold, strict=True)) == 1
-        assert str(int(wrong)) == wrong
+        assert f"{int(wrong.removesuffix(MARK))}{MARK}" == wrong
 
 
 def test_corruption_reaches_every_digit_and_depends_on_the_generator_alone() -> None:
-    problem = Problem("100-3=", "-97")
+    problem = Problem("3-100=", "-97=")
     wrong = {SMALL.corrupted(problem, random.Random(seed)) for seed in range(300)}
-    assert wrong == {f"-{d}7" for d in "12345678"} | {f"-9{d}" for d in "012345689"}
+    assert wrong == {f"-{d}7=" for d in "12345678"} | {f"-9{d}=" for d in "012345689"}
     assert SMALL.corrupted(problem, random.Random(1)) == SMALL.corrupted(problem, random.Random(1))
 
 
