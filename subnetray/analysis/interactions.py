@@ -25,6 +25,7 @@ from subnetray.analysis.paper import PAPER
 from subnetray.analysis.verdicts import Claim, decided, every, untested, within
 from subnetray.config import Grid
 from subnetray.grid import fraction
+from subnetray.nulls import STRONGEST
 
 DENSITY_RESPONSE = "log odds of density"
 OVERLAP_RESPONSE = "overlap of seeds"
@@ -193,7 +194,7 @@ def _blocks(grid: Grid, crossing: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _overlaps(grid: Grid, selected: pd.DataFrame, pairs: pd.DataFrame) -> list[float]:
-    """What each run takes of the room that the ULP null leaves to overlaps with the other seeds of its cell.
+    """What each run takes of the room that the strongest null leaves to overlaps with the other seeds of its cell.
 
     Pairs share runs. So a run's value is its pseudo-value in the jackknife of the mean over its cell's pairs (J. Tukey,
     Annals of Mathematical Statistics 29, 1958): where an overlap is the sum of what both runs bring, twice what this
@@ -203,7 +204,8 @@ def _overlaps(grid: Grid, selected: pd.DataFrame, pairs: pd.DataFrame) -> list[f
     names = list(grid.factors)
     same = pairs[pairs["differs"] == SEED]
     room = same[(same["k1"] < FULL * same["n"]) & (same["k2"] < FULL * same["n"])]
-    taken = room.assign(taken=(room["o1"] - room["ulp_o1"]) / (1 - room["ulp_o1"]))
+    null = f"{STRONGEST}_o1"
+    taken = room.assign(taken=(room["o1"] - room[null]) / (1 - room[null]))
     for _, inside in taken.groupby([f"a.{name}" for name in names], sort=False) if names else [((), taken)]:
         found |= pseudo_values(list(inside[["run_a", "run_b", "taken"]].itertuples(index=False, name=None)))
     return [found.get(run, math.nan) for run in selected["run_id"]]

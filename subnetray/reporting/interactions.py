@@ -10,6 +10,7 @@ from subnetray.analysis.factorial import Effect, Fit
 from subnetray.analysis.interactions import DENSITY_RESPONSE, OVERLAP_RESPONSE, Model
 from subnetray.analysis.verdicts import ALPHA
 from subnetray.grid import fraction
+from subnetray.nulls import NULLS, STRONGEST
 from subnetray.reporting import figures
 from subnetray.reporting import format as fmt
 from subnetray.reporting.document import Block, Bullets, Figure, Heading, Paragraph, Table, table
@@ -55,8 +56,8 @@ def interactions_table(models: Sequence[Model]) -> Table:
     caption = (
         "Mixed models: cells fixed, inits and seeds within them random (REML); each cell counts alike. Holm: over the"
         " effects of a model. Partial η²: the share of the variance of runs, but for that of blocks and other effects."
-        f" {OVERLAP_RESPONSE[:1].upper()}{OVERLAP_RESPONSE[1:]}: what runs of one cell share of the room that the ULP"
-        " null leaves, each run's part of it (pseudo-values of the jackknife over seeds)."
+        f" {OVERLAP_RESPONSE[:1].upper()}{OVERLAP_RESPONSE[1:]}: what runs of one cell share of the room that the"
+        f" {NULLS[STRONGEST].title} null leaves, each run's part of it (pseudo-values of the jackknife over seeds)."
     )
     return table(header, rows, caption)
 

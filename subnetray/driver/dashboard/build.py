@@ -16,7 +16,7 @@ from subnetray.store.metrics import STEP
 _METHOD = (
     "A coordinate is updated if its stored value differs bit for bit in the export dtype. Runs are the units of"
     " replication: intervals are over seeds, never over coordinates.",
-    "Overlap of two masks is compared with what it would be without shared structure, by what each null takes as given: "
+    "Overlap of two masks is compared with what it would be without shared structure, given what each null knows: "
     + "; ".join(f"{null.given} (the {null.title} null)" for null in NULLS.values())
     + ".",
 )
