@@ -15,7 +15,19 @@ from safetensors.torch import load_file
 
 from subnetray.driver.pairs import Finished, Pairs
 from subnetray.store import columns
-from subnetray.subnetwork import Delta, Mask, OverlapCounts, agreement, expected_overlap, margins, statistics
+from subnetray.subnetwork import (
+    Delta,
+    Mask,
+    OverlapCounts,
+    agreement,
+    expected_overlap,
+    joint,
+    joint_overlap,
+    margins,
+    sample,
+    statistics,
+    ulp_strata,
+)
 from subnetray.subnetwork.bits import exponents
 from tests.driver.sweeps import random_masks, write_init
 
@@ -76,6 +88,13 @@ def test_every_pair_once_with_counts_and_nulls(tmp_path: Path) -> None:
         (margin,) = expected_overlap([margins(one)], margins(two))
         assert row["margins_expected"] == pytest.approx(margin)
         assert row["margins_excess"] == pytest.approx(row["k12"] - margin)
+        by_strata = [
+            joint(mask, ulp_strata(init), sample(mask.shapes, mask.n, 0, by_tensor=False)) for mask in (one, two)
+        ]
+        expectation = joint_overlap(*by_strata)
+        assert row["joint_expected"] == pytest.approx(expectation.k12)
+        assert row["joint_excess"] == pytest.approx(row["k12"] - expectation.k12)
+        assert row["joint_odds_ratio"] == pytest.approx(expectation.odds_ratio(row["k12"]))
         assert row["same_init"]
         deltas = [Delta.load(tmp_path / f"{index}-delta") for index in (a, b)]
         same = agreement(init, *(delta.apply(init) for delta in deltas))

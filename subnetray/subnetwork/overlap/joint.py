@@ -94,8 +94,11 @@ class JointExpectation:
 def joint(mask: Mask, strata: Strata, drawn: Sample) -> Joint:
     """Fit the null of ``mask``, whose coordinates are in ``strata``, one tensor at a time.
 
-    Beside mask and strata it takes a byte a coordinate of one tensor. Raises ``MismatchError`` for other tensors.
+    ``drawn``: a sample of all coordinates alike, or all. Beside mask and strata it takes 2 to 4 bytes a coordinate of
+    one tensor. Raises ``MismatchError`` for other tensors, and for samples that have each tensor's share.
     """
+    if drawn.by_tensor and drawn.n < mask.n:
+        raise MismatchError("the joint null needs a sample that is drawn from all coordinates alike (by_tensor=False)")
     require_same_shapes(strata.shapes, mask.shapes)
     require_same_shapes(drawn.shapes, mask.shapes)
     p = np.zeros(-(-drawn.n // _LANES) * _LANES, np.float32)

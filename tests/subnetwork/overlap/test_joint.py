@@ -212,6 +212,8 @@ def test_drawn_coordinates_stand_for_all() -> None:
     assert part.variance == pytest.approx(whole.variance, rel=0.05)
     with pytest.raises(MismatchError, match="one sample"):
         joint_overlap(_joint(one, made.strata), _joint(two, made.strata, 10000))
+    with pytest.raises(MismatchError, match="by_tensor=False"):
+        joint(one, made.strata, sample(one.shapes, 10000, seed=0))
 
 
 def test_peto_s_odds_ratio_is_near_the_true_one_and_one_without_excess() -> None:
