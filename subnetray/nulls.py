@@ -68,6 +68,8 @@ class Null(ABC):
     reading: ClassVar[str]
     source: ClassVar[str]
     odds: ClassVar[str] = ""
+    # Whether what is made of a run is kept whatever the memory: where making it again takes longer than many pairs do.
+    costly: ClassVar[bool] = False
 
     def of_run(self, run: Run) -> Any:
         """What a pair needs of each run beyond counts, made once a run; ``nbytes`` says what it takes."""
@@ -144,6 +146,7 @@ class Joint(Null):
     reading = "What stratum, row and column together say of a weight: each has a share in whether its change shows."
     source = "additive models of binary data (Rasch, 1960), with the link that visibility has: see docs/nulls.md"
     odds = "Peto"
+    costly = True  # fitted in 0.1 s where a pair takes less than 1 ms; 2 bytes a coordinate, 8 MiB at most
 
     def of_run(self, run: Run) -> Any:
         from subnetray.subnetwork.overlap.joint import joint

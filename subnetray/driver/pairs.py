@@ -177,7 +177,10 @@ class Pairs:
                 Run(self._mask(run), lambda: self._strata_of(run, (run.init, run.init)), lambda: self._sample(run))
             )
 
-        return self._keep((null.name, run.mask), make, lambda value: getattr(value, "nbytes", 0))
+        def size(value: Any) -> int:
+            return 0 if null.costly else getattr(value, "nbytes", 0)
+
+        return self._keep((null.name, run.mask), make, size)
 
     def _sample(self, run: Finished) -> Sample:
         layout = tuple(self._shape(run).items())

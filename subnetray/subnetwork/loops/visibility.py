@@ -19,10 +19,12 @@ EMPTY, FULL = 1e18, 1e-18
 _LEAST, _MOST = 1e-8, 1e8  # of a factor of t otherwise
 _FURTHEST = 1.0  # that the logarithm of a factor moves in one step
 _LANES = 16
+_ROOT = 65535.0
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
 Singles = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
+Roots = npt.NDArray[np.uint16]
 Integers = npt.NDArray[np.int64]
 
 
@@ -167,12 +169,20 @@ def probabilities_at(place: Ids, positions: Integers, factors: Factors, p: Singl
 
 
 @compiled
-def products(one: Singles, two: Singles) -> tuple[float, float]:
-    """Σ P₁P₂ and Σ P₁(1 − P₁)P₂(1 − P₂) of two vectors that end with zeros to a multiple of 16, in fp64."""
+def products(one: Roots, two: Roots) -> tuple[float, float]:
+    """Σ P₁P₂ and Σ P₁(1 − P₁)P₂(1 − P₂) in fp64, of vectors of :func:`roots`."""
     both, spread = np.zeros(_LANES), np.zeros(_LANES)
     for i in range(one.size // _LANES):
         for lane in range(_LANES):
-            p, q = np.float64(one[_LANES * i + lane]), np.float64(two[_LANES * i + lane])
+            a, b = np.float64(one[_LANES * i + lane]) / _ROOT, np.float64(two[_LANES * i + lane]) / _ROOT
+            p, q = a * a, b * b
             both[lane] += p * q
             spread[lane] += p * q * ((1 - p) * (1 - q))
     return both.sum(), spread.sum()
+
+
+def roots(p: Singles) -> Roots:
+    """√P in 16 bits, which errs by 1e-5 in P at most and less where P is small; zeros fill whole lanes behind."""
+    kept = np.zeros(-(-p.size // _LANES) * _LANES, np.uint16)
+    kept[: p.size] = np.rint(np.sqrt(p) * np.float32(_ROOT))
+    return kept

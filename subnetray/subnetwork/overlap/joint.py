@@ -39,12 +39,14 @@ from subnetray.subnetwork.loops.visibility import (
     Factors,
     Ids,
     Reals,
+    Roots,
     Singles,
     Totals,
     move,
     places,
     probabilities_at,
     products,
+    roots,
     sweep,
     tally,
 )
@@ -57,21 +59,20 @@ from subnetray.subnetwork.visible import MismatchError
 _STEPS, _STEPS_WITH_BINS = 20, 10  # at most
 _PRECISION = 1e-3  # what sums may be off, in all, as a share of what is changed
 _BIN = 0.7  # standard deviations of α + β
-_LANES = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """The null of one mask at drawn coordinates: their P (fp32, and up to 15 zeros behind), of ``n`` in all."""
+    """The null of one mask at drawn coordinates: the ``roots`` of their P, of ``n`` in all."""
 
-    p: Singles
+    roots: Roots
     drawn: int
     n: int
 
     @property
     def nbytes(self) -> int:
         """Memory of the probabilities."""
-        return self.p.nbytes
+        return self.roots.nbytes
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def joint(mask: Mask, strata: Strata, drawn: Sample) -> Joint:
         raise MismatchError("the joint null needs a sample that is drawn from all coordinates alike (by_tensor=False)")
     require_same_shapes(strata.shapes, mask.shapes)
     require_same_shapes(drawn.shapes, mask.shapes)
-    p = np.zeros(-(-drawn.n // _LANES) * _LANES, np.float32)
+    p = np.empty(drawn.n, np.float32)
     first = 0
     for name, positions in drawn.positions.items():
         here = p[first : first + positions.size]
@@ -109,7 +110,7 @@ def joint(mask: Mask, strata: Strata, drawn: Sample) -> Joint:
             factors, place = fit(mask.bits[name], strata.ids(name), mask.shapes[name])
             probabilities_at(place, positions, factors, here)
         first += positions.size
-    return Joint(p, drawn.n, mask.n)
+    return Joint(roots(p), drawn.n, mask.n)
 
 
 def joint_overlap(one: Joint, two: Joint) -> JointExpectation:
@@ -117,9 +118,9 @@ def joint_overlap(one: Joint, two: Joint) -> JointExpectation:
 
     A sample of 2²² errs by less than 1e-4 of all coordinates. Raises ``MismatchError`` for nulls of other samples.
     """
-    if (one.p.size, one.drawn, one.n) != (two.p.size, two.drawn, two.n):
+    if (one.drawn, one.n) != (two.drawn, two.n):
         raise MismatchError(f"nulls at {one.drawn} and {two.drawn} coordinates are not of one sample")
-    both, spread = products(one.p, two.p)
+    both, spread = products(one.roots, two.roots)
     scale = one.n / one.drawn if one.drawn else 0.0
     return JointExpectation(scale * both, scale * spread)
 

@@ -25,6 +25,7 @@ from subnetray.subnetwork import (
     strata_of,
     tensor_strata,
 )
+from subnetray.subnetwork.loops.visibility import probabilities_at
 from subnetray.subnetwork.overlap import joint as module
 from tests.subnetwork.overlap.worlds import LAWS, World, world
 
@@ -33,6 +34,13 @@ Reals = npt.NDArray[np.float64]
 
 def _joint(mask: Mask, strata: Strata, size: int = 1 << 22) -> Joint:
     return joint(mask, strata, sample(mask.shapes, size, seed=0, by_tensor=False))
+
+
+def _probabilities(mask: Mask, ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    factors, place = module.fit(mask.bits["w"], ids, mask.shapes["w"])
+    p = np.empty(ids.size, np.float32)
+    probabilities_at(place, np.arange(ids.size), factors, p)
+    return p.reshape(mask.shapes["w"])
 
 
 def _expected(one: Mask, two: Mask, strata: Strata) -> float:
@@ -74,8 +82,7 @@ def test_probabilities_are_those_of_a_fit_in_float64(density: float, monkeypatch
     generator = torch.Generator().manual_seed(1)
     mask = _masks(density, (24, 18), generator)
     ids = torch.randint(0, 3, (24 * 18,), generator=generator).numpy().astype(np.uint8)
-    strata = strata_of({"w": ids}, mask.shapes)
-    found = _joint(mask, strata).p[: ids.size].reshape(24, 18)
+    found = _probabilities(mask, ids)
     x = mask.bools()["w"].double().numpy()
     assert found == pytest.approx(_reference(x, ids.astype(np.int64)), abs=2e-4)
 
@@ -90,7 +97,7 @@ def test_half_of_two_rows_is_shared_by_a_quarter() -> None:
 def test_vectors_have_the_density_of_their_strata() -> None:
     one, two = (Mask.from_bools({"w": torch.tensor(bits) > 0}) for bits in ([1, 1, 0, 0, 1, 0], [1, 0, 0, 1, 1, 0]))
     strata = strata_of({"w": np.array([0, 0, 0, 0, 1, 1], np.uint8)}, one.shapes)
-    assert _expected(one, two, strata) == pytest.approx(2 * 2 / 4 + 1 * 1 / 2, rel=1e-5)
+    assert _expected(one, two, strata) == pytest.approx(2 * 2 / 4 + 1 * 1 / 2, rel=1e-4)
 
 
 @given(seed=st.integers(0, 10**6), density=st.floats(0.05, 0.95))
@@ -99,7 +106,7 @@ def test_rows_columns_and_strata_have_their_sums_in_expectation(seed: int, densi
     generator = torch.Generator().manual_seed(seed)
     mask = _masks(density, (40, 30), generator)
     ids = torch.randint(0, 3, (1200,), generator=generator).numpy().astype(np.uint8)
-    p = _joint(mask, strata_of({"w": ids}, mask.shapes)).p[:1200].astype(float)
+    p = _probabilities(mask, ids).astype(float).ravel()
     x = mask.flat("w").astype(float)
     assert p.min() >= 0
     assert p.max() <= 1
@@ -145,8 +152,8 @@ def test_odd_shapes_and_masks_without_a_choice(shape: tuple[int, ...], kind: str
     found = joint_overlap(*[_joint(mask, tensor_strata(mask))] * 2)
     assert 0 <= found.k12 <= mask.k + 0.05
     if kind != "mixed":
-        assert found.k12 == pytest.approx(mask.k, abs=1e-4)
-        assert found.variance == pytest.approx(0, abs=1e-4)
+        assert found.k12 == pytest.approx(mask.k, abs=1e-3)
+        assert found.variance == pytest.approx(0, abs=1e-3)
 
 
 def _left(world: World, masks: Iterable[Mask]) -> tuple[float, float]:
