@@ -73,7 +73,7 @@ def places(ids: Ids, factors: Factors, place: Ids) -> None:
 def tally(bits: npt.NDArray[np.uint8], place: Ids, factors: Factors, mask: Totals, sizes: Reals) -> None:
     """Add the bits of a packed tensor to ``mask``, and its coordinates to the ``sizes`` of strata."""
     for row in range(factors.rows.size):
-        column, total = row // factors.height * factors.width, 0
+        column, total = row // factors.height * factors.width, np.int64(0)
         for j in range(factors.width):
             at = row * factors.width + j
             bit = np.int64(bits[at >> 3] >> np.uint8(at & 7) & np.uint8(1))

@@ -156,8 +156,16 @@ def fit(bits: Bits, ids: Ids, shape: tuple[int, ...]) -> tuple[Factors, Ids]:
 def _factors(height: int, width: int, matrices: int, strata: int) -> Factors:
     """Return factors of 1, with all coordinates in the middle bin."""
     rows, columns = matrices * height, matrices * width
-    ones = (np.ones(size, np.float32) for size in (rows, columns, strata * BINS))
-    return Factors(height, width, *ones, np.full(rows, BINS / 2, np.float32), np.zeros(columns, np.float32))
+    row_ones, column_ones, stratum_ones = (np.ones(size, np.float32) for size in (rows, columns, strata * BINS))
+    return Factors(
+        height,
+        width,
+        row_ones,
+        column_ones,
+        stratum_ones,
+        np.full(rows, BINS / 2, np.float32),
+        np.zeros(columns, np.float32),
+    )
 
 
 def _tallied(bits: Bits, ids: Ids, factors: Factors, place: Ids) -> tuple[Totals, Reals]:

@@ -126,7 +126,7 @@ def test_transposed_and_permuted_matrices_give_the_same(seed: int) -> None:
     def expected(change: object) -> float:
         changed = [Mask.from_bools({"w": change(mask.bools()["w"]).contiguous()}) for mask in (one, two)]  # type: ignore[operator]
         flat = change(ids).contiguous().reshape(-1).numpy().astype(np.uint8)  # type: ignore[operator]
-        return _expected(*changed, strata_of({"w": flat}, changed[0].shapes))
+        return _expected(changed[0], changed[1], strata_of({"w": flat}, changed[0].shapes))
 
     straight = expected(lambda tensor: tensor)
     assert expected(lambda tensor: tensor[order]) == pytest.approx(straight, rel=1e-3)
@@ -138,9 +138,9 @@ def test_every_matrix_of_a_tensor_has_rows_and_columns_of_its_own() -> None:
     one, two = (torch.rand(3, 30, 20, generator=generator) < torch.rand(3, 30, 1) for _ in range(2))
     together = [Mask.from_bools({"w": bits}) for bits in (one, two)]
     apart = [Mask.from_bools({str(i): part for i, part in enumerate(bits)}) for bits in (one, two)]
-    whole = _expected(*together, tensor_strata(together[0]))
+    whole = _expected(together[0], together[1], tensor_strata(together[0]))
     # What is common to a tensor's matrices, the share of the stratum, rows take up.
-    assert whole == pytest.approx(_expected(*apart, tensor_strata(apart[0])), rel=0.02)
+    assert whole == pytest.approx(_expected(apart[0], apart[1], tensor_strata(apart[0])), rel=0.02)
 
 
 @pytest.mark.parametrize("shape", [(), (0, 4), (1, 6), (6, 1), (2, 2), (5,), (2, 0, 3), (4, 3)])
@@ -162,8 +162,8 @@ def _left(world: World, masks: Iterable[Mask]) -> tuple[float, float]:
     nulls, arranged = [_joint(mask, world.strata) for mask in masks], [world.strata.arrange(mask) for mask in masks]
     pairs = [(i, j) for i in range(len(masks)) for j in range(i)]
     by_strata = pair_counts(arranged, list(arranged)).stratified.expected
-    ulp = np.mean([by_strata[i, j] for i, j in pairs])
-    both = np.mean([joint_overlap(nulls[i], nulls[j]).k12 for i, j in pairs])
+    ulp = float(np.mean([by_strata[i, j] for i, j in pairs]))
+    both = float(np.mean([joint_overlap(nulls[i], nulls[j]).k12 for i, j in pairs]))
     return 100 * (world.shared - ulp) / world.changed, 100 * (world.shared - both) / world.changed
 
 
