@@ -49,7 +49,7 @@ def test_help_lists_every_command_with_what_its_docstring_says(option: str, caps
         said = about(command)
         assert len(said.split()) > 4
         assert first.endswith(f"``: {said}.")
-        assert f"  {command:6}  {said}\n" in shown
+        assert f"  {command:{max(map(len, COMMANDS))}}  {said}\n" in shown
     assert max(map(len, shown.splitlines())) <= 100
 
 
