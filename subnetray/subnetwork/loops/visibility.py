@@ -53,7 +53,7 @@ class Totals(NamedTuple):
     @classmethod
     def none(cls, factors: Factors) -> Totals:
         """Nothing yet, of as many rows, columns and strata as ``factors`` has."""
-        return cls(*(np.zeros(part.size) for part in (factors.rows, factors.columns, factors.strata)))
+        return cls(np.zeros(factors.rows.size), np.zeros(factors.columns.size), np.zeros(factors.strata.size))
 
 
 @compiled

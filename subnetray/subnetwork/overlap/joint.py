@@ -156,15 +156,14 @@ def fit(bits: Bits, ids: Ids, shape: tuple[int, ...]) -> tuple[Factors, Ids]:
 def _factors(height: int, width: int, matrices: int, strata: int) -> Factors:
     """Return factors of 1, with all coordinates in the middle bin."""
     rows, columns = matrices * height, matrices * width
-    row_ones, column_ones, stratum_ones = (np.ones(size, np.float32) for size in (rows, columns, strata * BINS))
     return Factors(
-        height,
-        width,
-        row_ones,
-        column_ones,
-        stratum_ones,
-        np.full(rows, BINS / 2, np.float32),
-        np.zeros(columns, np.float32),
+        height=height,
+        width=width,
+        rows=np.ones(rows, np.float32),
+        columns=np.ones(columns, np.float32),
+        strata=np.ones(strata * BINS, np.float32),
+        row_bins=np.full(rows, BINS / 2, np.float32),
+        column_bins=np.zeros(columns, np.float32),
     )
 
 
