@@ -5,7 +5,7 @@ from __future__ import annotations
 # ruff: noqa: E402 - what is imported by what follows comes first, as the process of an engine begins here
 from subnetray.libraries import load
 
-load("subnetray.subnetwork")  # with torch, numba and pyarrow
+load("subnetray.subnetwork", without=["scipy"])  # with torch, numba, which asks for SciPy's version, and pyarrow
 
 from subnetray.rollout.engine import await_model
 from subnetray.rollout.policy import Draw, EngineError, Policy
