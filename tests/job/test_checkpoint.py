@@ -152,7 +152,6 @@ def _files(directory: Path) -> dict[str, bytes]:
 
 
 CASES: dict[str, RunConfig] = {
-    "sft": _config(SFT(**SIZE)),
     "sft, rejection, in micro-batches": _config(SFT(**SIZE, data="rejection", micro_batch_size=4, schedule="cosine")),
     "dpo": _config(DPO(**SIZE)),
     "kto": _config(KTO(**SIZE)),
