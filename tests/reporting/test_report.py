@@ -188,15 +188,15 @@ def test_overlap_tables_and_nulls(text: str) -> None:
     # Masks of 90, 100 and 110: o1 is 0.8 of the smaller one, o2 smaller by the ratio of sizes.
     o2 = (72 / 100 + 72 / 110 + 80 / 110) / 3
     assert seeds[2:5] == ["3", "80.0 ± 0.0", f"{100 * o2:.1f}"]
-    assert seeds[7:9] == [f"{100 * (0.1 + 0.11 + 0.11) / 3:.1f}", "50.0"]
-    assert seeds[10] == "+30.0 ± 0.0"
-    assert seeds[-1] == "2.00 [2.00, 2.00]"
+    assert seeds[7:10] == [f"{100 * (0.1 + 0.11 + 0.11) / 3:.1f}", "50.0", "50.0"]
+    assert seeds[11:13] == ["+30.0 ± 0.0", "+30.0 ± 0.0"]
+    assert seeds[-1] == "1.50 [1.50, 1.50]"
     assert len(table_rows(text, "way", "rl and copy, at rate=fast")) == 1
-    # Masks of 90, 100, 110 and of 290, 300, 310: o1 is 0.8, whatever the seeds; what the ULP null expects is 0.5.
+    # Masks of 90, 100, 110 and of 290, 300, 310: o1 is 0.8, whatever the seeds; what ULP and joint null expect is 0.5.
     (both,) = table_rows(text, "way and seed", "rl and copy")
     assert both[2:4] == ["6", "80.0 ± 0.0"]
-    assert both[7:9] == ["30.0", "50.0"]
-    assert both[10] == "+30.0 ± 0.0"
+    assert both[7:10] == ["30.0", "50.0", "50.0"]
+    assert both[11:13] == ["+30.0 ± 0.0", "+30.0 ± 0.0"]
     assert "way +30.0 ± 0.0" in text
     assert [row[1] for row in table_rows(text, "way, same seed") + table_rows(text, "way and seed", "12")] == [
         "6",
