@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Collection, Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -130,7 +130,7 @@ def _precision(grid: Grid, runs: pd.DataFrame) -> Claim:
 def _clip(grid: Grid, runs: pd.DataFrame, clipped: float) -> Claim:
     statement = "Gradient clipping has limited impact on the density of an update."
     asked = f"At least {100 * CLIPPED:.0f} % of gradients must have been over the limit."
-    claim = _limited(grid, runs, roles.CLIP, statement, "gradient clipping", asked)
+    claim = _limited(grid, runs, _Regularizer(roles.CLIP, "gradient clipping", statement, asked))
     if claim.verdict == "not tested" or math.isnan(clipped):
         return claim
     if clipped < CLIPPED:
@@ -143,25 +143,35 @@ def _clip(grid: Grid, runs: pd.DataFrame, clipped: float) -> Claim:
 def _kl(grid: Grid, runs: pd.DataFrame) -> Claim:
     statement = "A KL penalty has limited impact on the density of an update."
     asked = f"Levels count that changed the final KL to the init by at least {100 * KL_MOVED:.0f} %."
-    return _limited(grid, runs, roles.KL, statement, "the KL penalty", asked)
+    return _limited(grid, runs, _Regularizer(roles.KL, "the KL penalty", statement, asked))
 
 
-def _limited(grid: Grid, runs: pd.DataFrame, role: str, statement: str, what: str, asked: str) -> Claim:
+class _Regularizer(NamedTuple):
+    """A regularizer, and what is ``asked`` of its levels."""
+
+    role: str
+    name: str
+    statement: str
+    asked: str
+
+
+def _limited(grid: Grid, runs: pd.DataFrame, regularizer: _Regularizer) -> Claim:
+    role = regularizer.role
     claim = Claim(
         key=f"limited_impact_of_{role}",
-        statement=statement,
+        statement=regularizer.statement,
         source=f"{PAPER} section 6",
         test=(
             f"Equivalence (two one-sided tests at 5 %): the density of every level is within ±"
             f" {100 * EQUIVALENCE_MARGIN:.0f} points of the baseline's, paired by seed. The estimate is the largest."
-            f" {asked}"
+            f" {regularizer.asked}"
         ),
         verdict="not tested",
         level=0.9,
     )
     factor = roles.factor_with(grid, role)
     if factor is None:
-        return untested(claim, f"the grid does not vary {what}")
+        return untested(claim, f"the grid does not vary {regularizer.name}")
     found = {
         level: t_interval(paired_difference(grid, runs, {factor: level}, {}).values(), claim.level)
         for level in grid.factors[factor].levels

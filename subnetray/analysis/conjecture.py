@@ -187,7 +187,7 @@ def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Claim]:
     return [
         _accuracy(accuracy, grid, runs, oracle, full),
         _control(control, grid, runs, oracle, random),
-        _nearer(nearer, grid, runs, pairs, oracle, full, random),
+        _nearer(nearer, grid, runs, pairs, {roles.ORACLE: oracle, roles.FULL: full, roles.RANDOM: random}),
         _values(values, grid, runs, oracle, full),
     ]
 
@@ -224,9 +224,8 @@ def _gained(grid: Grid, runs: pd.DataFrame, arms: _Arms, than: _Arms, level: flo
     return {context: estimate for context, estimate in found.items() if estimate.n}
 
 
-def _nearer(
-    claim: Claim, grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, oracle: _Arms, full: _Arms, random: _Arms
-) -> Claim:
+def _nearer(claim: Claim, grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, arms: Mapping[str, _Arms]) -> Claim:
+    oracle, full, random = (arms[kind] for kind in (roles.ORACLE, roles.FULL, roles.RANDOM))
     found: dict[str, Estimate] = {}
     for context, arm in oracle.items():
         distances = values_by_seed(grid, runs, arm.cell, "distance_to_source")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -127,7 +128,7 @@ def _rejection(grid: Grid, runs: pd.DataFrame) -> Claim:
         unit="% of all weights",
     )
     cells = [cell for cell, kind in roles.methods(grid) if kind == "sft/rejection"]
-    return _share(claim, grid, runs, cells, 1 - limit, unchanged=True)
+    return _share(claim, grid, runs, cells, _Above(1 - limit, unchanged=True))
 
 
 def _dpo(grid: Grid, runs: pd.DataFrame) -> Claim:
@@ -151,22 +152,29 @@ def _dpo(grid: Grid, runs: pd.DataFrame) -> Claim:
     if not gap >= NLL_GAP:
         found = "is not known" if math.isnan(gap) else f"is {gap:+.2f} nats a token".replace("-", "−")
         return untested(claim, f"the NLL of its off-distribution pairs, above that of the others, {found}")
-    return _share(claim, grid, runs, contrast.outside, HALF, unchanged=False)
+    return _share(claim, grid, runs, contrast.outside, _Above(HALF, unchanged=False))
 
 
-def _share(claim: Claim, grid: Grid, runs: pd.DataFrame, cells: list[Cell], limit: float, unchanged: bool) -> Claim:
-    """Judge whether the share of weights that changed at 1e-5, or that did not, is above ``limit`` at every rate."""
+class _Above(NamedTuple):
+    """What a share of weights must be above: of those that are ``unchanged``, or of the others."""
+
+    limit: float
+    unchanged: bool
+
+
+def _share(claim: Claim, grid: Grid, runs: pd.DataFrame, cells: list[Cell], wanted: _Above) -> Claim:
+    """Judge whether the share of weights that changed at 1e-5, or that did not, is as ``wanted`` at every rate."""
     found: dict[str, Estimate] = {}
     used: list[Cell] = []
     for level, at in by_rate(grid).items():
         shares = [share for cell in cells for share in values_by_seed(grid, runs, at | cell, TOLERANT_DENSITY).values()]
         if shares:
-            found[level] = t_interval(1 - share if unchanged else share for share in shares)
+            found[level] = t_interval(1 - share if wanted.unchanged else share for share in shares)
             used += [at | cell for cell in cells]
     if not found:
         return untested(claim, "the grid has no such runs, or none has finished")
     note = "; ".join(f"{100 * each.mean:.1f} % at {level}" for level, each in found.items())
-    judgement = agreed(above(each, limit) for each in found.values())
+    judgement = agreed(above(each, wanted.limit) for each in found.values())
     return decided(claim, judgement, in_points(next(iter(found.values()))), note, runs_used(grid, runs, used))
 
 

@@ -38,23 +38,10 @@ _SECTIONS = ("model", "task", "algorithm", "rollout", "evaluation", "measurement
 RUN_KEYS = (*_SECTIONS, "precision", "seed")
 # The files in conf/ that a command line starts from, and their keys: a sweep of runs, or a comparison of pairs.
 _SWEEP, _PAIRS = "config", "checkpoints"
+_WHERE_KEYS = ("grid", "recipe", "cluster", "tracking", "out", "cache", "store")
+_HOW_KEYS = ("checkpoint", "dry_run", "resume", "on_failed_runs")
 _ROOT_KEYS = {
-    _SWEEP: frozenset(
-        (
-            *RUN_KEYS,
-            "grid",
-            "recipe",
-            "cluster",
-            "checkpoint",
-            "tracking",
-            "out",
-            "cache",
-            "store",
-            "dry_run",
-            "resume",
-            "on_failed_runs",
-        )
-    ),
+    _SWEEP: frozenset((*RUN_KEYS, *_WHERE_KEYS, *_HOW_KEYS)),
     _PAIRS: frozenset(each.name for each in dataclasses.fields(PairsConfig)),
 }
 _BASES: dict[str, tuple[type, ...]] = {

@@ -103,16 +103,8 @@ def pretrain(config: EmbeddedModel, out: Path, log: Log) -> None:
     with _isolated(config.pretrain_seed):
         model = AutoModelForCausalLM.from_config(shape(config), attn_implementation=_ATTENTION)
         corpus = encode(sheets(config.pretrain_seed))
-        _fit(
-            model,
-            corpus,
-            steps=config.pretrain_steps,
-            target=config.pretrain_loss,
-            batch_size=config.pretrain_batch_size,
-            lr=config.pretrain_lr,
-            log=log,
-            stage="pretraining",
-        )
+        size, lr = config.pretrain_batch_size, config.pretrain_lr
+        _fit(model, corpus, _Stage("pretraining", config.pretrain_steps, config.pretrain_loss, size, lr), log)
         _save(model, out)
 
 
@@ -126,16 +118,7 @@ def fine_tune(config: EmbeddedModel, base: Path, out: Path, log: Log) -> None:
             base, dtype=torch.float32, attn_implementation=_ATTENTION, local_files_only=True
         )
         corpus = encode([([(each.prompt, each.gold) for each in Arithmetic(ArithmeticTask()).training], 1.0)])
-        _fit(
-            model,
-            corpus,
-            steps=config.sft_steps,
-            target=0.0,
-            batch_size=config.pretrain_batch_size,
-            lr=config.sft_lr,
-            log=log,
-            stage="SFT",
-        )
+        _fit(model, corpus, _Stage("SFT", config.sft_steps, 0.0, config.pretrain_batch_size, config.sft_lr), log)
         _save(model, out)
 
 
@@ -173,18 +156,19 @@ def encode(parts: Sequence[Part]) -> Corpus:
     )
 
 
-def _fit(
-    model: Qwen2ForCausalLM,
-    corpus: Corpus,
-    *,
-    steps: int,
-    target: float,
-    batch_size: int,
-    lr: float,
-    log: Log,
-    stage: str,
-) -> None:
-    """AdamW, linear warm-up, then a constant rate, until the loss is below ``target``, for ``steps`` at most.
+@dataclass(frozen=True)
+class _Stage:
+    """A stage of training: until the loss is below ``target``, for ``steps`` at most."""
+
+    name: str
+    steps: int
+    target: float
+    batch_size: int
+    lr: float
+
+
+def _fit(model: Qwen2ForCausalLM, corpus: Corpus, stage: _Stage, log: Log) -> None:
+    """AdamW, linear warm-up, then a constant rate.
 
     Weights are fp32, and what is computed with them bf16 (autocast), as in the runs that start from them.
     Rows are drawn from torch's global generator. No decay: a model that was annealed into a minimum gains nothing from
@@ -193,14 +177,14 @@ def _fit(
     """
     import torch
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=stage.lr, weight_decay=0.0, fused=True)
     model.train()
     start = time.monotonic()
     mean = math.inf
-    for step in range(steps):
+    for step in range(stage.steps):
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / WARMUP_STEPS)
-        rows = torch.multinomial(corpus.weights, batch_size, replacement=True)
+            group["lr"] = stage.lr * min(1.0, (step + 1) / WARMUP_STEPS)
+        rows = torch.multinomial(corpus.weights, stage.batch_size, replacement=True)
         # Padding is on the right here, where a causal decoder's real tokens cannot see it: no attention mask.
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(input_ids=corpus.ids[rows], use_cache=False).logits
@@ -213,10 +197,10 @@ def _fit(
         value = loss.item()
         mean = value if math.isinf(mean) else mean + SMOOTHING * (value - mean)
         done = step + 1
-        ends = done == steps or mean < target
+        ends = done == stage.steps or mean < stage.target
         if done % 100 == 0 or ends:
-            until = f" (until below {target:g})" if target else f" of {steps}"
-            log(f"{stage}: step {done}{until}, loss {mean:.3f}, {time.monotonic() - start:.0f} s")
+            until = f" (until below {stage.target:g})" if stage.target else f" of {stage.steps}"
+            log(f"{stage.name}: step {done}{until}, loss {mean:.3f}, {time.monotonic() - start:.0f} s")
         if ends:
             break
 
