@@ -209,8 +209,8 @@ def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentenc
         ("tracking=nope", "tracking=nope is unknown: choose one of disabled, offline, online"),
         (
             "+grid=nope",
-            "grid=nope is unknown: choose one of algorithms, checkpoints, early, origins, overlap, single, smoke,"
-            " subnetwork, transfer",
+            "grid=nope is unknown: choose one of algorithms, checkpoints, early, factorial, origins, overlap,"
+            " screening, single, smoke, subnetwork, transfer",
         ),
         ("grid=origins", "grid=origins must be written +grid=origins"),
         ("grid.seeds=[0]", "grid needs a grid: name one with +grid=NAME"),

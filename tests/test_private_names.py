@@ -55,8 +55,12 @@ EXCEPTIONS = {
 }
 
 
+# What every named tuple has, with an underscore only so that no field can be called so.
+_OF_NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
+
+
 def _is_private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__") and name != "_"
+    return name not in _OF_NAMED_TUPLES and name.startswith("_") and not name.startswith("__") and name != "_"
 
 
 def _own(tree: ast.AST) -> set[str]:
@@ -222,6 +226,7 @@ def test_a_new_one_is_found(source: str) -> None:
         "from vllm import LLM",
         "class A:\n    def _x(self): self._y = 1\n\nA()._x()",
         "os.environ['RAY_ADDRESS']",
+        "place._replace(line=1)",
         "from __future__ import annotations",
     ],
 )

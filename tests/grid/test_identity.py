@@ -46,6 +46,7 @@ RESOURCES = {
 }
 # Another valid value, where adding one to the present value gives none.
 OTHER: dict[tuple[str, str], Any] = {
+    ("task", "size"): 100,
     ("model", "hidden_size"): 256,
     ("model", "heads"): 2,
     ("model", "kv_heads"): 1,

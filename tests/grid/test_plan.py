@@ -204,7 +204,9 @@ def test_a_mistake_is_found_before_any_run(composer: Composer, overrides: list[s
 
 
 def test_a_grid_must_be_named(composer: Composer) -> None:
-    names = "algorithms, checkpoints, early, origins, overlap, single, smoke, subnetwork, transfer"
+    names = (
+        "algorithms, checkpoints, early, factorial, origins, overlap, screening, single, smoke, subnetwork, transfer"
+    )
     with pytest.raises(ConfigError, match=rf"^no grid is named: write \+grid=NAME with one of {names}$"):
         plan(composer, [])
     with pytest.raises(ConfigError, match=rf"^grid=nope is unknown: choose one of {names}$"):
