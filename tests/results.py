@@ -31,9 +31,6 @@ SHOWN = (
     "limited_impact_of_kl",
     "in_distribution_is_the_main_cause",
     "seeds_overlap_beyond_uniform",
-    # Those of the sweep that is kept, then those of a sweep of today, which has the joint null instead.
-    "seeds_overlap_beyond_ulp",
-    "all_changed_overlap_beyond_ulp",
     "seeds_overlap_beyond_joint",
     "all_changed_overlap_beyond_joint",
 )
