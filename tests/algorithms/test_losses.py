@@ -82,7 +82,7 @@ def test_the_loss_on_pairs_is_its_definition(
     assert first_loss(trainer) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("seed", "positive"), [(2, True), (1, False)])
+@pytest.mark.parametrize(("seed", "positive"), [(2, True), (3, False)])
 def test_the_loss_of_kto_is_its_definition(init: Path, seed: int, positive: bool) -> None:
     algorithm = KTO(steps=2, batch_size=6, beta=0.4, desirable_weight=1.5, undesirable_weight=0.5, data="off_policy")
     setting = make_setting(init, algorithm)

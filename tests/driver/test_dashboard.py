@@ -90,7 +90,7 @@ def test_a_dashboard_is_a_workspace_and_a_report_and_is_updated_the_second_time(
     report = json.dumps(_spec(server, "runs"))
     claims = json.loads((swept / "claims.json").read_text())
     assert all(claim["statement"] in report for claim in claims if claim["statement"].isascii())
-    assert all(word in report for word in ("Verdicts", "Method", "Parameter Importance", "ULP-stratified null"))
+    assert all(word in report for word in ("Verdicts", "Method", "Parameter Importance", "joint null"))
     # Twice is once.
     before = {key: view["name"] for key, view in server.views.items() if view["type"] == "project-view"}
     assert dashboard.main([f"sweep={swept}"]) == 0

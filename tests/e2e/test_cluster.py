@@ -59,11 +59,14 @@ def _node(said: Path, *words: str, before: Sequence[str] = ()) -> Iterator[psuti
 
 def _end(head: psutil.Popen) -> None:
     """Tell it to end, and with it all of Ray."""
-    processes = [head, *head.children(recursive=True)]
-    head.terminate()
+    processes = [head]
+    with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself
+        processes += head.children(recursive=True)
+        head.terminate()
     _, alive = psutil.wait_procs(processes, timeout=10)
     for process in alive:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(alive, timeout=10)
 
 
