@@ -48,7 +48,10 @@ class Estimate:
         if self.half_width == 0:
             return float(self.mean == limit)
         errors = abs(self.mean - limit) / self.half_width * _t((1 + self.level) / 2, self.n - 1)
-        return float(2 * special.stdtr(self.n - 1, -errors))
+        df = self.n - 1
+        if errors < math.sqrt(df):  # near the middle stdtr is wrong from the ninth digit on
+            return float(special.betaincc(0.5, df / 2, errors**2 / (df + errors**2)))
+        return float(2 * special.stdtr(df, -errors))
 
     def map(self, function: Callable[[float], float]) -> Estimate:
         """The estimate on another scale: ``function`` of the mean and of both ends; it must be increasing."""

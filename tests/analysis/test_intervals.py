@@ -8,7 +8,7 @@ import random
 import statistics
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -28,6 +28,7 @@ def test_half_widths_have_the_quantiles_of_student_t_of_the_tables(df: int, quan
 
 
 @given(st.floats(-20, 20), st.floats(0.1, 9), st.sampled_from([0.9, 0.95]))
+@example(limit=5.960464477539063e-08, apart=5.0, level=0.9)
 def test_p_values_of_two_and_of_three_units_have_closed_forms(limit: float, apart: float, level: float) -> None:
     two, three = t_interval([-apart, apart], level), t_interval([-apart, 0.0, apart], level)
     t = abs(limit) / apart
