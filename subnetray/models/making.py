@@ -6,6 +6,7 @@ far it is and, in its last line, what it took; bad input is exit code 2 and one 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -24,7 +25,7 @@ from subnetray.libraries import load
 from subnetray.models import embedded
 from subnetray.text import clean
 
-_PATIENCE_S = 10.0
+_PATIENCE_S, _TIMES = 15.0, 3
 _TOOK = "seconds of processor time: "
 
 
@@ -80,11 +81,14 @@ class Making:
         with self._errors:
             if self._process is None or self._process.poll() is not None:
                 return
-            self._process.send_signal(signal.SIGINT)  # so that it leaves nothing half made
-            try:
-                self._process.wait(_PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
+            # So that it leaves nothing half made. Asked again, as a signal is lost that comes while Python runs a
+            # callback, as of importlib's locks.
+            for _ in range(_TIMES):
+                self._process.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_PATIENCE_S / _TIMES)
+                    return
+            self._process.kill()
 
 
 def main(cache_dir: Path) -> int:
