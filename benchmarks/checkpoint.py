@@ -1,4 +1,4 @@
-"""What a checkpoint within a run costs: seconds to write and to read it, and bytes, of SFT after two steps of AdamW.
+"""Measure a checkpoint within a run: seconds to write and to read it, and bytes, of SFT after two steps of AdamW.
 
     python benchmarks/checkpoint.py [smollm2] [DIRECTORY]
 
@@ -57,8 +57,9 @@ EXTRAPOLATED = {"7 B": 7e9, "70 B": 70e9}
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a checkpoint of ``n`` parameters: seconds to gather and write it, and to read and check it; ``cpu``: of the
-    processor.
+    """The cost of a checkpoint of ``n`` parameters: seconds to gather and write it, and to read and check it.
+
+    ``cpu``: seconds of the processor.
     """
 
     n: int
@@ -102,7 +103,7 @@ def models(large: bool) -> Iterator[tuple[str, PreTrainedModel]]:
 
 
 def measure(init: Path, precision: str, restricted: bool, place: Path) -> Cost:
-    """That of the checkpoint of median time to write."""
+    """Return the cost of the checkpoint of median time to write."""
     config = RunConfig(
         model=EmbeddedModel(),
         task=ArithmeticTask(),

@@ -1,4 +1,4 @@
-"""What nulls leave of the overlap of runs that share nothing but scales of rows and columns, whose truth is known.
+"""Measure what nulls leave of the overlap of runs that share nothing but known scales of rows and columns.
 
     PYTHONPATH=. python benchmarks/nulls.py [masks of each world, default 6]
 
@@ -23,7 +23,7 @@ SHAPE = 320, 256
 
 
 def left(made: World, masks: int) -> tuple[float, float]:
-    """What the ULP null and the joint null leave, in points of o1, mean over pairs of ``masks``."""
+    """Return what the ULP null and the joint null leave, in points of o1, mean over pairs of ``masks``."""
     drawn = [made.mask() for _ in range(masks)]
     everything = sample(drawn[0].shapes, made.p.numel(), seed=0, by_tensor=False)
     nulls = [joint(mask, made.strata, everything) for mask in drawn]

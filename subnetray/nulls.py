@@ -1,4 +1,4 @@
-"""What two masks would share without shared structure: the nulls, each a class in :data:`NULLS`.
+"""Declare the nulls, what two masks would share without shared structure: each a class in :data:`NULLS`.
 
 Columns of ``overlap.parquet``, groups of pairs, claims, tables of the report and docs/nulls.md follow from what is
 declared here. Nothing heavy is imported before a null is computed.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """What nulls may know of a run: its mask, the strata of its own init, coordinates drawn of a large model."""
+    """Nulls may know this of a run: its mask, the strata of its own init, coordinates drawn of a large model."""
 
     mask: Mask
     strata: Callable[[], Strata]
@@ -30,7 +30,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Pair:
-    """What nulls may know of a pair: its counts, as row and column 0 of ``counts``, and what was made of either run.
+    """Nulls may know this of a pair: its counts, as row and column 0 of ``counts``, and what was made of either run.
 
     Counts are of run_a and run_b in either order; every null is the same in both.
     """
@@ -47,7 +47,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a null expects of a pair: ``k12``, and the odds ratio that is left given the null; NaN where it has none."""
+    """A null expects this of a pair: ``k12``, and the odds ratio that is left given the null; NaN where it has none."""
 
     k12: float
     odds_ratio: float = math.nan
@@ -72,12 +72,12 @@ class Null(ABC):
     costly: ClassVar[bool] = False
 
     def of_run(self, run: Run) -> Any:
-        """What a pair needs of each run beyond counts, made once a run; ``nbytes`` says what it takes."""
+        """Return what a pair needs of each run beyond counts, made once a run; ``nbytes`` says what it takes."""
         return None
 
     @abstractmethod
     def of_pair(self, pair: Pair) -> Expectation:
-        """What the null expects of a pair."""
+        """Return what the null expects of a pair."""
 
 
 class _Partition(Null):

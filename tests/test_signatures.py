@@ -1,4 +1,4 @@
-"""What a function takes, and how long a file is."""
+"""Functions take at most five parameters, and files have at most 400 lines."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Effect:
-    """What the design can tell of ``terms``: one, several that it confounds, or all of three and more factors.
+    """An effect that the design can tell: one term, several that it confounds, or all of three and more factors.
 
     ``partial_eta``: partial η², its interval from the noncentral F distribution (J. Steiger, Psychological Methods 9,
     2004). ``p_holm`` counts all effects of one model.
@@ -155,7 +155,7 @@ def _noncentrality(f: float, df: int, error_df: int, p: float) -> float:
 
 
 def _terms(names: Term, fraction: bool, aliased: Sequence[tuple[Term, ...]]) -> list[tuple[Term, ...]]:
-    """What the design tells apart: main effects, interactions of two factors, and all of more factors together."""
+    """List what the design tells apart: main effects, interactions of two factors, and all of more factors together."""
     of_order = {order: list(itertools.combinations(names, order)) for order in range(1, len(names) + 1)}
     low = [*of_order[1], *of_order.get(2, [])]
     if fraction:

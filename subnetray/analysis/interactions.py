@@ -1,4 +1,4 @@
-"""Whether the effect of one factor depends on another: the paper, whose first limitation it is, varies one at a time.
+"""Test whether the effect of one factor depends on another, which the paper leaves open: it varies one at a time.
 
 Each crossing of the grid is one model (``factorial``) of the log odds of density, and one of overlap. Seeds, and inits
 where the grid has several, are blocks: what is found holds for the inits that the grid has.
@@ -88,7 +88,7 @@ def models(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Model]:
 
 
 def claims(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
-    """Of each two of algorithm, distribution of the data, learning rate and precision: is one's effect that of all?"""
+    """Judge whether effects of algorithm, data, learning rate and precision depend on each other, two at a time."""
     return [_independent(grid, runs, *each) for each in _ASKED]
 
 
@@ -143,9 +143,9 @@ def _independent(grid: Grid, runs: pd.DataFrame, one: str, other: str) -> Claim:
 def _changes(
     grid: Grid, selected: pd.DataFrame, crossing: Mapping[str, Sequence[str]], names: tuple[str, str]
 ) -> tuple[dict[str, list[float]], tuple[str, ...]]:
-    """By words: how the difference of two levels of one factor changes with another's, in every block that is whole.
+    """Return, by its words, how the difference of two levels of one factor changes with another's, and the runs used.
 
-    And the runs that went in.
+    There is one number for every block that is whole.
     """
     blocks = [SEED, *_blocks(grid, crossing)]
     treatments = fraction.treatments(grid, crossing)
@@ -194,7 +194,7 @@ def _blocks(grid: Grid, crossing: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _overlaps(grid: Grid, selected: pd.DataFrame, pairs: pd.DataFrame) -> list[float]:
-    """What each run takes of the room that the strongest null leaves to overlaps with the other seeds of its cell.
+    """Return what each run takes of the room that the strongest null leaves to overlaps with other seeds of its cell.
 
     Pairs share runs. So a run's value is its pseudo-value in the jackknife of the mean over its cell's pairs (J. Tukey,
     Annals of Mathematical Statistics 29, 1958): where an overlap is the sum of what both runs bring, twice what this

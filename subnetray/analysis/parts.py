@@ -1,4 +1,4 @@
-"""Where in a model an update is: layers, and the weights of norms (Figure 3 of arXiv 2505.11711)."""
+"""Judge where in a model an update is: layers, and the weights of norms (Figure 3 of arXiv 2505.11711)."""
 
 from __future__ import annotations
 

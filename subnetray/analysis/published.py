@@ -156,7 +156,7 @@ def _dpo(grid: Grid, runs: pd.DataFrame) -> Claim:
 
 
 class _Above(NamedTuple):
-    """What a share of weights must be above: of those that are ``unchanged``, or of the others."""
+    """A share of weights must be above a limit: that of those that are ``unchanged``, or of the others."""
 
     limit: float
     unchanged: bool
@@ -189,7 +189,7 @@ def _rate(grid: Grid, runs: pd.DataFrame, cells: list[Cell]) -> float:
 
 
 def _gains(grid: Grid, runs: pd.DataFrame, cells: list[Cell]) -> dict[int, list[tuple[float, float]]]:
-    """By seed: gain of accuracy and log odds of density of the runs of some cells."""
+    """Return, by seed, gain of accuracy and log odds of density of the runs of some cells."""
     found: dict[int, list[tuple[float, float]]] = {}
     for cell in cells:
         selected = runs_of(grid, runs, cell)

@@ -1,4 +1,4 @@
-"""What comes before RL, and how long it lasts: the SFT stage and steps, in section 6 of arXiv 2505.11711."""
+"""Judge what comes before RL, and how long it lasts: the SFT stage and steps, in section 6 of arXiv 2505.11711."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Work:
-    """How a comparison is worked through.
+    """A comparison is worked through in this way.
 
     ``threads`` parts of ``part`` coordinates (a multiple of a block; None: as many as are fastest) are compared at
     once, in threads of this process or, if there is one, by ``executor``. ``progress`` is told how many are done.

@@ -47,7 +47,7 @@ class MatrixFindings:
 
 @dataclass(frozen=True)
 class Asked:
-    """Which findings of matrices are asked for."""
+    """These findings of matrices are asked for."""
 
     ranks: bool
     geometry: bool

@@ -48,7 +48,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Checkpointing:
-    """How often a run keeps what it needs to go on where it was interrupted, whichever comes first; 0: never."""
+    """A run is kept so often, whichever comes first, to go on where it was interrupted; 0: never."""
 
     every_steps: int = 0  # optimizer steps
     every_minutes: float = 0.0
@@ -150,7 +150,7 @@ class SweepConfig:
 
     @property
     def tracker(self) -> Tracking:
-        """How runs are tracked, with what follows from where they are run."""
+        """Return how runs are tracked, with what follows from where they are run."""
         gpus = self.cluster.gpus_per_worker > 0 or self.run.rollout.gpus_per_engine > 0
         return self.tracking if self.tracking.system is not None else dataclasses.replace(self.tracking, system=gpus)
 

@@ -150,7 +150,7 @@ def _run(this: SweepSession, todo: Sequence[Run]) -> int:
 
 
 def _wanted(this: SweepSession, todo: Sequence[Run]) -> nodes.Wanted:
-    """What ``todo`` needs of the nodes of a cluster."""
+    """Return what ``todo`` needs of the nodes of a cluster."""
     config = this.sweep.cluster
     asked = {"a run": cluster.trial_resources(config)}
     if config.workers:

@@ -17,7 +17,7 @@ Inits = dict[Model, Path]  # their directories
 
 @dataclass(frozen=True)
 class SweepSession:
-    """What all of an execution's parts share.
+    """All parts of an execution share what is in here.
 
     ``sweep`` is what was asked for, ``ledger`` knows what is done, ``inits`` are the directories of the runs' models in
     ``cache``; ``say`` takes lines for the user, ``clock`` the seconds of each phase.

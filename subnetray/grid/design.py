@@ -1,4 +1,4 @@
-"""From a grid's design to its cells: one factor at a time around the baseline, plus crossings or fractions of them."""
+"""Expand a grid's design to its cells: one factor at a time around the baseline, crossings, or fractions of them."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def aliases(grid: Grid, crossing: Crossing) -> list[tuple[Term, ...]]:
 
 
 def in_words(term: Term) -> str:
-    """As in ``algorithm × learning_rate``."""
+    """Write a term as ``algorithm × learning_rate``."""
     return " × ".join(term)
 
 

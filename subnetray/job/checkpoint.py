@@ -47,7 +47,7 @@ _LIBRARIES = ("accelerate", "numpy", "torch", "transformers", "trl")
 
 @dataclass(frozen=True)
 class Found:
-    """What an interrupted execution left: whole, and of this very run, but for its init, which is yet to be loaded.
+    """An interrupted execution left this: whole, and of this very run, but for its init, which is yet to be loaded.
 
     ``scores``: files of early steps that were written before it.
     """
@@ -58,7 +58,7 @@ class Found:
 
     @property
     def before(self) -> dict[str, Score]:
-        """What the init scored."""
+        """Return what the init scored."""
         return {kind: Score(**values) for kind, values in self.state.values["before"].items()}
 
     @property
@@ -74,13 +74,13 @@ class Found:
 
     @property
     def reached(self) -> dict[str, Any]:
-        """What transformers' trainer needs of its own."""
+        """Return what transformers' trainer needs of its own."""
         reached: dict[str, Any] = self.state.values["trainer"]
         return reached
 
     @property
     def step(self) -> int:
-        """How many optimizer steps were made."""
+        """Return how many optimizer steps were made."""
         return int(self.reached["global_step"])
 
 
@@ -122,7 +122,7 @@ def ignore(spec: RunSpec, reason: str) -> None:
 
 @dataclass(frozen=True)
 class Running:
-    """What holds the state of a run while it trains, and what there was before: ``init``, as exported, and its scores.
+    """A run while it trains: what holds its state, and what there was before, ``init`` as exported and its scores.
 
     ``trainer`` is one of transformers that is :class:`subnetray.algorithms.shared.resuming.Resumable` too.
     """
@@ -165,7 +165,7 @@ class Running:
         schedule.load_state_dict(state.values["schedule"])
 
     def _holders(self) -> dict[str, Any]:
-        """By name what keeps its state itself."""
+        """Return, by name, what keeps its state itself."""
         holders = {
             "data": self.setting.data,
             "algorithm": self.trainer,
@@ -273,7 +273,7 @@ def _resume_random(state: State) -> None:
 
 
 def _identity(spec: RunSpec) -> dict[str, Any]:
-    """What a checkpoint must be of, by what it is called where it is not."""
+    """Return what a checkpoint must be of, by what it is called where it is not."""
     return {
         "run": spec.run_id,
         "config": spec.config.to_dict(),

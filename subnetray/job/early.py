@@ -66,7 +66,7 @@ class Early(TrainerCallback):
         self._hooks = [inner.register_step_pre_hook(self._before), inner.register_step_post_hook(self._after)]
 
     def kept(self) -> State:
-        """What is needed until the last of its steps."""
+        """Return what is needed until the last of its steps."""
         state = State({}, {"step": self._step, "stored": self._stored})
         state.put("squares", State(dict(self._squares)))
         state.put("fisher", State(dict(self._fisher)))

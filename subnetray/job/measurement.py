@@ -48,7 +48,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Followed:
-    """What was kept of a run while it trained; ``early`` is None where nothing was asked for early."""
+    """The recorder and the early scores of a run that trained; ``early`` is None where nothing was asked for early."""
 
     recorder: Recorder
     early: Early | None

@@ -85,7 +85,7 @@ class Recorder(TrainerCallback):
         return self._dynamics
 
     def kept(self) -> State:
-        """What has been measured and written so far, of the worker that writes."""
+        """Return what has been measured and written so far, in the worker that writes."""
         values = {"steps": self.steps, "sum_lr": self.sum_lr, "snapshots": self._snapshots, "tokens": self._tokens}
         state = State({}, {**values, "seconds": time.perf_counter() - self._began})
         for name, path in (("metrics", self._path), ("times", self._times)):

@@ -1,4 +1,4 @@
-"""How the embedded model's weights come about: next-token training of a small Qwen2 decoder on arithmetic.
+"""Make the embedded model's weights: next-token training of a small Qwen2 decoder on arithmetic.
 
 The base model reads what pupils might have written: numbers in two forms, some of them wrong. It meets no gold
 completion, in the form that SFT teaches.

@@ -1,4 +1,4 @@
-"""What a sweep found, as a tracker takes it: plain values, rows and files."""
+"""Findings of a sweep as a tracker takes them: plain values, rows and files."""
 
 from __future__ import annotations
 

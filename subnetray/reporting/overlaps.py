@@ -278,7 +278,7 @@ def ceiling(axes: Sequence[Axis]) -> list[Block]:
 
 
 def _known(nulls: Iterable[Null]) -> str:
-    """What nulls know, in words, each with its title."""
+    """Say what nulls know, each with its title."""
     return fmt.listing([f"{null.given} ({null.title})" for null in nulls])
 
 

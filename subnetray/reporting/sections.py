@@ -48,7 +48,7 @@ def head(sweep: Sweep) -> list[Block]:
 
 
 def _fractions(grid: Grid) -> list[str]:
-    """What fractions of crossings leave out, and what they cannot tell apart."""
+    """Say what fractions of crossings leave out, and what they cannot tell apart."""
     facts = []
     for crossing in grid.crossed if grid.design in fraction.RESOLUTIONS else ():
         names = fraction.treatments(grid, crossing)

@@ -1,4 +1,4 @@
-"""What a tracker shows of a sweep as a whole: sparsity and overlap by factor and level, tables, figures, the report."""
+"""Gather what a tracker shows of a sweep: sparsity and overlap by factor and level, tables, figures, the report."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Column:
 
     @property
     def key(self) -> str:
-        """What a tracker calls it: its section, if it has one, and its name."""
+        """Return what a tracker calls it: its section, if it has one, and its name."""
         return f"{self.section}/{self.name}" if self.section else self.name
 
     def value(self, facts: Mapping[str, Any]) -> Any:

@@ -21,7 +21,7 @@ class Metric:
 
     @property
     def key(self) -> str:
-        """What a tracker calls it: its section and its name."""
+        """Return what a tracker calls it: its section and its name."""
         return f"{self.section}/{self.name}"
 
 

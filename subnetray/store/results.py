@@ -51,7 +51,7 @@ def of_run(directory: Path) -> list[Path]:
 
 
 def checkpoint(directory: Path) -> Path:
-    """Where a run that is not done yet keeps what it needs to go on."""
+    """Return the file in which a run that is not done yet keeps what it needs to go on."""
     return directory / _CHECKPOINT
 
 

@@ -69,7 +69,7 @@ def test_an_embedding_that_stands_again_counts_once(tmp_path: Path, name: str) -
 
 
 def test_embeddings_that_stand_three_times_on_both_sides_count_once(tmp_path: Path) -> None:
-    """As those of T5 in a pickled file."""
+    """T5's are stored so by PyTorch."""
     names = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
     more = [{name: side[EMBEDDING].clone() for name in names} | {"x": side["lm_head.weight"]} for side in (INIT, FINAL)]
     of = [{"shared.weight": side[EMBEDDING], "x": side["lm_head.weight"]} for side in (INIT, FINAL)]

@@ -27,7 +27,7 @@ def make_plan(*overrides: str) -> Plan:
 
 
 def make_sweep(*overrides: str) -> SweepConfig:
-    """What a command line with the smoke grid composes to."""
+    """Return what a command line with the smoke grid composes to."""
     return plan(Composer(), [*OVERRIDES, *overrides])[0]
 
 

@@ -1,4 +1,4 @@
-"""What a node of a cluster lacks is one sentence that names the node, and no wait."""
+"""A node of a cluster that lacks something is named in one sentence, without a wait."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 import subnetray
 from subnetray.config import ConfigError
@@ -70,7 +71,6 @@ def test_what_no_node_has_room_for_is_said_and_waited_for() -> None:
 def test_the_first_node_that_lacks_something_is_named_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ray = pytest.importorskip("ray")
     monkeypatch.setattr(ray, "nodes", lambda: [_SMALL, _LARGE, _SMALL | {"Alive": False}])
 
     def ask(alive: list[Any], files: dict[str, tuple[str, str]], wanted: nodes.Wanted) -> list[Any]:

@@ -42,7 +42,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 @pytest.fixture
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a server is sent is tested, and not how long a busy machine may take to send it."""
+    """Test what a server is sent, and not how long a busy machine may take to send it."""
     monkeypatch.setattr("subnetray.driver.tracking.patience.TOTAL_S", 180.0)
     monkeypatch.setattr("subnetray.driver.tracking.patience._SERVER_S", 120.0)
 

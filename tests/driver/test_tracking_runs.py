@@ -1,4 +1,4 @@
-"""What W&B shows of a run: sections, summaries, words, the code it was made with, the machine."""
+"""Test what W&B shows of a run: sections, summaries, words, the code it was made with, the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What W&B has of a sweep itself and of where weights came from, read back from its offline files."""
+"""Test what W&B has of a sweep itself and of where weights came from, read back from its offline files."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def label(run: Run) -> str:
 
 
 def files(directory: Path, run: Run) -> RunFiles:
-    """Where the files of a run of this sweep are."""
+    """Return where the files of a run of this sweep are."""
     return RunFiles(directory / "runs" / run.run_id)
 
 

@@ -202,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {"project": {"artifactCollectionMembership": membership}}
 
     def _dashboards(self, name: str, given: dict[str, Any]) -> Any:
-        """What is asked for by who makes workspaces and reports; None of anything else."""
+        """Answer what is asked for by who makes workspaces and reports; None of anything else."""
         project = {"id": "UDE=", "internalId": "UDE=", "name": "subnetray", "entityName": "tester"}
         if name == "GetDefaultEntity":
             return {"viewer": {"id": "U", "entity": "tester"}}

@@ -36,7 +36,7 @@ FEW: dict[str, Any] = {"steps": 4, "batch_size": 64}
 
 
 class Local:
-    """In the place of engines: transformers samples, from the weights that were published last."""
+    """Stands in for engines: transformers samples, from the weights that were published last."""
 
     def __init__(self, init: Path) -> None:
         self._engine = HFEngine(init, Rollout(name="hf", dtype="float32"))
@@ -108,7 +108,7 @@ def test_the_base_answers_some_problems_and_never_as_gold_is_written(tiny: Path)
 
 
 def test_clipping_and_a_penalty_bind(tiny: Path) -> None:
-    """Of a few steps at ten times the rate of ``origins``, which go as far as its own."""
+    """Take a few steps at ten times the rate of ``origins``, which go as far as its own."""
     runs = {beta: _trained(tiny, GRPO(steps=12, batch_size=64, lr=1e-4, beta=beta)) for beta in (0.0, 1.0)}
     kl, norms = runs[0.0]
     assert sum(norm > 1.0 for norm in norms) >= CLIPPED * len(norms)

@@ -26,7 +26,7 @@ def make(factors: int = 5, **changes: Any) -> Grid:
 
 
 def signs(grid: Grid) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Of a grid of one crossing: [cells, factors], +1 where a factor is at its level l."""
+    """Return the design of a grid of one crossing: [cells, factors], +1 where a factor is at its level l."""
     return np.array([[1 if level == "l" else -1 for level in cell.values()] for cell in expand(grid)])
 
 

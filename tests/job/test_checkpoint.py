@@ -64,11 +64,11 @@ TIMES = (results.TIME, results.TIMES)
 
 
 class Interrupted(Exception):
-    """In the place of a process's end."""
+    """Stands in for a process's end."""
 
 
 class Answering:
-    """In the place of a policy and its engines: what is drawn depends on every bit of the weights, and on the seed."""
+    """Stands in for a policy and its engines: what is drawn depends on every bit of the weights, and on the seed."""
 
     def __init__(self, *_: Any) -> None:
         self.seconds = {"sync": 0.0, "rollout": 0.0, "wait": 0.0}
@@ -339,7 +339,7 @@ def test_checkpoints_are_due_by_steps_or_by_minutes(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_failed_run_keeps_no_checkpoint(interrupted: RunSpec, tmp_path: Path) -> None:
-    """What makes it fail would do so again."""
+    """A run that failed would fail again from its checkpoint."""
     spec = _copy(interrupted, tmp_path)
     failure(spec, "loss is nan at step 3")
     assert sorted(_files(spec.directory)) == [results.CONFIG, results.RESULT]

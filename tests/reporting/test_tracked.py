@@ -1,4 +1,4 @@
-"""What a tracker shows of a sweep as a whole, made from its directory."""
+"""Test what a tracker shows of a sweep as a whole, made from its directory."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_what_a_table_has_where_nothing_is_is_no_answer(value: float, tmp_path: 
 
 
 def test_a_column_may_be_a_key_of_the_objects_in_one(tmp_path: Path) -> None:
-    """As verl's data have their answers."""
+    """verl's data have their answers there."""
     rows: list[Any] = [{"prompt": row["prompt"], "reward_model": {"ground_truth": row["answer"]}} for row in ROWS]
     (tmp_path / "my.jsonl").write_bytes(lines(rows))
     keys: dict[str, Any] = {"gold": None, "reference": "reward_model.ground_truth"}

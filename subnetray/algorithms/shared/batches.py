@@ -51,7 +51,7 @@ class OnExamples:
         return 0
 
     def kept(self) -> State:
-        """What TRL counts up from step to step (``_total_train_tokens``, for which it has no public name).
+        """Return what TRL counts up from step to step (``_total_train_tokens``, for which it has no public name).
 
         Raises :class:`Gone` without: the count that is logged would begin anew.
         """

@@ -19,7 +19,7 @@ _SHORT = 256  # tokens
 
 @dataclass(frozen=True)
 class Placement:
-    """How a run holds a model: in which dtype, on which device, and in how many parts.
+    """A run holds a model in this way: in which dtype, on which device, and in how many parts.
 
     With ``shards`` > 1 the workers of the process group, as many, load it together, and each holds a part of every
     parameter (PyTorch's ``fully_shard``, by the plan that transformers has for the architecture).

@@ -51,7 +51,7 @@ class CountedTokens:
         super().log({**logs, "num_tokens": self._seen}, *args, **kwargs)  # type: ignore[misc]
 
     def kept(self) -> State:
-        """What is counted up from step to step."""
+        """Return what is counted up from step to step."""
         return State({}, {"tokens": self._seen})
 
     def resume(self, state: State) -> None:

@@ -1,4 +1,4 @@
-"""How a training goes on where another was interrupted: its optimizers, its schedule, and the trainer's own way."""
+"""Resume a training where another was interrupted: its optimizers, its schedule, and the trainer's own way."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from subnetray.subnetwork.files.state import State
 
 
 class Resumable(Protocol):
-    """What trainers here are beside TRL's: they say what they hold between two steps, and go on from it."""
+    """Trainers here can be resumed: they say what they hold between two steps, and go on from it."""
 
     def kept(self) -> State:
-        """What it holds beside the model, the optimizer and the schedule."""
+        """Return what it holds beside the model, the optimizer and the schedule."""
 
     def resume(self, state: State) -> None:
         """Go on from there, once transformers has set the step."""
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> State:
-    """What ``optimizer`` keeps of its parameters, in their order, and its rates."""
+    """Return what ``optimizer`` keeps of its parameters, in their order, and its rates."""
     content = optimizer.state_dict()
     state = State({}, {"lr": [float(group["lr"]) for group in content["param_groups"]], "plain": {}})
     for index, kept in content["state"].items():
@@ -50,7 +50,7 @@ def resume_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
 
 
 def trainer_state(state: TrainerState) -> dict[str, Any]:
-    """What transformers needs of its own to go on, without the log that nobody reads there."""
+    """Return what transformers needs of its own to go on, without the log that nobody reads there."""
     return asdict(replace(state, log_history=[]))
 
 

@@ -22,7 +22,7 @@ from subnetray.tasks import Problem
 
 @dataclass(frozen=True)
 class Drawn:
-    """In the place of a draw: what has been sampled already."""
+    """Completions that were sampled before, in the place of a draw."""
 
     samples: Samples
 

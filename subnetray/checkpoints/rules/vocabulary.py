@@ -130,7 +130,7 @@ def repeated(init: Checkpoint, final: Checkpoint, pairs: dict[str, tuple[str, st
 
 
 def _stores(side: Checkpoint, role: Callable[[str], bool]) -> bool:
-    """Whether a checkpoint has a matrix, or several, of a role."""
+    """Return whether a checkpoint has a matrix, or several, of a role."""
     return any(len(tensor.shape) == 2 and role(name) for name, tensor in side.tensors.items())
 
 
@@ -159,12 +159,12 @@ def _may_tie(side: Checkpoint) -> bool:
 
 
 def _says_tied(side: Checkpoint) -> bool:
-    """Whether a model that stores no head says that it uses its embedding: one with a head for rewards has neither."""
+    """Return whether a model without a head says that it uses its embedding: one for rewards has neither."""
     return _said(side) is True
 
 
 def _is_near(side: Checkpoint, head: str, other: Checkpoint, embedding: str) -> bool:
-    """Whether a head may have come from an embedding: by what most of their numbers differ, of some windows of both."""
+    """Return whether a head may have come from an embedding, by how most numbers differ in windows of both."""
     a, b = side.tensor(head), other.tensor(embedding)
     if a.dtype is None or b.dtype is None or a.shape[1:] != b.shape[1:]:
         return False

@@ -23,7 +23,7 @@ _ANSWER_S = 60.0  # a node's first task of a job starts a process, which imports
 
 @dataclass(frozen=True)
 class Wanted:
-    """What runs need of every node: ``out`` to write to, and ``inits`` to read, those that are there already.
+    """Runs need this of every node: ``out`` to write to, and ``inits`` to read, those that are there already.
 
     ``asked`` are resources of one node by what asks for them, such as ``{"a run": {"CPU": 1.0}}``.
     """
@@ -129,7 +129,7 @@ def _nonces(wanted: Wanted) -> Iterator[dict[str, tuple[Path, str]]]:
 def _ask(
     nodes: Iterable[Mapping[str, Any]], files: Mapping[str, tuple[str, str]], wanted: Wanted
 ) -> list[tuple[str, dict[str, Any] | str]]:
-    """What every node answers, with its address; why it does not, where it does not."""
+    """Ask every node; return its address with its answer, or with why there is none."""
     import ray
     from ray import cloudpickle
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

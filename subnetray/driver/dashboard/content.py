@@ -1,4 +1,4 @@
-"""What a dashboard says of a sweep, as plain values: they go to W&B's process as JSON."""
+"""Gather what a dashboard says of a sweep, as plain values: they go to W&B's process as JSON."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Content:
 
 
 def content(directory: Path, project: str, entity: str | None) -> Content:
-    """What the sweep in ``directory`` says. Raises ConfigError, one sentence, for a directory that is no sweep."""
+    """Gather what the sweep in ``directory`` says. Raises ConfigError for a directory that is no sweep."""
     sweep = read(directory)
     grid = sweep.grid
     written = {name for run_id in sweep.runs["run_id"].head(200) for line in sweep.metrics(run_id)[:1] for name in line}

@@ -34,7 +34,7 @@ def main() -> None:
     content = json.loads(sys.stdin.readline())
     try:
         _save(content, answer)
-    except Exception as error:
+    except Exception as error:  # of W&B and of what it sends by, which have no class in common: the parent says it
         answer(error=f"{type(error).__name__}: {error}")
 
 

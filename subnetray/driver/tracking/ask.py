@@ -30,7 +30,7 @@ PATIENCE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Answered:
-    """What a process answered, all of its objects as one; whether its time was up; and what else it printed."""
+    """A process answered: all of its objects as one; whether its time was up; and what else it printed."""
 
     found: dict[str, Any]
     deadline_s: float | None = None
@@ -38,7 +38,7 @@ class Answered:
 
     @property
     def reason(self) -> str:
-        """Why there is no answer, in our words where a status says it; never with a key."""
+        """Say why there is no answer, in our words where a status says it; never with a key."""
         error = str(self.found.get("error", ""))
         statuses = re.findall(r"\b(401|403|429|5\d\d)\b", error)
         if "401" in statuses or "403" in statuses:

@@ -43,7 +43,7 @@ class Checkout:
         self._found = found
 
     def _git(self, *arguments: str) -> str:
-        """What git answers; nothing where it fails, is not there, takes long or says too much."""
+        """Return what git answers; nothing where it fails, is not there, takes long or says too much."""
         # Hooks of git's own name a repository in the environment; which one this is is said by the directory.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         with suppress(OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""What a run was made from and what it made, as W&B's artifacts: by reference, no file is uploaded.
+"""Describe a run's sources and products as W&B's artifacts: by reference, no file is uploaded.
 
 ``init-HASH`` (the weights that training began with, and the mask of the run that it was restricted to) is used by the
 run, which logs ``mask-RUN`` and ``delta-RUN``: names of content, so that all runs of one init share its artifact.
@@ -21,14 +21,14 @@ MASK, DELTA, INIT = "mask", "delta", "init"
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Where the files of a run are, and, if that is known, the directory of its init."""
+    """The places of a run's files, and, if that is known, the directory of its init."""
 
     directory: Path
     init: Path | None = None
 
     @property
     def metrics(self) -> Path:
-        """What it wrote step by step."""
+        """Return the file of what it wrote step by step."""
         return self.directory / results.METRICS
 
 
@@ -52,7 +52,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Lineage:
-    """What a run used and what it logged."""
+    """Return what a run used and what it logged."""
 
     used: Sequence[Node]
     logged: Sequence[Node]
@@ -62,7 +62,7 @@ class Lineage:
         return {"used": [each.message() for each in self.used], "logged": [each.message() for each in self.logged]}
 
     def content(self) -> list[Any]:
-        """What it says, wherever the files lie."""
+        """Return what it says, wherever the files lie."""
         return [[each.name, dict(each.metadata)] for each in (*self.used, *self.logged)]
 
 

@@ -59,7 +59,7 @@ def main() -> None:
     asked = json.loads(sys.stdin.readline())
     try:
         answer = _download(asked["name"], Path(asked["place"]))
-    except Exception as error:
+    except Exception as error:  # of W&B and of what it sends by, which have no class in common: the parent says it
         answer = {"error": f"{type(error).__name__}: {error}"}
     answers.write(json.dumps(answer) + "\n")
 

@@ -54,7 +54,7 @@ class Notes:
         return self._sent.get(key, {}).get("steps")
 
     def address(self, key: str) -> str | None:
-        """Where a server shows this id, if it said so."""
+        """Return where a server shows this id, if it said so."""
         return self._sent.get(key, {}).get("url")
 
     def unsynced(self) -> bool:

@@ -25,7 +25,7 @@ _TAG_LENGTH = 64
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the records of one sweep share: its name, and its grid."""
+    """The records of one sweep share this: its name, and its grid."""
 
     name: str
     grid: Grid

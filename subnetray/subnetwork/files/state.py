@@ -1,4 +1,4 @@
-"""What something needs to go on later as if it had never stopped: tensors and plain values by name, in one file."""
+"""Keep what something needs to go on as if it had never stopped: tensors and plain values by name, in one file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class State:
         self.values[name] = part.values
 
     def part(self, name: str) -> State:
-        """What was taken in under ``name``; an empty one where nothing was."""
+        """Return what was taken in under ``name``; an empty one where nothing was."""
         prefix = f"{name}/"
         tensors = {key.removeprefix(prefix): each for key, each in self.tensors.items() if key.startswith(prefix)}
         return State(tensors, self.values.get(name, {}))
@@ -54,7 +54,7 @@ class State:
 
     @classmethod
     def load(cls, path: Path) -> tuple[State, dict[str, Any]]:
-        """What :meth:`save` wrote, and its header; raises :class:`CorruptFileError` unless all of it is intact.
+        """Read what :meth:`save` wrote, and its header; raises :class:`CorruptFileError` unless all of it is intact.
 
         Tensors lie in the file until they are cloned.
         """

@@ -44,7 +44,7 @@ class Factors(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What rows, columns and strata add up to: of a mask, of P, or of −dP/dlog t."""
+    """The sums of rows, columns and strata: of a mask, of P, or of −dP/dlog t."""
 
     rows: Reals
     columns: Reals

@@ -77,7 +77,7 @@ class Joint:
 
 @dataclass(frozen=True)
 class JointExpectation:
-    """What the null expects of two masks: ``k12``, and its ``variance`` Σ P₁(1 − P₁)·P₂(1 − P₂)."""
+    """The null expects this of two masks: ``k12``, and its ``variance`` Σ P₁(1 − P₁)·P₂(1 − P₂)."""
 
     k12: float
     variance: float

@@ -205,7 +205,7 @@ class Dynamics:
         )
 
     def kept(self) -> State:
-        """What it has found so far, for :meth:`resume` of another that follows the same run."""
+        """Return what it has found so far, for :meth:`resume` of another that follows the same run."""
         state = State({}, {"norms": self._norms, "snapshots": self._snapshots})
         state.put("exported", self._exported.kept())
         state.put("sample", self._sample.kept())

@@ -170,7 +170,7 @@ def split(text: str, separator: str) -> list[str]:
 
 
 def _opened(group: str | None, closing: str | None) -> str:
-    """What stays of a group that begins with "Answer:", or of one that holds nothing else."""
+    """Return what stays of a group that begins with "Answer:", or of one that holds nothing else."""
     return group if group and not closing else ""
 
 

@@ -241,7 +241,7 @@ def _verified(gold: str, answer: str) -> bool:
 
 
 def _is_near(one: Any, other: Any) -> bool:
-    """Whether two constants are one by more than their first places: two small numbers look the same there."""
+    """Return whether two constants are one by more than their first places: two small numbers look the same there."""
     import sympy  # type: ignore[import-untyped]
 
     if not all(isinstance(each, sympy.Expr) and each.is_number for each in (one, other)):

@@ -157,7 +157,7 @@ def test_odd_shapes_and_masks_without_a_choice(shape: tuple[int, ...], kind: str
 
 
 def _left(world: World, masks: Iterable[Mask]) -> tuple[float, float]:
-    """What the ULP null and the joint null leave of the overlap that runs truly have by chance, in points of o1."""
+    """Return what the ULP null and the joint null leave of the overlap that runs have by chance, in points of o1."""
     masks = list(masks)
     nulls, arranged = [_joint(mask, world.strata) for mask in masks], [world.strata.arrange(mask) for mask in masks]
     pairs = [(i, j) for i in range(len(masks)) for j in range(i)]
