@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subnetray import models, tasks
-from subnetray.clock import Clock
 from subnetray.config import Cluster, EmbeddedModel, SweepConfig
 from subnetray.driver import checks, cluster, estimate, tracking
 from subnetray.driver.background import Background
@@ -21,9 +20,10 @@ from subnetray.driver.session import launcher, session
 from subnetray.driver.sweep_session import Inits, Say, SweepSession
 from subnetray.grid.checks import check_engine
 from subnetray.grid.plan import Plan, Run
-from subnetray.libraries import load
 from subnetray.mask_file import inspect
 from subnetray.models.making import Making
+from subnetray.process.clock import Clock
+from subnetray.process.libraries import load
 from subnetray.store import derived
 
 if TYPE_CHECKING:

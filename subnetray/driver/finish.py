@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from subnetray.clock import Clock
 from subnetray.config import SweepConfig
 from subnetray.driver import machine
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.progress import Say
 from subnetray.driver.tracking import Tracker
 from subnetray.grid.plan import Run
+from subnetray.process.clock import Clock
 from subnetray.reporting.report import write_report
 from subnetray.reporting.tracked import findings
 from subnetray.store import derived

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from subnetray.clock import Clock
 from subnetray.config import SweepConfig
 from subnetray.driver.ledger import Ledger
 from subnetray.models import Model
+from subnetray.process.clock import Clock
 
 Say = Callable[[str], None]
 Inits = dict[Model, Path]  # their directories

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from subnetray.environment import SESSION, forget_launcher
 from subnetray.files import write_atomic
 from subnetray.job.spec import RunSpec
-from subnetray.libraries import load
+from subnetray.process.environment import SESSION, forget_launcher
+from subnetray.process.libraries import load
 from subnetray.store import results
 from subnetray.text import clean, reason
 

@@ -26,7 +26,6 @@ from subnetray.algorithms.shared.restricted import restrict
 from subnetray.algorithms.shared.resuming import train
 from subnetray.algorithms.shared.setting import DataLog, RunError, Setting
 from subnetray.bf16 import products
-from subnetray.clock import Clock
 from subnetray.files import write_atomic
 from subnetray.job import blowup, checkpoint
 from subnetray.job.early import Early, fisher
@@ -34,6 +33,7 @@ from subnetray.job.evaluation import Score, evaluate
 from subnetray.job.measurement import DTYPES, Followed, exported, measure
 from subnetray.job.recorder import Recorder
 from subnetray.job.spec import RunSpec
+from subnetray.process.clock import Clock
 from subnetray.store import results
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from types import TracebackType
 
 from subnetray.config import ConfigError, EmbeddedModel
-from subnetray.environment import computing
-from subnetray.libraries import load
 from subnetray.models import embedded
+from subnetray.process.environment import computing
+from subnetray.process.libraries import load
 from subnetray.text import clean
 
 _PATIENCE_S, _TIMES = 15.0, 3

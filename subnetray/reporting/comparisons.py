@@ -15,8 +15,8 @@ from subnetray.config import PairsConfig
 from subnetray.files import atomic_path, read_whole, write_atomic
 from subnetray.reporting import format as fmt
 from subnetray.reporting.document import Block, Bullets, Heading, Paragraph, quoted, table
-from subnetray.reporting.html import to_html
-from subnetray.reporting.markdown import to_markdown
+from subnetray.reporting.writers.html import to_html
+from subnetray.reporting.writers.markdown import to_markdown
 from subnetray.text import percent, shown
 
 _PAPER = "arXiv 2505.11711"

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from subnetray.analysis.claims.interactions import DENSITY_RESPONSE, OVERLAP_RESPONSE, Model
 from subnetray.analysis.factorial import Effect, Fit
-from subnetray.analysis.interactions import DENSITY_RESPONSE, OVERLAP_RESPONSE, Model
 from subnetray.analysis.verdicts import ALPHA
 from subnetray.grid import fraction
 from subnetray.nulls import NULLS, STRONGEST

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import pandas as pd
 
 from subnetray.analysis import paper
-from subnetray.analysis.ceiling import Axis
+from subnetray.analysis.claims.ceiling import Axis
 from subnetray.analysis.pairs import SEED, Group, around_baseline, group
 from subnetray.config import Grid
 from subnetray.nulls import NULLS, STRONGEST, Null, RowsAndColumns, Ulp, Uniform

@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 
 from subnetray.analysis import paper, roles
-from subnetray.analysis.ceiling import Axis, axes
 from subnetray.analysis.claims import claims
-from subnetray.analysis.conjecture import Arm, arms
+from subnetray.analysis.claims.ceiling import Axis, axes
+from subnetray.analysis.claims.conjecture import Arm, arms
+from subnetray.analysis.claims.interactions import Model, models
 from subnetray.analysis.effects import DENSITY, Crossing, Origin, cells, crossings, origins, runs_of
 from subnetray.analysis.identification import Identification, identification
-from subnetray.analysis.interactions import Model, models
 from subnetray.analysis.pairs import SEED, Group, around_baseline, factor_groups, group, label_pairs, seed_groups
 from subnetray.analysis.verdicts import Claim
 from subnetray.files import write_atomic
@@ -28,10 +28,10 @@ from subnetray.reporting import figures, interactions, overlaps, sections, subne
 from subnetray.reporting.budget import budget
 from subnetray.reporting.document import Block, Figure, Table
 from subnetray.reporting.heatmap import heat_map
-from subnetray.reporting.html import to_html
-from subnetray.reporting.latex import to_latex
-from subnetray.reporting.markdown import to_markdown
 from subnetray.reporting.source import Sweep, read
+from subnetray.reporting.writers.html import to_html
+from subnetray.reporting.writers.latex import to_latex
+from subnetray.reporting.writers.markdown import to_markdown
 from subnetray.store import derived
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from subnetray.analysis import roles
-from subnetray.analysis.conjecture import TOLERANCES, Arm
+from subnetray.analysis.claims.conjecture import TOLERANCES, Arm
 from subnetray.analysis.identification import Found, Identification
 from subnetray.analysis.intervals import Estimate
 from subnetray.config import Grid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # ruff: noqa: E402 - what is imported by what follows comes first, as the process of an engine begins here
-from subnetray.libraries import load
+from subnetray.process.libraries import load
 
 load("subnetray.subnetwork", without=["scipy"])  # with torch, numba, which asks for SciPy's version, and pyarrow
 

@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from subnetray.bf16 import products
-from subnetray.environment import forget_launcher
+from subnetray.process.environment import forget_launcher
 from subnetray.rollout.memory import Memory, question
 from subnetray.rollout.messages import Answer, Target
 from subnetray.rollout.sampling import Samples, Sampling

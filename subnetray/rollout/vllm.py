@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from subnetray.config import Rollout
-from subnetray.environment import SESSION
-from subnetray.libraries import loading
+from subnetray.process.environment import SESSION
+from subnetray.process.libraries import loading
 from subnetray.rollout.cpu import private
 from subnetray.rollout.cpu.batch import Batch
 from subnetray.rollout.cpu.packed import Packed

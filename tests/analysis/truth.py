@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from subnetray.analysis import (
+from subnetray.analysis import roles
+from subnetray.analysis.claims import (
     ceiling,
-    claims,
     distribution,
+    factors,
     interactions,
     parts,
     published,
     restricted,
-    roles,
     sparsity,
     stages,
 )
@@ -145,26 +145,26 @@ WORLDS = (
     ),
     World(
         "sparse_in_bf16_not_in_fp32",
-        _only(claims._precision),
-        100 * claims.SPARSITY_MARGIN,
-        density=lambda cell: 0.98 if cell["dtype"] == "fp32" else 0.98 - claims.SPARSITY_MARGIN,
+        _only(factors._precision),
+        100 * factors.SPARSITY_MARGIN,
+        density=lambda cell: 0.98 if cell["dtype"] == "fp32" else 0.98 - factors.SPARSITY_MARGIN,
     ),
     World(
         "limited_impact_of_clip",
-        _only(lambda grid, runs: claims._clip(grid, runs, 0.5)),
-        100 * claims.EQUIVALENCE_MARGIN,
-        density=lambda cell: 0.5 + claims.EQUIVALENCE_MARGIN * (cell["clip"] == "off"),
+        _only(lambda grid, runs: factors._clip(grid, runs, 0.5)),
+        100 * factors.EQUIVALENCE_MARGIN,
+        density=lambda cell: 0.5 + factors.EQUIVALENCE_MARGIN * (cell["clip"] == "off"),
         covered=False,  # 90 %
     ),
     World(
         "limited_impact_of_kl",
-        _only(claims._kl),
-        100 * claims.EQUIVALENCE_MARGIN,
-        density=lambda cell: 0.5 - claims.EQUIVALENCE_MARGIN * (cell["kl"] == "1"),
+        _only(factors._kl),
+        100 * factors.EQUIVALENCE_MARGIN,
+        density=lambda cell: 0.5 - factors.EQUIVALENCE_MARGIN * (cell["kl"] == "1"),
         columns={"kl_to_init": lambda cell: 0.01 if cell["kl"] == "0" else 0.002},
         covered=False,
     ),
-    World("more_steps_denser", _only(claims._steps), 0.0),
+    World("more_steps_denser", _only(factors._steps), 0.0),
     World(
         "in_distribution_sparser",
         lambda grid, runs, _: distribution.claims(grid, runs)[:1],
@@ -181,19 +181,19 @@ WORLDS = (
     ),
     World(
         "unchanged_were_never_changed",
-        _only(claims._never),
+        _only(factors._never),
         50.0,
         columns={"density_ever": lambda cell: 0.75},
     ),
     World(
         "one_step_changes_little",
-        _only(claims._one_step),
+        _only(factors._one_step),
         98.0,
         columns={"density_step": lambda cell: 0.02},
     ),
     World(
         "learning_rate_explains_more_than_algorithm",
-        _only(claims._variance),
+        _only(factors._variance),
         0.0,
         density=lambda cell: _inverse(
             _LOGIT * (_rates(cell) + {"grpo": -1, "sft_gold": 1}.get(cell["method"], 0)) * 10
@@ -281,7 +281,7 @@ WORLDS = (
     ),
     World(
         "seeds_overlap_beyond_joint",
-        lambda grid, _, pairs: [claims._overlap(grid, pairs, STRONGEST)],
+        lambda grid, _, pairs: [factors._overlap(grid, pairs, STRONGEST)],
         100 * ceiling.OVERLAP_MARGIN,
         share=ceiling.OVERLAP_MARGIN,
     ),

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from subnetray.environment import SESSION
+from subnetray.process.environment import SESSION
 from tests.foreground import in_foreground
 
 pytestmark = pytest.mark.e2e

@@ -8,11 +8,11 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from subnetray.algorithms.shared.setting import RunError
-from subnetray.clock import Clock
 from subnetray.config import GRPO, ArithmeticTask, EmbeddedModel, Evaluation, Measurement, Rollout, RunConfig
 from subnetray.job.run import _beside, run
 from subnetray.job.spec import RunSpec
 from subnetray.models.tokenizer import make_tokenizer
+from subnetray.process.clock import Clock
 from subnetray.rollout import Policy
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from subnetray.reporting import figures
 from subnetray.reporting.heatmap import ALL, Cell, heat_map, heat_map_page, write_heat_map
-from tests.reporting.test_html import Reader
+from tests.reporting.writers.test_html import Reader
 
 TENSORS = st.lists(
     st.tuples(

@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from subnetray.analysis.claims.interactions import DENSITY_RESPONSE, OVERLAP_RESPONSE, Model
 from subnetray.analysis.factorial import Effect, Fit
-from subnetray.analysis.interactions import DENSITY_RESPONSE, OVERLAP_RESPONSE, Model
 from subnetray.analysis.intervals import Estimate
 from subnetray.grid.fraction import Term
 from subnetray.reporting.document import Bullets, Figure, Heading, Paragraph, Table
 from subnetray.reporting.interactions import section
-from subnetray.reporting.latex import to_latex
-from subnetray.reporting.markdown import to_markdown
+from subnetray.reporting.writers.latex import to_latex
+from subnetray.reporting.writers.markdown import to_markdown
 
 
 def effect(*terms: Term, p: float, low: float = 0.1) -> Effect:

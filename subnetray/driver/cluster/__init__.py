@@ -18,7 +18,7 @@ from subnetray.driver.background import StartError
 from subnetray.driver.cluster import private
 from subnetray.driver.session import session, signals
 from subnetray.driver.session.scratch import of_ray
-from subnetray.environment import computing
+from subnetray.process.environment import computing
 
 # Ray's own settings, read when it starts: no usage reports, quiet Tune.
 _SETTINGS = {

@@ -15,7 +15,7 @@ from pathlib import Path
 from subnetray.driver.session import signals
 from subnetray.driver.session.scratch import Scratch, remove_stale
 from subnetray.driver.session.watchdog import MARKS, Watchdog
-from subnetray.environment import SESSION, forget_launcher
+from subnetray.process.environment import SESSION, forget_launcher
 
 # Where libraries keep what they can do without, beneath a home that may not be writable.
 _CACHES = ("MPLCONFIGDIR", "TRITON_CACHE_DIR", "VLLM_CACHE_ROOT", "VLLM_CONFIG_ROOT", "NUMBA_CACHE_DIR")

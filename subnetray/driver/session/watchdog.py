@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from subnetray.environment import SESSION
+from subnetray.process.environment import SESSION
 
 _GRACE_S = 4.0
 _GIVE_UP_S = 60.0

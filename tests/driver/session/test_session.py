@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from subnetray.driver.session import session
-from subnetray.environment import SESSION
+from subnetray.process.environment import SESSION
 
 
 def test_temporary_files_are_private_while_all_processes_are_on_this_machine() -> None:

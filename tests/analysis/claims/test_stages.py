@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from subnetray.analysis import stages
+from subnetray.analysis.claims import stages
 from subnetray.analysis.verdicts import Claim
 from tests.analysis.judged import ORIGINS
 from tests.analysis.tables import Cell, make_runs

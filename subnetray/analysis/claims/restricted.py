@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from subnetray.analysis import roles
-from subnetray.analysis.conjecture import EQUAL_MARGIN, TOLERANCES, Arm, arms
+from subnetray.analysis.claims.conjecture import EQUAL_MARGIN, TOLERANCES, Arm, arms
 from subnetray.analysis.contrasts import runs_used
 from subnetray.analysis.intervals import Estimate
 from subnetray.analysis.manipulation import FULL

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from subnetray.libraries import load
+from subnetray.process.libraries import load
 
 NAME = "a_library_of_the_test"
 
@@ -50,7 +50,7 @@ def test_garbage_is_looked_for_again_after_an_import_that_fails(tmp_path: Path) 
 
 def test_garbage_is_not_looked_for_after_a_module_within_has_loaded_another(tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.py").write_text(
-        "import gc\nfrom subnetray.libraries import load\nload('this')\nlooked = gc.isenabled()\n"
+        "import gc\nfrom subnetray.process.libraries import load\nload('this')\nlooked = gc.isenabled()\n"
     )
     load(NAME)
     assert not sys.modules[NAME].looked

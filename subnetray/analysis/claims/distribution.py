@@ -12,11 +12,11 @@ from collections.abc import Mapping
 import pandas as pd
 
 from subnetray.analysis import roles
+from subnetray.analysis.claims.sparsity import SPARSER_MARGIN
 from subnetray.analysis.contrasts import Contrast, data_contrasts, mean_data_nll, runs_used, tenfold_effect
 from subnetray.analysis.intervals import t_interval
 from subnetray.analysis.manipulation import FULL, NLL_GAP, has_room, nll_gap
 from subnetray.analysis.paper import PAPER
-from subnetray.analysis.sparsity import SPARSER_MARGIN
 from subnetray.analysis.verdicts import Claim, above, agreed, decided, exceeds, in_points, in_words, untested
 from subnetray.config import Grid
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subnetray.analysis import interactions
-from subnetray.analysis.interactions import DENSITY_RESPONSE, OVERLAP_RESPONSE, pseudo_values
+from subnetray.analysis.claims import interactions
+from subnetray.analysis.claims.interactions import DENSITY_RESPONSE, OVERLAP_RESPONSE, pseudo_values
 from subnetray.analysis.pairs import label_pairs
 from subnetray.analysis.verdicts import Claim
 from subnetray.config import Grid

@@ -7,7 +7,7 @@ import re
 from html.parser import HTMLParser
 
 from subnetray.reporting.document import Block, Bullets, Figure, Heading, Paragraph, table
-from subnetray.reporting.html import to_html
+from subnetray.reporting.writers.html import to_html
 
 BLOCKS: list[Block] = [
     Heading(1, "A < B & C"),

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from subnetray.analysis.claims import _overlap, claims
+from subnetray.analysis.claims import claims
+from subnetray.analysis.claims.factors import _overlap
 from subnetray.analysis.contrasts import logit
 from subnetray.analysis.pairs import label_pairs
 from subnetray.config.compose import Composer

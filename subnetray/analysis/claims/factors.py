@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from subnetray.analysis import (
+from subnetray.analysis import roles
+from subnetray.analysis.anova import two_way
+from subnetray.analysis.claims import (
     ceiling,
     conjecture,
     distribution,
@@ -21,12 +23,10 @@ from subnetray.analysis import (
     parts,
     published,
     restricted,
-    roles,
     sparsity,
     stages,
 )
-from subnetray.analysis.anova import two_way
-from subnetray.analysis.ceiling import OVERLAP_MARGIN, ROOM_TAKEN, UNKNOWN, called
+from subnetray.analysis.claims.ceiling import OVERLAP_MARGIN, ROOM_TAKEN, UNKNOWN, called
 from subnetray.analysis.contrasts import densities, least_squares_slope, logit, runs_used
 from subnetray.analysis.effects import DENSITY, paired_difference, runs_of, values_by_seed
 from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, t_interval

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from subnetray.analysis import parts
+from subnetray.analysis.claims import parts
 from subnetray.analysis.verdicts import Claim
 from tests.analysis.judged import ORIGINS
 from tests.analysis.tables import make_runs

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from subnetray.analysis import roles
-from subnetray.analysis.conjecture import arms, claims
+from subnetray.analysis.claims.conjecture import arms, claims
 from subnetray.analysis.pairs import label_pairs
 from subnetray.analysis.verdicts import Claim
 from subnetray.config import Factor, Grid

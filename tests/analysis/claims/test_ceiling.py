@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from subnetray.analysis.ceiling import axes, claims
+from subnetray.analysis.claims.ceiling import axes, claims
 from subnetray.analysis.pairs import label_pairs
 from subnetray.config import Grid
 from subnetray.config.compose import Composer

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from subnetray.analysis import published
+from subnetray.analysis.claims import published
 from subnetray.analysis.verdicts import Claim
 from subnetray.config import Grid
 from subnetray.config.compose import Composer

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from subnetray.analysis import restricted
+from subnetray.analysis.claims import restricted
 from subnetray.analysis.verdicts import Claim
-from tests.analysis.test_conjecture import accuracy, grid_of, table
+from tests.analysis.claims.test_conjecture import accuracy, grid_of, table
 
 BETTER, COARSE = "subnetwork_beats_full", "subnetwork_gives_the_same_values_coarsely"
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from subnetray.environment import computing, forget_launcher
+from subnetray.process.environment import computing, forget_launcher
 
 
 def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:

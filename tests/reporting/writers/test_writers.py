@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from subnetray.reporting.document import Block, Bullets, Figure, Heading, Paragraph, Table, quoted, spans, table
-from subnetray.reporting.html import to_html
-from subnetray.reporting.latex import to_latex
-from subnetray.reporting.markdown import to_markdown
+from subnetray.reporting.writers.html import to_html
+from subnetray.reporting.writers.latex import to_latex
+from subnetray.reporting.writers.markdown import to_markdown
 
 TABLE = table((("|Δ|, %", "l"), ("n_x", "r")), [("**a** & `b_c`", "1"), ("d ± e", "−2")], "caption")
 
