@@ -73,7 +73,7 @@ def _norms(grid: Grid, runs: pd.DataFrame, tensors: Tensors) -> Claim:
             " the gradient: that they do not change there tests nothing.) The estimate is the share that did not."
         ),
         verdict="not tested",
-        unit="% of the weights of norms",
+        unit="% of the weights of norms, unchanged in fp32",
     )
     factor = roles.factor_with(grid, roles.PRECISION)
     levels = [] if factor is None else grid.factors[factor].levels

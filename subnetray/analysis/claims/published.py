@@ -125,7 +125,7 @@ def _rejection(grid: Grid, runs: pd.DataFrame) -> Claim:
             " The estimate is the share that is unchanged at the first rate."
         ),
         verdict="not tested",
-        unit="% of all weights",
+        unit="% of all weights, unchanged",
     )
     cells = [cell for cell, kind in roles.methods(grid) if kind == "sft/rejection"]
     return _share(claim, grid, runs, cells, _Above(1 - limit, unchanged=True))
@@ -143,7 +143,7 @@ def _dpo(grid: Grid, runs: pd.DataFrame) -> Claim:
             " its own samples. The estimate is the share at the first rate."
         ),
         verdict="not tested",
-        unit="% of all weights",
+        unit="% of all weights, changed",
     )
     contrast = data_contrasts(grid, runs).get("dpo")
     if contrast is None:
