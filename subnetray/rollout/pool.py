@@ -62,11 +62,12 @@ def start(wanted: Iterable[tuple[Path, Rollout]], blanks: Mapping[Path, Path] | 
 
 def connect(names: Sequence[str]) -> list[Any]:
     """Handles of engines, from any process of the sweep, once they have started; raises :class:`EngineError`."""
-    return [_started(name, ray.get_runtime_context().get_job_id()) for name in names]
+    context = ray.get_runtime_context()
+    return [_started(name, (context.get_node_id(), context.get_job_id())) for name in names]
 
 
 @cache  # an engine that is started again later is its caller's affair, and asking may have to wait for others' calls
-def _started(name: str, _: str) -> Any:
+def _started(name: str, _: tuple[str, str]) -> Any:  # of this cluster and job: another's are called alike
     handle = ray.get_actor(name)
     _await([handle], START_S)
     return handle

@@ -49,7 +49,9 @@ def test_a_process_that_is_found_late_is_known_by_its_environment() -> None:
     with subprocess.Popen([sys.executable, "-c", late], env=environment(mark)) as parent:
         parent.wait()
     family = Family(parent.pid, mark)
-    family.look()
+    deadline = time.monotonic() + 10
+    while not family.alive() and time.monotonic() < deadline:  # while it becomes sleep it has no environment
+        family.look()
     assert [process.name() for process in family.alive()] == ["sleep"]
     assert len(family.outlive(0.1)) == 1
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from subnetray import models, rollout
 from subnetray.config import Cluster, EmbeddedModel
@@ -44,4 +43,4 @@ def engine(tiny: Path, vllm_cache: Path, tmp_path_factory: pytest.TempPathFactor
         pool.wait(300)
         yield pool.handles[0]
     finally:
-        ray.shutdown()
+        cluster.stop()

@@ -41,7 +41,7 @@ def engines(tiny: Path) -> Iterator[tuple[str, ...]]:
         pool.wait(300)
         yield pool.names[tiny, ROLLOUT]
     finally:
-        ray.shutdown()
+        cluster.stop()
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(tiny: Path, engines: tuple[str, ...], tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def engines(tiny: Path) -> Iterator[tuple[str, ...]]:
         pool.wait(300)
         yield pool.names[tiny, ROLLOUT]
     finally:
-        ray.shutdown()
+        cluster.stop()
 
 
 def _config(algorithm: Algorithm, **changes: Any) -> RunConfig:

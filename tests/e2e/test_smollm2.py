@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-import ray
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -86,7 +85,7 @@ def test_an_engine_serves_it(init: Path) -> None:
         policy.publish(named_weights(model), "init", probe)  # which the engine must give the same probability
         samples = policy.sample([prompt], Sampling(temperature=0.0, max_new_tokens=16, seed=0))
     finally:
-        ray.shutdown()
+        cluster.stop()
     Rounding(model).check([prompt], samples, greedy=True)
 
 

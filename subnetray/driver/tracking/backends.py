@@ -88,12 +88,12 @@ class Offline:
             )
 
     def close(self, patience: Patience) -> None:
-        self._notes.note_place(self._place)
         try:
             if not patience.for_disk(self._process):
                 self._fail("it took too long")
         finally:
             self._process.kill()
+            self._notes.note_place(self._place)  # now: W&B's process makes the directory
 
     def where(self, key: str) -> str | None:
         return (
