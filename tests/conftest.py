@@ -17,3 +17,9 @@ settings.load_profile("untimed")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # So that of the processes that share the files none is left with it alone at the end.
     items.sort(key=lambda item: item.path.name != "test_sweep.py" or item.path.parent.name != "e2e")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Have pytest choose its temporary directory now: while Ray runs, that of this process is the sweep's own."""
+    tmp_path_factory.getbasetemp()
