@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 # Ray reads it when it is imported, which test modules do before they start Ray as ``driver.cluster`` would.
 os.environ["RAY_AUTH_MODE"] = "token"
+# As ``job.run`` has it: a warning of TRL's that its API may change is an error here otherwise.
+os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

@@ -62,12 +62,17 @@ def start(wanted: Iterable[tuple[Path, Rollout]], blanks: Mapping[Path, Path] | 
 
 def connect(names: Sequence[str]) -> list[Any]:
     """Handles of engines, from any process of the sweep, once they have started; raises :class:`EngineError`."""
+    return [_started(name, _cluster()) for name in names]
+
+
+def _cluster() -> tuple[str, str]:
+    """What tells this cluster and job from others, whose engines are called alike; Ray starts where it is not up."""
     context = ray.get_runtime_context()
-    return [_started(name, (context.get_node_id(), context.get_job_id())) for name in names]
+    return context.get_node_id(), context.get_job_id()
 
 
 @cache  # an engine that is started again later is its caller's affair, and asking may have to wait for others' calls
-def _started(name: str, _: tuple[str, str]) -> Any:  # of this cluster and job: another's are called alike
+def _started(name: str, _: tuple[str, str]) -> Any:
     handle = ray.get_actor(name)
     _await([handle], START_S)
     return handle

@@ -11,8 +11,7 @@ from tests.decoder import decoder
 
 
 @pytest.fixture
-def init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+def init(tmp_path: Path) -> Path:
     decoder().save_pretrained(tmp_path / "init")
     make_tokenizer(64).save_pretrained(tmp_path / "init")
     return tmp_path / "init"

@@ -44,7 +44,6 @@ def worker(rank: int, inits: dict[str, Path], directory: Path) -> None:
     """Both layouts in one process, whose imports take longer than all that it does then."""
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": (directory / "port").read_text()}
     os.environ |= {"WORLD_SIZE": "2", "RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "LOCAL_WORLD_SIZE": "2"} | address
-    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
     torch.distributed.init_process_group("gloo", f"file://{directory / 'meet'}", rank=rank, world_size=2)
     for tied, init in inits.items():
         take_apart(init, tied == "tied")
