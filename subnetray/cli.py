@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from hydra.core.override_parser.types import OverrideType
 
+from subnetray import plugins
 from subnetray.config import ConfigError
 from subnetray.config.hints import Hints, below, may_be_none, schema_of
 from subnetray.config.words import parse
@@ -48,6 +49,8 @@ def run(
     """
     try:
         options = _options(prog, about, arguments, config_dir)
+        for problem in plugins.problems():
+            raise ConfigError(f"{problem}: mend it, or uninstall it")
         return 0 if options is None else work(options)
     except ConfigError as error:
         return _say(error, 2)

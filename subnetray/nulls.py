@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from subnetray import plugins
+
 if TYPE_CHECKING:
     from subnetray.subnetwork.mask import Mask
     from subnetray.subnetwork.overlap.nulls import PairCounts
@@ -160,6 +162,16 @@ class Joint(Null):
         return Expectation(found.k12, found.odds_ratio(pair.k12))
 
 
-# From what knows least to what knows most.
-NULLS: dict[str, Null] = {null.name: null for null in (Uniform(), PerTensor(), RowsAndColumns(), Ulp(), Joint())}
+def _misfit(name: str, kind: Any) -> str | None:
+    if not (isinstance(kind, type) and issubclass(kind, Null)):
+        return "a null is a subclass of subnetray.nulls.Null"
+    lacking = [each for each in ("title", "known", "given", "reading", "source") if not getattr(kind, each, "")]
+    if lacking:
+        return f"it does not say its {lacking[0]}"
+    return None if getattr(kind, "name", "") == name else f"its name is {getattr(kind, 'name', '')!r}"
+
+
+# From what knows least to what knows most; then those of other packages.
+_OURS: dict[str, Null] = {null.name: null for null in (Uniform(), PerTensor(), RowsAndColumns(), Ulp(), Joint())}
+NULLS: dict[str, Null] = _OURS | {name: kind() for name, kind in plugins.load("nulls", _misfit, _OURS).items()}
 STRONGEST = Joint.name  # that claims are tested against

@@ -12,7 +12,8 @@ from subnetray.config import ALGORITHMS, Algorithm
 
 
 def _module(algorithm: type[Algorithm]) -> str:
-    return f"{__name__}.{algorithm.MODULE or algorithm.name}"
+    name = algorithm.MODULE or algorithm.name
+    return name if "." in name else f"{__name__}.{name}"
 
 
 # Before the first run, in whose time it would be otherwise.

@@ -7,6 +7,7 @@ It imports no torch, Ray or TRL, so that planning a sweep costs no heavy import.
 
 from __future__ import annotations
 
+from subnetray import plugins
 from subnetray.config.algorithm import (
     ALGORITHMS,
     DPO,
@@ -24,6 +25,7 @@ from subnetray.config.algorithm import (
     Preference,
     RAFTPlusPlus,
     SimPO,
+    misfit,
 )
 from subnetray.config.checks import ConfigError
 from subnetray.config.model import MODELS, EmbeddedModel, PretrainedModel, SmolLM2Model
@@ -73,3 +75,7 @@ __all__ = [
     "SweepConfig",
     "Tracking",
 ]
+
+# Last: their schemas are subclasses of what is above.
+ADDED_ALGORITHMS = plugins.load("algorithms", misfit, ALGORITHMS)
+ALGORITHMS |= ADDED_ALGORITHMS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from subnetray.config.checks import at_least, one_of, positive, require
 
@@ -15,7 +15,8 @@ class Algorithm:
 
     # What a sequence of a step takes with the embedded model, on one core of two busy ones (a DPO pair is one).
     SEQUENCE_S: ClassVar[float]
-    # The file in ``subnetray/algorithms`` that makes its trainer, if it has not the algorithm's name.
+    # The module that makes its trainer: a file in ``subnetray/algorithms``, by default of the algorithm's name, or the
+    # whole dotted name of one of another package.
     MODULE: ClassVar[str] = ""
     # TRL's experimental modules announce themselves when imported, unless told not to, which a run does first.
     EXPERIMENTAL: ClassVar[bool] = False
@@ -302,6 +303,17 @@ def _name_data(algorithm: SFT | Preference) -> None:
     names = tuple(algorithm.DATA.values())
     object.__setattr__(algorithm, "data", algorithm.DATA.get(algorithm.data, algorithm.data))
     one_of("algorithm.data", algorithm.data, names)
+
+
+def misfit(name: str, schema: Any) -> str | None:
+    """Say why what another package adds cannot be an algorithm of that name; None if it can."""
+    if not (isinstance(schema, type) and issubclass(schema, Algorithm)):
+        return "an algorithm is a subclass of subnetray.config.Algorithm"
+    if schema.name != name:
+        return f"its schema has the name {schema.name!r}"
+    if "." not in schema.MODULE:
+        return "its MODULE must be the dotted name of the module that has build(setting)"
+    return None if getattr(schema, "SEQUENCE_S", 0) > 0 else "its SEQUENCE_S must be a number of seconds above 0"
 
 
 ALGORITHMS: dict[str, type[Algorithm]] = {

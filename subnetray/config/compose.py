@@ -24,7 +24,17 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from subnetray import config as schema
-from subnetray.config import ALGORITHMS, MODELS, TASKS, ConfigError, PairsConfig, RunConfig, SweepConfig, documents
+from subnetray.config import (
+    ADDED_ALGORITHMS,
+    ALGORITHMS,
+    MODELS,
+    TASKS,
+    ConfigError,
+    PairsConfig,
+    RunConfig,
+    SweepConfig,
+    documents,
+)
 from subnetray.config.explain import explain
 from subnetray.config.hints import COMMAND, Hints, below, hints_at, misfit, misfit_of_all
 from subnetray.config.words import GROUPS, hydra_text, parse
@@ -84,6 +94,9 @@ def _register() -> None:
     for group, kinds in SCHEMAS.items():
         for name, kind in kinds.items():
             store.store(group=group, name=name, node=_structured(kind))
+    # Those of other packages have no file in conf/: they are chosen as their schema is.
+    for name, kind in ADDED_ALGORITHMS.items():
+        store.store(group="algorithm", name=name, node=_structured(kind))
 
 
 def _structured(schema_class: type) -> DictConfig:
@@ -108,6 +121,7 @@ class Composer:
         self._config_dir = config_dir
         self._composed: dict[tuple[str, ...], DictConfig] = _COMPOSED if config_dir is None else {}
         self._ours = {group: documents.names_in(files("subnetray.conf") / group) for group in GROUPS}
+        self._ours["algorithm"] |= ADDED_ALGORITHMS.keys()
         self._theirs = {
             group: set[str]() if config_dir is None else documents.names_in(config_dir / group) for group in GROUPS
         }

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 
-from subnetray import __version__
+from subnetray import __version__, plugins
 from subnetray.config import ConfigError, Tracking
 from subnetray.doctor.finding import Finding
 from subnetray.driver import tracking
@@ -53,6 +53,8 @@ def packages() -> Iterator[Finding]:
     yield Finding(
         "ok", f"subnetray {__version__}, Python {platform.python_version()}, {len(found)} packages as pinned ({shown})"
     )
+    yield from (Finding("ok", f"added to {each}") for each in plugins.installed())
+    yield from (Finding("problem", each, "mend it, or uninstall it") for each in plugins.problems())
 
 
 def wandb() -> Iterator[Finding]:

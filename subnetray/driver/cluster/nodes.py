@@ -69,11 +69,12 @@ def look(files: Mapping[str, tuple[str, str]], directories: Iterable[str]) -> di
     It is sent to nodes as it is, and so uses nothing but Python's own library: the package may be missing there.
     """
     import hashlib
+    import importlib.metadata
     import importlib.util
     import os
     import pathlib
 
-    found: dict[str, Any] = {"unseen": [], "unwritable": [], "missing": [], "code": None}
+    found: dict[str, Any] = {"unseen": [], "unwritable": [], "missing": [], "code": None, "plugins": []}
     for key, (path, content) in files.items():
         try:
             seen = pathlib.Path(path).read_text() == content
@@ -90,6 +91,11 @@ def look(files: Mapping[str, tuple[str, str]], directories: Iterable[str]) -> di
         for source in sorted(package.rglob("*.py"), key=lambda each: each.relative_to(package).as_posix()):
             digest.update(source.relative_to(package).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
         found["code"] = digest.hexdigest()
+    plugins = set()
+    for each in importlib.metadata.distributions():
+        named = [(entry.group, entry.name, entry.value) for entry in each.entry_points]
+        plugins |= {(*entry, each.version) for entry in named if entry[0].startswith("subnetray.")}
+    found["plugins"] = sorted(plugins)
     return found
 
 
@@ -99,8 +105,15 @@ def what_is_wrong(answer: Mapping[str, Any] | str) -> str | None:
         return answer
     if answer["code"] is None:
         return f"has no package subnetray: install version {subnetray.__version__} there, or use one image for all"
-    if answer["code"] != look({}, ())["code"]:
+    here = look({}, ())
+    if answer["code"] != here["code"]:
         return "has another version of subnetray's code: install the same everywhere, or use one image for all"
+    if odd := {each[:3] for each in {*answer["plugins"]} ^ {*here["plugins"]}}:
+        group, name, value = min(odd)
+        return (
+            f"and this one do not have the same {shown(f'{name} = {value}')} of {shown(group)}: install the same"
+            " packages that extend subnetray everywhere"
+        )
     for key, directory in answer["unseen"]:
         return f"does not see {key}={shown(directory)}: choose a directory with {key}= that all nodes share"
     for key, directory in answer["unwritable"]:
