@@ -10,7 +10,7 @@ import pandas as pd
 
 from subnetray.analysis import roles
 from subnetray.analysis.effects import DENSITY, paired_difference, runs_of, values_by_seed
-from subnetray.config import Grid
+from subnetray.analysis.results import Results
 
 
 def logit(density: float, n: float) -> float:
@@ -19,9 +19,9 @@ def logit(density: float, n: float) -> float:
     return math.log(changed / (n + 1 - changed))
 
 
-def densities(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str]) -> dict[int, float]:
+def densities(results: Results, cell: Mapping[str, str]) -> dict[int, float]:
     """Of a cell's runs, by seed."""
-    return values_by_seed(grid, runs, cell, DENSITY)
+    return values_by_seed(results, cell, DENSITY)
 
 
 @dataclass(frozen=True)
@@ -33,52 +33,52 @@ class Contrast:
     differences: dict[int, float]
 
 
-def data_contrasts(grid: Grid, runs: pd.DataFrame) -> dict[str, Contrast]:
+def data_contrasts(results: Results) -> dict[str, Contrast]:
     """The contrast of each algorithm that has finished seeds on both."""
     sides: dict[str, tuple[list[dict[str, str]], list[dict[str, str]]]] = {}
-    for cell, kind in roles.methods(grid):
+    for cell, kind in roles.methods(results.grid):
         algorithm, data = kind.split("/")
         sides.setdefault(algorithm, ([], []))[data in roles.OFF_DISTRIBUTION].append(cell)
     result = {}
     for algorithm, (inside, outside) in sides.items():
         if inside and outside:
-            differences = mean_difference(grid, runs, outside, inside)
+            differences = mean_difference(results, outside, inside)
             if differences:
                 result[algorithm] = Contrast(inside, outside, differences)
     return result
 
 
 def mean_difference(
-    grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, str]], reference: Iterable[Mapping[str, str]]
+    results: Results, cells: Iterable[Mapping[str, str]], reference: Iterable[Mapping[str, str]]
 ) -> dict[int, float]:
     """Mean density over ``cells`` minus that over ``reference``, by seed; cells without runs do not count."""
     one, other = (
-        [densities(grid, runs, cell) for cell in each if len(runs_of(grid, runs, cell))] for each in (cells, reference)
+        [densities(results, cell) for cell in each if len(runs_of(results, cell))] for each in (cells, reference)
     )
     seeds = set.intersection(*map(set, (*one, *other))) if one and other else set()
     return {seed: _mean(one, seed) - _mean(other, seed) for seed in sorted(seeds)}
 
 
-def mean_data_nll(grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, str]]) -> float:
+def mean_data_nll(results: Results, cells: Iterable[Mapping[str, str]]) -> float:
     """Mean NLL of the training data under the init, over the runs of some cells."""
-    return float(pd.concat([runs_of(grid, runs, cell)["data_nll"].astype(float) for cell in cells]).mean())
+    return float(pd.concat([runs_of(results, cell)["data_nll"].astype(float) for cell in cells]).mean())
 
 
 def tenfold_effect(
-    grid: Grid, runs: pd.DataFrame, factor: str, cell: Mapping[str, str]
+    results: Results, factor: str, cell: Mapping[str, str]
 ) -> tuple[dict[int, float], list[dict[str, str]]]:
     """Return what a tenfold learning rate adds to a cell's density, by seed, and the two cells that were compared.
 
     ``factor``: the one of the rate, between whose lowest and highest level with finished runs it is measured.
     """
-    found = [{**cell, factor: level} for level in grid.factors[factor].levels]
-    found = [each for each in found if len(runs_of(grid, runs, each))]
-    rates = [float(runs_of(grid, runs, each)["lr"].iloc[0]) for each in found]
+    found = [{**cell, factor: level} for level in results.grid.factors[factor].levels]
+    found = [each for each in found if len(runs_of(results, each))]
+    rates = [float(runs_of(results, each)["lr"].iloc[0]) for each in found]
     if len(set(rates)) < 2:
         return {}, []
     low, high = (found[rates.index(extreme(rates))] for extreme in (min, max))
     decades = math.log10(max(rates) / min(rates))
-    by_seed = paired_difference(grid, runs, high, low)
+    by_seed = paired_difference(results, high, low)
     return {seed: difference / decades for seed, difference in by_seed.items()}, [low, high]
 
 
@@ -93,10 +93,10 @@ def least_squares_slope(points: Sequence[tuple[float, float]]) -> float:
 
 
 def runs_used(
-    grid: Grid, runs: pd.DataFrame, cells: Iterable[Mapping[str, str]], seeds: Collection[int] | None = None
+    results: Results, cells: Iterable[Mapping[str, str]], seeds: Collection[int] | None = None
 ) -> tuple[str, ...]:
     """Ids of the runs of some cells, of all seeds or some."""
-    selected = (runs_of(grid, runs, cell) for cell in cells)
+    selected = (runs_of(results, cell) for cell in cells)
     return tuple(
         str(run)
         for each in selected

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from subnetray.analysis.intervals import NOTHING, Estimate, t_interval
+from subnetray.analysis.results import Results
 from subnetray.config import Grid
 from subnetray.grid.design import baseline, expand
 from subnetray.grid.fraction import RESOLUTIONS
@@ -58,19 +59,19 @@ def done(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[runs["status"] == "done"]
 
 
-def runs_of(grid: Grid, runs: pd.DataFrame, varied: Mapping[str, str]) -> pd.DataFrame:
+def runs_of(results: Results, varied: Mapping[str, str]) -> pd.DataFrame:
     """The finished runs of the cell with the levels ``varied`` and the baseline's elsewhere, in order of seeds."""
-    inside = (runs["status"] == "done").to_numpy()
-    for factor, level in (baseline(grid) | dict(varied)).items():
-        inside = inside & (runs[factor] == level).to_numpy()
+    inside = (results.runs["status"] == "done").to_numpy()
+    for factor, level in (baseline(results.grid) | dict(varied)).items():
+        inside = inside & (results.runs[factor] == level).to_numpy()
     places = np.flatnonzero(inside)
     # One copy of the rows: a report asks for hundreds of cells.
-    return runs.iloc[places[np.argsort(runs["seed"].to_numpy()[places], kind="stable")]]
+    return results.runs.iloc[places[np.argsort(results.runs["seed"].to_numpy()[places], kind="stable")]]
 
 
-def cell(grid: Grid, runs: pd.DataFrame, varied: Mapping[str, str]) -> Cell:
+def cell(results: Results, varied: Mapping[str, str]) -> Cell:
     """What the runs of one cell say."""
-    selected = runs_of(grid, runs, varied)
+    selected = runs_of(results, varied)
     return Cell(
         n=len(selected),
         density=_over_seeds(selected, DENSITY),
@@ -86,22 +87,22 @@ def accuracy_change(runs: pd.DataFrame, decoding: str) -> pd.Series[float]:
     return runs[f"accuracy_{decoding}_after"].astype(float) - runs[f"accuracy_{decoding}_before"].astype(float)
 
 
-def values_by_seed(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str], column: str) -> dict[int, float]:
+def values_by_seed(results: Results, cell: Mapping[str, str], column: str) -> dict[int, float]:
     """A column's values that are known, by seed; none where runs were written before there was such a column."""
-    if column not in runs:
+    if column not in results.runs:
         return {}
-    selected = runs_of(grid, runs, cell)
+    selected = runs_of(results, cell)
     values = zip(selected["seed"].astype(int), selected[column].astype(float), strict=True)
     return {seed: value for seed, value in values if not math.isnan(value)}
 
 
 def paired_difference(
-    grid: Grid, runs: pd.DataFrame, varied: Mapping[str, str], reference: Mapping[str, str], column: str = DENSITY
+    results: Results, varied: Mapping[str, str], reference: Mapping[str, str], column: str = DENSITY
 ) -> dict[int, float]:
     """``column`` in one cell minus that in another, by seed: same seed, same prompts in the same order."""
     one, other = (
         dict(zip(selected["seed"].astype(int), selected[column].astype(float), strict=True))
-        for selected in (runs_of(grid, runs, varied), runs_of(grid, runs, reference))
+        for selected in (runs_of(results, varied), runs_of(results, reference))
     )
     return {seed: one[seed] - other[seed] for seed in one if seed in other}
 
@@ -112,18 +113,18 @@ def cells(grid: Grid) -> list[dict[str, str]]:
     return [{name: level for name, level in each.items() if level != base[name]} for each in expand(grid)]
 
 
-def origins(grid: Grid, runs: pd.DataFrame) -> list[Origin]:
+def origins(results: Results) -> list[Origin]:
     """Every factor's levels with all other factors at their baseline, where the grid has such cells."""
-    base = baseline(grid)
-    planned = [each for each in cells(grid) if len(each) == 1]
+    base = baseline(results.grid)
+    planned = [each for each in cells(results.grid) if len(each) == 1]
     result = []
-    for factor, content in grid.factors.items():
+    for factor, content in results.grid.factors.items():
         levels = [level for level in content.levels if level == content.baseline or {factor: level} in planned]
         for level in levels if len(levels) > 1 else ():
             varied = {factor: level}
             same = level == base[factor]
-            paired = {} if same else paired_difference(grid, runs, varied, {})
-            result.append(Origin(factor, level, same, cell(grid, runs, varied), t_interval(paired.values())))
+            paired = {} if same else paired_difference(results, varied, {})
+            result.append(Origin(factor, level, same, cell(results, varied), t_interval(paired.values())))
     return result
 
 
@@ -138,15 +139,15 @@ def ranges(rows: list[Origin]) -> dict[str, float]:
     return dict(sorted(widths.items(), key=lambda item: -item[1]))
 
 
-def crossings(grid: Grid, runs: pd.DataFrame) -> list[Crossing]:
+def crossings(results: Results) -> list[Crossing]:
     """Every two factors that the grid crosses, all others at their baseline; none of blocks, nor of fractions, which
     lack most of such cells."""
     result: dict[tuple[str, str], Crossing] = {}
-    for crossed in grid.crossed if grid.design not in RESOLUTIONS else ():
-        asked = [(name, levels) for name, levels in crossed.items() if not grid.factors[name].block]
+    for crossed in results.grid.crossed if results.grid.design not in RESOLUTIONS else ():
+        asked = [(name, levels) for name, levels in crossed.items() if not results.grid.factors[name].block]
         for (rows, row_levels), (columns, column_levels) in itertools.combinations(asked, 2):
             inside = {
-                (row, column): cell(grid, runs, {rows: row, columns: column})
+                (row, column): cell(results, {rows: row, columns: column})
                 for row in row_levels
                 for column in column_levels
             }

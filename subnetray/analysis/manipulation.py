@@ -8,11 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-import pandas as pd
-
 from subnetray.analysis.contrasts import densities, mean_data_nll
 from subnetray.analysis.effects import values_by_seed
-from subnetray.config import Grid
+from subnetray.analysis.results import Results
 
 NLL_GAP = 1.0  # nats a token under the init that data off the policy's distribution lie above data in it
 KL_MOVED = 0.25  # of the final policy's KL to the init: what a penalty must change it by
@@ -23,19 +21,19 @@ FULL = 0.99  # of density: a fuller update has no room to be denser, or to overl
 Cell = Mapping[str, str]
 
 
-def nll_gap(grid: Grid, runs: pd.DataFrame, inside: Iterable[Cell], outside: Iterable[Cell]) -> float:
+def nll_gap(results: Results, inside: Iterable[Cell], outside: Iterable[Cell]) -> float:
     """Subtract the NLL of the data ``inside`` from that ``outside``, under the init; nats a token, NaN if unknown."""
-    return mean_data_nll(grid, runs, outside) - mean_data_nll(grid, runs, inside)
+    return mean_data_nll(results, outside) - mean_data_nll(results, inside)
 
 
-def kl_change(grid: Grid, runs: pd.DataFrame, cell: Cell, reference: Cell) -> float:
+def kl_change(results: Results, cell: Cell, reference: Cell) -> float:
     """Return by what share one cell's final KL to the init exceeds another's: mean over seeds; NaN if unknown."""
-    one, other = (values_by_seed(grid, runs, each, "kl_to_init") for each in (cell, reference))
+    one, other = (values_by_seed(results, each, "kl_to_init") for each in (cell, reference))
     ratios = [one[seed] / other[seed] for seed in sorted(one) if other.get(seed, 0) > 0]
     return math.fsum(ratios) / len(ratios) - 1 if ratios else math.nan
 
 
-def has_room(grid: Grid, runs: pd.DataFrame, cells: Iterable[Cell]) -> bool:
+def has_room(results: Results, cells: Iterable[Cell]) -> bool:
     """Return whether the updates of some cells left room to be denser, all of their runs together."""
-    known = [density for cell in cells for density in densities(grid, runs, cell).values()]
+    known = [density for cell in cells for density in densities(results, cell).values()]
     return bool(known) and math.fsum(known) / len(known) < FULL

@@ -37,7 +37,7 @@ def density(sweep: Sweep, rows: Sequence[Origin]) -> list[Block]:
 def density_path(sweep: Sweep, varied: dict[str, str]) -> list[Estimate]:
     """Visible density at each of ``SHARES`` of the steps, over the seeds of a cell."""
     paths = []
-    for run_id, steps in runs_of(sweep.grid, sweep.runs, varied)[["run_id", "steps"]].itertuples(index=False):
+    for run_id, steps in runs_of(sweep.results, varied)[["run_id", "steps"]].itertuples(index=False):
         lines = sweep.metrics(run_id)
         measured = [(line["step"], line["density"]) for line in lines if line.get("density") is not None]
         paths.append(density_along(measured, int(steps)))
@@ -47,7 +47,7 @@ def density_path(sweep: Sweep, varied: dict[str, str]) -> list[Estimate]:
 def metric_path(sweep: Sweep, varied: Mapping[str, str], name: str) -> tuple[Point, ...]:
     """What the runs of a cell wrote of a metric, step by step."""
     paths = []
-    for run_id in runs_of(sweep.grid, sweep.runs, varied)["run_id"]:
+    for run_id in runs_of(sweep.results, varied)["run_id"]:
         lines = sweep.metrics(run_id)
         paths.append({int(line["step"]): float(line[name]) for line in lines if line.get(name) is not None})
     return over_runs(paths)
@@ -143,7 +143,7 @@ def _cells_along(
     ] or [("", "baseline", {})]
     found = []
     for factor, level, varied in cells:
-        runs = runs_of(sweep.grid, sweep.runs, varied)
+        runs = runs_of(sweep.results, varied)
         found.append(
             (factor, level, {name: t_interval(runs[name].astype(float) if name in runs else ()) for name in columns})
         )

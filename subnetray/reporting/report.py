@@ -18,13 +18,14 @@ from subnetray.analysis.claims.conjecture import Arm, arms
 from subnetray.analysis.claims.interactions import Model, models
 from subnetray.analysis.effects import DENSITY, Crossing, Origin, cells, crossings, origins, runs_of
 from subnetray.analysis.identification import Identification, identification
-from subnetray.analysis.pairs import SEED, Group, around_baseline, factor_groups, group, label_pairs, seed_groups
+from subnetray.analysis.pairs import SEED, Group, around_baseline, factor_groups, group, seed_groups
 from subnetray.analysis.verdicts import Claim
 from subnetray.files import write_atomic
 from subnetray.grid.design import baseline, describe
 from subnetray.nulls import STRONGEST, Uniform
 from subnetray.reporting import dynamics as dynamics_section
 from subnetray.reporting import figures, interactions, overlaps, sections, subnetworks
+from subnetray.reporting.added import added
 from subnetray.reporting.budget import budget
 from subnetray.reporting.document import Block, Figure, Table
 from subnetray.reporting.heatmap import heat_map
@@ -82,6 +83,7 @@ def write_report(directory: Path) -> list[Path]:
         ),
         *_overlap_figure(analysis),
         *overlaps.nulls(analysis.sweep, analysis.pairs),
+        *added(analysis.sweep.results),
         *sections.failures(analysis.sweep),
         *sections.reading(),
     ]
@@ -106,13 +108,13 @@ def write_report(directory: Path) -> list[Path]:
 def analyse(sweep: Sweep) -> Analysis:
     """All effects and overlaps of a sweep."""
     grid = sweep.grid
-    pairs = label_pairs(grid, sweep.runs, sweep.overlap)
+    results, pairs = sweep.results, sweep.results.pairs
     data, method = roles.factor_with(grid, roles.DATA), roles.factor_with(grid, roles.METHOD)
     third = around_baseline(grid, pairs, data, method, SEED) if data and method else pairs.head(0)
     return Analysis(
         sweep=sweep,
-        origins=origins(grid, sweep.runs),
-        crossed=crossings(grid, sweep.runs),
+        origins=origins(results),
+        crossed=crossings(results),
         pairs=pairs,
         by_seed=seed_groups(grid, pairs),
         by_factor=[each for factor in grid.factors for each in factor_groups(grid, pairs, factor)],
@@ -123,11 +125,11 @@ def analyse(sweep: Sweep) -> Analysis:
             if not each.context
         ],
         several=[] if third.empty else [group(grid, third)],
-        axes=axes(grid, pairs),
-        arms=arms(grid, sweep.runs, pairs),
+        axes=axes(results),
+        arms=arms(results),
         early=_identified(sweep),
-        models=models(grid, sweep.runs, pairs),
-        claims=claims(grid, sweep.runs, pairs, _clipped(sweep), sweep.tensors),
+        models=models(results),
+        claims=claims(results),
     )
 
 
@@ -138,26 +140,10 @@ def _identified(sweep: Sweep) -> dict[str, Identification]:
     for cell in cells(sweep.grid):
         if arm is not None and roles.kind(sweep.grid, arm, (baseline(sweep.grid) | cell)[arm]) != roles.FULL:
             continue
-        runs = runs_of(sweep.grid, sweep.runs, cell)["run_id"]
+        runs = runs_of(sweep.results, cell)["run_id"]
         if (each := identification([sweep.early(run_id) for run_id in runs])) is not None:
             found[describe(sweep.grid, baseline(sweep.grid) | cell)] = each
     return found
-
-
-def _clipped(sweep: Sweep) -> float:
-    """Share of steps whose gradient norm was over the limit, in the runs of the levels of clipping that have one."""
-    factor = roles.factor_with(sweep.grid, roles.CLIP)
-    if factor is None:
-        return math.nan
-    over = []
-    for level in sweep.grid.factors[factor].levels:
-        limit = roles.value(sweep.grid, factor, level, "algorithm.max_grad_norm")
-        if limit is None or roles.kind(sweep.grid, factor, level) == "off":
-            continue
-        for run_id in runs_of(sweep.grid, sweep.runs, {factor: level})["run_id"]:
-            norms = [line["grad_norm"] for line in sweep.metrics(run_id) if line.get("grad_norm") is not None]
-            over += [norm > float(limit) for norm in norms]
-    return sum(over) / len(over) if over else math.nan
 
 
 def _tables(analysis: Analysis) -> dict[str, Table]:
@@ -190,7 +176,7 @@ def _learning_rate_figure(analysis: Analysis) -> list[Block]:
     for level in grid.factors[method].levels if method else [""]:
         points = []
         for each in grid.factors[rate].levels:
-            runs = runs_of(grid, analysis.sweep.runs, {rate: each} | ({method: level} if method else {}))
+            runs = runs_of(analysis.sweep.results, {rate: each} | ({method: level} if method else {}))
             if len(runs):
                 points.append((float(runs["lr"].iloc[0]), tuple(runs[DENSITY].astype(float))))
         if len(points) > 1:
@@ -233,7 +219,7 @@ def _origins_figure(analysis: Analysis) -> list[Block]:
 def _heat_map(analysis: Analysis) -> list[Block]:
     """Where in the model the baseline's updates are, its seeds pooled."""
     sweep = analysis.sweep
-    tensors = [each for run_id in runs_of(sweep.grid, sweep.runs, {})["run_id"] for each in sweep.tensors(run_id)]
+    tensors = [each for run_id in runs_of(sweep.results, {})["run_id"] for each in sweep.tensors(run_id)]
     if not tensors:
         return []
     found = heat_map(tensors)

@@ -242,7 +242,7 @@ def reading() -> list[Block]:
 
 
 def _baseline_sentence(sweep: Sweep, rows: Sequence[Origin]) -> list[str]:
-    selected = runs_of(sweep.grid, sweep.runs, {})
+    selected = runs_of(sweep.results, {})
     base = next((row.cell for row in rows if row.is_baseline), None)
     density = t_interval(selected[DENSITY].astype(float))
     if density.n == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from subnetray.analysis.effects import DENSITY
+from subnetray.analysis.pairs import label_pairs
+from subnetray.analysis.results import Results
 from subnetray.config import ConfigError, Factor, Grid
 from subnetray.config.hints import misfit
 from subnetray.files import read_whole
@@ -33,6 +36,12 @@ class Sweep:
     planned: int
     runs: pd.DataFrame
     overlap: pd.DataFrame
+
+    @cached_property
+    def results(self) -> Results:
+        """All of it, as effects, claims and sections take it."""
+        pairs = label_pairs(self.grid, self.runs, self.overlap)
+        return Results(self.grid, self.runs, pairs, self.metrics, self.tensors)
 
     def metrics(self, run_id: str) -> list[dict[str, Any]]:
         """What a run wrote step by step; empty if its file is gone."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from subnetray.analysis.effects import cell, cells, origins
 from subnetray.analysis.intervals import Estimate, pair_interval
-from subnetray.analysis.pairs import SEED, around_baseline, label_pairs
+from subnetray.analysis.pairs import SEED, around_baseline
 from subnetray.config import Grid
 from subnetray.grid.design import baseline, describe
 from subnetray.nulls import NULLS, STRONGEST
@@ -30,7 +30,7 @@ def findings(directory: Path) -> Findings:
     """Read what the sweep in ``directory`` found from its tables, claims and figures, as far as they are there."""
     sweep = read(directory)
     grid, runs = sweep.grid, sweep.runs
-    pairs = _with_excess(label_pairs(grid, runs, sweep.overlap))
+    pairs = _with_excess(sweep.results.pairs)
     done = runs["status"] == "done"
     claims = _claims(directory)
     labels = dict(zip(runs["run_id"], _labels(grid, runs), strict=True))
@@ -71,8 +71,8 @@ def _numbers(key: str, estimate: Estimate) -> Iterator[tuple[str, float]]:
 
 def _sparsity(sweep: Sweep) -> Iterator[tuple[str, float]]:
     """Shares of weights that did not change, over the seeds of each level, the other factors at their baseline."""
-    yield from _unchanged("sparsity/baseline", cell(sweep.grid, sweep.runs, {}).density)
-    for row in origins(sweep.grid, sweep.runs):
+    yield from _unchanged("sparsity/baseline", cell(sweep.results, {}).density)
+    for row in origins(sweep.results):
         yield from _unchanged(f"sparsity/{row.factor}/{_name(row.level)}", row.cell.density)
 
 
@@ -115,7 +115,7 @@ def _cells(sweep: Sweep) -> list[Row]:
     rows: list[Row] = []
     for varied in cells(sweep.grid):
         levels = baseline(sweep.grid) | varied
-        found = cell(sweep.grid, sweep.runs, varied)
+        found = cell(sweep.results, varied)
         estimates = {
             "density": found.density,
             "density_1e-05": found.tolerant_density,

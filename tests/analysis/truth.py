@@ -22,6 +22,7 @@ import pandas as pd
 
 from subnetray.analysis import roles
 from subnetray.analysis.claims import (
+    Judge,
     ceiling,
     distribution,
     factors,
@@ -33,6 +34,7 @@ from subnetray.analysis.claims import (
     stages,
 )
 from subnetray.analysis.pairs import label_pairs
+from subnetray.analysis.results import Of, Results
 from subnetray.analysis.verdicts import Claim
 from subnetray.config import Grid
 from subnetray.config.compose import Composer
@@ -46,7 +48,6 @@ WRONG = 0.05  # of verdicts at the limit, in either direction
 COVERED = 0.95
 _RARE = 0.001  # a share as far off by chance alone
 
-Judge = Callable[[Grid, pd.DataFrame, pd.DataFrame], list[Claim]]
 Value = Callable[[Cell], float]
 
 
@@ -110,7 +111,7 @@ def _sft(cell: Cell) -> bool:
     return cell["method"] == "sft_gold"
 
 
-def _layers(runs: pd.DataFrame) -> parts.Tensors:
+def _layers(runs: pd.DataFrame) -> Of:
     """Two layers and the norms of every run, changed as columns of their names say."""
     of = {
         run["run_id"]: [
@@ -123,8 +124,12 @@ def _layers(runs: pd.DataFrame) -> parts.Tensors:
     return lambda run_id: of[run_id]
 
 
-def _only(run: Callable[[Grid, pd.DataFrame], Claim]) -> Judge:
-    return lambda grid, runs, _: [run(grid, runs)]
+def _only(one: Callable[[Results], Claim]) -> Judge:
+    return lambda results: [one(results)]
+
+
+def _half_clipped(run_id: str) -> list[dict[str, Any]]:
+    return [{"grad_norm": norm} for norm in (0.5, 1.5)]
 
 
 _LOGIT = 0.02  # a step on the logit scale in the world of variances, where rates and algorithms move it alike
@@ -133,13 +138,13 @@ _NLL: Mapping[str, Value] = {"data_nll": lambda cell: 2.25 if _off(cell) else 0.
 WORLDS = (
     World(
         "rl_sparser_than_sft",
-        lambda grid, runs, _: sparsity.claims(grid, runs)[:1],
+        lambda results: sparsity.claims(results)[:1],
         100 * sparsity.SPARSER_MARGIN,
         density=lambda cell: 0.5 + 0.2 * _rates(cell) + sparsity.SPARSER_MARGIN * (cell["method"] == "sft_gold"),
     ),
     World(
         "rl_updates_5_to_30_percent",
-        lambda grid, runs, _: sparsity.claims(grid, runs)[1:],
+        lambda results: sparsity.claims(results)[1:],
         30.0,
         columns={"density_1e-05": lambda cell: 0.3},
     ),
@@ -151,7 +156,7 @@ WORLDS = (
     ),
     World(
         "limited_impact_of_clip",
-        _only(lambda grid, runs: factors._clip(grid, runs, 0.5)),
+        _only(factors._clip),
         100 * factors.EQUIVALENCE_MARGIN,
         density=lambda cell: 0.5 + factors.EQUIVALENCE_MARGIN * (cell["clip"] == "off"),
         covered=False,  # 90 %
@@ -164,17 +169,17 @@ WORLDS = (
         columns={"kl_to_init": lambda cell: 0.01 if cell["kl"] == "0" else 0.002},
         covered=False,
     ),
-    World("more_steps_denser", _only(factors._steps), 0.0),
+    World("more_steps_denser", factors.more_steps, 0.0),
     World(
         "in_distribution_sparser",
-        lambda grid, runs, _: distribution.claims(grid, runs)[:1],
+        lambda results: distribution.claims(results)[:1],
         100 * sparsity.SPARSER_MARGIN,
         density=lambda cell: 0.5 + sparsity.SPARSER_MARGIN * _off(cell),
         columns=_NLL,
     ),
     World(
         "in_distribution_is_the_main_cause",
-        lambda grid, runs, _: distribution.claims(grid, runs)[1:],
+        lambda results: distribution.claims(results)[1:],
         0.0,
         density=lambda cell: 0.5 + 0.03 * _off(cell) + 0.03 * _rates(cell),
         columns=_NLL,
@@ -193,7 +198,7 @@ WORLDS = (
     ),
     World(
         "learning_rate_explains_more_than_algorithm",
-        _only(factors._variance),
+        factors.variance,
         0.0,
         density=lambda cell: _inverse(
             _LOGIT * (_rates(cell) + {"grpo": -1, "sft_gold": 1}.get(cell["method"], 0)) * 10
@@ -202,45 +207,45 @@ WORLDS = (
     ),
     World(
         "rl_sparser_than_sft_at_published_rates",
-        lambda grid, runs, _: published.claims(grid, runs)[:1],
+        lambda results: published.claims(results)[:1],
         100 * sparsity.SPARSER_MARGIN,
         density=lambda cell: 0.5 + 0.2 * _rates(cell) + (sparsity.SPARSER_MARGIN - 0.2) * _sft(cell),
     ),
     World(
         "rl_sparser_than_sft_at_matched_gain",
-        lambda grid, runs, _: published.claims(grid, runs)[1:2],
+        lambda results: published.claims(results)[1:2],
         100 * sparsity.SPARSER_MARGIN,
         density=lambda cell: 0.5 + 0.2 * _rates(cell) + sparsity.SPARSER_MARGIN * _sft(cell),
         columns={"accuracy_greedy_after": lambda cell: 0.7 + 0.1 * _rates(cell)},
     ),
     World(
         "rejection_sampling_sparse",
-        lambda grid, runs, _: published.claims(grid, runs)[2:3],
+        lambda results: published.claims(results)[2:3],
         70.0,
         columns={"density_1e-05": lambda cell: 0.3},
     ),
     World(
         "off_distribution_dpo_dense",
-        lambda grid, runs, _: published.claims(grid, runs)[3:],
+        lambda results: published.claims(results)[3:],
         50.0,
         columns={"density_1e-05": lambda cell: 0.5, **_NLL},
     ),
     World(
         "sft_stage_not_needed",
-        lambda grid, runs, _: stages.claims(grid, runs)[:1],
+        lambda results: stages.claims(results)[:1],
         -100 * stages.SAME,
         density=lambda cell: 0.5 - stages.SAME * (cell["init"] == "after_sft"),
         columns={"accuracy_greedy_before": lambda cell: 0.6 if cell["init"] == "after_sft" else 0.5},
     ),
     World(
         "steps_matter_early_and_then_less",
-        lambda grid, runs, _: stages.claims(grid, runs)[1:],
+        lambda results: stages.claims(results)[1:],
         0.0,
         density=lambda cell: {"20": 0.46, "60": 0.5, "180": 0.62}[cell["train_steps"]],
     ),
     World(
         "layers_alike",
-        lambda grid, runs, _: parts.claims(grid, runs, _layers(runs))[:1],
+        lambda results: parts.claims(results)[:1],
         100 * parts.ALIKE,
         columns={
             "density_layer_0": lambda cell: 0.5 + parts.ALIKE,
@@ -250,13 +255,13 @@ WORLDS = (
     ),
     World(
         "norms_hardly_change",
-        lambda grid, runs, _: parts.claims(grid, runs, _layers(runs))[1:],
+        lambda results: parts.claims(results)[1:],
         100 * (1 - parts.HARDLY),
         columns={"density_norms": lambda cell: parts.HARDLY},
     ),
     World(
         "subnetwork_beats_full",
-        lambda grid, runs, _: restricted.claims(grid, runs, _no_pairs(grid, runs))[:1],
+        lambda results: restricted.claims(results)[:1],
         0.0,
         grid="subnetwork",
         # At the limit in one of its contexts: a counterexample in any would refute the claim.
@@ -268,7 +273,7 @@ WORLDS = (
     ),
     World(
         "effect_of_method_does_not_depend_on_learning_rate",
-        _only(lambda grid, runs: interactions._independent(grid, runs, roles.METHOD, roles.LEARNING_RATE)),
+        _only(lambda results: interactions._independent(results, roles.METHOD, roles.LEARNING_RATE)),
         math.log(interactions.ODDS),
         grid="factorial",
         density=lambda cell: _inverse(
@@ -281,13 +286,13 @@ WORLDS = (
     ),
     World(
         "seeds_overlap_beyond_joint",
-        lambda grid, _, pairs: [factors._overlap(grid, pairs, STRONGEST)],
+        _only(lambda results: factors._overlap(results, STRONGEST)),
         100 * ceiling.OVERLAP_MARGIN,
         share=ceiling.OVERLAP_MARGIN,
     ),
     World(
         "all_changed_overlap_beyond_joint",
-        lambda grid, _, pairs: ceiling.claims(grid, pairs)[1:],
+        lambda results: ceiling.claims(results)[1:],
         100 * ceiling.OVERLAP_MARGIN,
         grid="overlap",
         share=ceiling.OVERLAP_MARGIN,
@@ -312,7 +317,7 @@ def simulate(world: World, sweeps: int) -> Outcome:
         **{name: lambda cell, seed, value=value: value(cell) for name, value in world.columns.items()},
     )
     noisy = ["density_bitwise", *(name for name in world.columns if name.startswith("density_")), *world.noisy]
-    pairs = _pairs(grid, skeleton) if world.share is not None else skeleton.head(0)
+    pairs = _pairs(grid, skeleton if world.share is not None else skeleton.head(0))
     covered = supported = against = 0
     for _ in range(sweeps):
         runs = skeleton.copy()
@@ -323,16 +328,12 @@ def simulate(world: World, sweeps: int) -> Outcome:
             runs[name] = np.clip(runs[name].astype(float) + scale * noise, 1e-6, 1 - 1e-6)
         if world.share is not None:
             pairs = _with_noise(pairs, world.share, by_seed, rng)
-        (claim,) = world.judge(grid, runs, pairs)
+        (claim,) = world.judge(Results(grid, runs, pairs, _half_clipped, _layers(runs)))
         assert claim.verdict != "not tested", claim.note
         covered += claim.estimate.low <= world.estimate <= claim.estimate.high
         supported += claim.verdict == "supported"
         against += claim.verdict in ("refuted", "smaller than the margin")
     return Outcome(world.key, sweeps, covered / sweeps, supported / sweeps, against / sweeps)
-
-
-def _no_pairs(grid: Grid, runs: pd.DataFrame) -> pd.DataFrame:
-    return label_pairs(grid, runs, make_overlap(runs.head(0), lambda a, b: (0, 0, 0, 0.0)))
 
 
 def _pairs(grid: Grid, runs: pd.DataFrame) -> pd.DataFrame:

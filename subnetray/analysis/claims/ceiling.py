@@ -16,8 +16,8 @@ from subnetray.analysis import roles
 from subnetray.analysis.intervals import NOTHING, Estimate, jackknife
 from subnetray.analysis.pairs import SEED, Group, around_baseline, group
 from subnetray.analysis.paper import PAPER
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import Claim, decided, exceeds, in_points, in_words, untested
-from subnetray.config import Grid
 from subnetray.nulls import NULLS, STRONGEST, Uniform
 
 OVERLAP_MARGIN = 0.02  # of the room that an expectation leaves: what an overlap must take of it
@@ -49,28 +49,28 @@ class Axis:
     of_ceiling: Estimate
 
 
-def axes(grid: Grid, pairs: pd.DataFrame) -> list[Axis]:
+def axes(results: Results) -> list[Axis]:
     """The axes that the grid has pairs on, replicas first; none of a grid without replicas.
 
     ``pairs``: as :func:`subnetray.analysis.pairs.label_pairs` makes them.
     """
-    ceiling = _pairs(grid, pairs, (roles.REPLICA,))
+    ceiling = _pairs(results, (roles.REPLICA,))
     if ceiling.empty:
         return []
     found = []
     for name, differs in _AXES:
-        selected = _pairs(grid, pairs, differs)
+        selected = _pairs(results, differs)
         if not selected.empty:
-            found.append(Axis(name, group(grid, selected), _share(selected, ceiling)))
+            found.append(Axis(name, group(results.grid, selected), _share(selected, ceiling)))
     return found
 
 
-def claims(grid: Grid, pairs: pd.DataFrame) -> list[Claim]:
+def claims(results: Results) -> list[Claim]:
     """Whether masks that share neither seed nor data nor algorithm have more in common than each null expects."""
-    return [_beyond(grid, pairs, Uniform.name), _beyond(grid, pairs, STRONGEST)]
+    return [_beyond(results, Uniform.name), _beyond(results, STRONGEST)]
 
 
-def _beyond(grid: Grid, pairs: pd.DataFrame, null: str) -> Claim:
+def _beyond(results: Results, null: str) -> Claim:
     claim = Claim(
         key=f"all_changed_overlap_beyond_{null}",
         statement=f"Masks of another seed, data set and algorithm overlap more than {called(null)} expects.",
@@ -83,17 +83,17 @@ def _beyond(grid: Grid, pairs: pd.DataFrame, null: str) -> Claim:
         grid="overlap",
         unit="% of the room",
     )
-    selected = _pairs(grid, pairs, (SEED, roles.DATA, roles.METHOD))
+    selected = _pairs(results, (SEED, roles.DATA, roles.METHOD))
     if selected.empty:
         return untested(claim, "the grid has no pairs that differ in seed, data and algorithm, or none has finished")
-    whole = group(grid, selected)
+    whole = group(results.grid, selected)
     found = whole.nulls[null]
     if math.isnan(found.room.mean):
         return untested(claim, UNKNOWN)
     note = f"o1 {100 * whole.o1.mean:.1f} %, {in_words(in_points(found.excess))} above it"
-    ceiling = _pairs(grid, pairs, (roles.REPLICA,))
+    ceiling = _pairs(results, (roles.REPLICA,))
     if not ceiling.empty:
-        most = group(grid, ceiling)
+        most = group(results.grid, ceiling)
         over = in_words(in_points(most.nulls[null].excess))
         note += f"; replicas, which differ by noise alone: {100 * most.o1.mean:.1f} %, {over}"
     used = tuple(dict.fromkeys((*selected["run_a"], *selected["run_b"])))
@@ -106,11 +106,11 @@ def called(null: str) -> str:
     return f"the {NULLS[null].title} null{known}"
 
 
-def _pairs(grid: Grid, pairs: pd.DataFrame, differs: tuple[str, ...]) -> pd.DataFrame:
+def _pairs(results: Results, differs: tuple[str, ...]) -> pd.DataFrame:
     """Around the baseline; none if the grid lacks a factor of one of the roles."""
-    names = [SEED if each == SEED else roles.factor_with(grid, each) for each in differs]
+    names = [SEED if each == SEED else roles.factor_with(results.grid, each) for each in differs]
     known = [name for name in names if name is not None]
-    return around_baseline(grid, pairs, *known) if len(known) == len(names) else pairs.head(0)
+    return around_baseline(results.grid, results.pairs, *known) if len(known) == len(names) else results.pairs.head(0)
 
 
 def _share(selected: pd.DataFrame, ceiling: pd.DataFrame) -> Estimate:

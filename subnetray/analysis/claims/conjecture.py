@@ -25,6 +25,7 @@ from subnetray.analysis.effects import accuracy_change, cells, paired_difference
 from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, pair_interval, t_interval
 from subnetray.analysis.pairs import SEED
 from subnetray.analysis.paper import PAPER
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import (
     Claim,
     above,
@@ -67,33 +68,31 @@ class Arm:
     bound: dict[str, Estimate]
 
 
-def arms(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Arm]:
-    """Every arm of the grid in each of its contexts, in the grid's order; none of a grid without arms.
-
-    ``pairs``: as :func:`subnetray.analysis.pairs.label_pairs` makes them.
-    """
+def arms(results: Results) -> list[Arm]:
+    """Every arm of the grid in each of its contexts, in the grid's order; none of a grid without arms."""
+    grid = results.grid
     factor = roles.factor_with(grid, roles.ARM)
     if factor is None:
         return []
-    runs = _with_gain(runs)
+    results = _with_gain(results)
     found = []
     for context in _contexts(grid, factor):
         full = _cell(grid, factor, context, roles.FULL)
         for level in grid.factors[factor].levels:
             cell = {**context, **_varied(grid, factor, level)}
-            selected = runs_of(grid, runs, cell)
+            selected = runs_of(results, cell)
             if selected.empty:
                 continue
             kind = roles.kind(grid, factor, level)
             if full is not None:
-                kind = _of_own(kind, selected, runs_of(grid, runs, full))
+                kind = _of_own(kind, selected, runs_of(results, full))
             same = kind == roles.FULL
-            paired = {} if same or full is None else paired_difference(grid, runs, cell, full, _GAIN)
-            between = _between_seeds(grid, pairs, cell) if same else pairs.head(0)
+            paired = {} if same or full is None else paired_difference(results, cell, full, _GAIN)
+            between = _between_seeds(results, cell) if same else results.pairs.head(0)
             units = list(zip(between["a.seed"], between["b.seed"], strict=True)) if same else []
 
             def over(column: str) -> Estimate:
-                return t_interval(values_by_seed(grid, runs, cell, column).values())  # noqa: B023 (called here)
+                return t_interval(values_by_seed(results, cell, column).values())  # noqa: B023 (called here)
 
             found.append(
                 Arm(
@@ -115,7 +114,7 @@ def arms(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Arm]:
                     inside={
                         tau: _pair_mean(between, units, f"equal_inside_{tau}")
                         if same
-                        else t_interval(_inside(grid, runs, cell, tau).values())
+                        else t_interval(_inside(results, cell, tau).values())
                         for tau in TOLERANCES
                     },
                     bound={tau: NOTHING if same else over(f"bound_{tau}") for tau in TOLERANCES},
@@ -124,7 +123,7 @@ def arms(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Arm]:
     return found
 
 
-def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Claim]:
+def claims(results: Results) -> list[Claim]:
     """What the arms say about the conjecture."""
     accuracy = Claim(
         key="subnetwork_reaches_full_accuracy",
@@ -176,61 +175,61 @@ def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Claim]:
         grid="subnetwork",
         unit="points of the mask",
     )
-    found = arms(grid, runs, pairs)
+    found = arms(results)
     oracle, full, random = (
         {arm.context: arm for arm in found if arm.kind == kind} for kind in (roles.ORACLE, roles.FULL, roles.RANDOM)
     )
     if not oracle:
         reason = "the grid restricts no run to its own final mask, or none has finished"
         return [untested(each, reason) for each in (accuracy, control, nearer, values)]
-    runs = _with_gain(runs)
+    results = _with_gain(results)
     return [
-        _accuracy(accuracy, grid, runs, oracle, full),
-        _control(control, grid, runs, oracle, random),
-        _nearer(nearer, grid, runs, pairs, {roles.ORACLE: oracle, roles.FULL: full, roles.RANDOM: random}),
-        _values(values, grid, runs, oracle, full),
+        _accuracy(accuracy, results, oracle, full),
+        _control(control, results, oracle, random),
+        _nearer(nearer, results, {roles.ORACLE: oracle, roles.FULL: full, roles.RANDOM: random}),
+        _values(values, results, oracle, full),
     ]
 
 
 _Arms = Mapping[str, Arm]  # by context
 
 
-def _accuracy(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, full: _Arms) -> Claim:
-    found = _gained(grid, runs, oracle, full, claim.level)
+def _accuracy(claim: Claim, results: Results, oracle: _Arms, full: _Arms) -> Claim:
+    found = _gained(results, oracle, full, claim.level)
     if not found:
         return untested(claim, "no seed has finished both restricted to its final mask and in full")
     largest = max(found.values(), key=lambda estimate: abs(estimate.mean))
     verdict = every(within(estimate, ACCURACY_MARGIN) for estimate in found.values())
-    used = runs_used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
+    used = runs_used(results, [each[context].cell for context in found for each in (full, oracle)])
     return decided(claim, verdict, in_points(largest), _by_context(found), used)
 
 
-def _control(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, random: _Arms) -> Claim:
-    found = _gained(grid, runs, oracle, random, claim.level)
+def _control(claim: Claim, results: Results, oracle: _Arms, random: _Arms) -> Claim:
+    found = _gained(results, oracle, random, claim.level)
     if not found:
         return untested(claim, "no seed has finished restricted to its final mask and to a random one")
     smallest = min(found.values(), key=lambda estimate: estimate.mean)
-    used = runs_used(grid, runs, [each[context].cell for context in found for each in (oracle, random)])
+    used = runs_used(results, [each[context].cell for context in found for each in (oracle, random)])
     return decided(claim, every(above(e, 0) for e in found.values()), in_points(smallest), _by_context(found), used)
 
 
-def _gained(grid: Grid, runs: pd.DataFrame, arms: _Arms, than: _Arms, level: float) -> dict[str, Estimate]:
+def _gained(results: Results, arms: _Arms, than: _Arms, level: float) -> dict[str, Estimate]:
     """By context: the gain of ``arms`` minus that of ``than``, paired by seed, wherever a seed has finished both."""
     found = {
-        context: t_interval(paired_difference(grid, runs, arm.cell, than[context].cell, _GAIN).values(), level)
+        context: t_interval(paired_difference(results, arm.cell, than[context].cell, _GAIN).values(), level)
         for context, arm in arms.items()
         if context in than
     }
     return {context: estimate for context, estimate in found.items() if estimate.n}
 
 
-def _nearer(claim: Claim, grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, arms: Mapping[str, _Arms]) -> Claim:
+def _nearer(claim: Claim, results: Results, arms: Mapping[str, _Arms]) -> Claim:
     oracle, full, random = (arms[kind] for kind in (roles.ORACLE, roles.FULL, roles.RANDOM))
     found: dict[str, Estimate] = {}
     for context, arm in oracle.items():
-        distances = values_by_seed(grid, runs, arm.cell, "distance_to_source")
+        distances = values_by_seed(results, arm.cell, "distance_to_source")
         if context in full and len(distances) > 1:
-            between = _between_seeds(grid, pairs, full[context].cell)
+            between = _between_seeds(results, full[context].cell)
             found[context] = _difference(distances, between)
     found = {context: estimate for context, estimate in found.items() if not math.isnan(estimate.mean)}
     if not found:
@@ -242,11 +241,11 @@ def _nearer(claim: Claim, grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame, a
         if context in random and not math.isnan(random[context].distance.mean):
             parts.append(f"random mask {random[context].distance.mean:.2f}")
         notes.append(f"{context or 'baseline'}: {', '.join(parts)}")
-    used = runs_used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
+    used = runs_used(results, [each[context].cell for context in found for each in (full, oracle)])
     return decided(claim, every(above(each, 0) for each in found.values()), smallest, "; ".join(notes), used)
 
 
-def _values(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, full: _Arms) -> Claim:
+def _values(claim: Claim, results: Results, oracle: _Arms, full: _Arms) -> Claim:
     fine, coarse = TOLERANCES
     found: dict[str, Estimate] = {}
     notes = []
@@ -270,16 +269,16 @@ def _values(claim: Claim, grid: Grid, runs: pd.DataFrame, oracle: _Arms, full: _
         return untested(claim, "no seed has finished both restricted to its final mask and in full")
     smallest = min(found.values(), key=lambda estimate: estimate.mean)
     verdict = every(exceeds(estimate, EQUAL_MARGIN) for estimate in found.values())
-    used = runs_used(grid, runs, [each[context].cell for context in found for each in (full, oracle)])
+    used = runs_used(results, [each[context].cell for context in found for each in (full, oracle)])
     return decided(claim, verdict, in_points(smallest), "; ".join(notes), used)
 
 
-def _inside(grid: Grid, runs: pd.DataFrame, cell: Mapping[str, str], tau: str) -> dict[int, float]:
+def _inside(results: Results, cell: Mapping[str, str], tau: str) -> dict[int, float]:
     """Return, by seed, the share of the weights that a restricted run trains which end as in its source.
 
     Outside of the mask both have the init's weights, so that all of those are equal.
     """
-    equal, budget = (values_by_seed(grid, runs, cell, name) for name in (f"equal_{tau}", "budget"))
+    equal, budget = (values_by_seed(results, cell, name) for name in (f"equal_{tau}", "budget"))
     return {seed: (equal[seed] - (1 - budget[seed])) / budget[seed] for seed in equal if budget.get(seed, 0) > 0}
 
 
@@ -311,10 +310,10 @@ def _symmetric(between: pd.DataFrame, column: str) -> list[float]:
     return ((between[f"{column}_a"].astype(float) + between[f"{column}_b"].astype(float)) / 2).tolist()
 
 
-def _between_seeds(grid: Grid, pairs: pd.DataFrame, cell: Mapping[str, str]) -> pd.DataFrame:
+def _between_seeds(results: Results, cell: Mapping[str, str]) -> pd.DataFrame:
     """The pairs of one cell's runs."""
-    selected = pairs[pairs["differs"] == SEED]
-    for name, factor in grid.factors.items():
+    selected = results.pairs[results.pairs["differs"] == SEED]
+    for name, factor in results.grid.factors.items():
         selected = selected[selected[f"a.{name}"] == cell.get(name, factor.baseline)]
     return selected
 
@@ -341,8 +340,8 @@ def _varied(grid: Grid, factor: str, level: str) -> dict[str, str]:
     return {} if level == grid.factors[factor].baseline else {factor: level}
 
 
-def _with_gain(runs: pd.DataFrame) -> pd.DataFrame:
-    return runs.assign(**{_GAIN: accuracy_change(runs, "greedy")})
+def _with_gain(results: Results) -> Results:
+    return results.among(results.runs.assign(**{_GAIN: accuracy_change(results.runs, "greedy")}))
 
 
 def _by_context(found: Mapping[str, Estimate]) -> str:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import pandas as pd
-
 from subnetray.analysis import roles
 from subnetray.analysis.claims.sparsity import SPARSER_MARGIN
 from subnetray.analysis.contrasts import Contrast, data_contrasts, mean_data_nll, runs_used, tenfold_effect
 from subnetray.analysis.intervals import t_interval
 from subnetray.analysis.manipulation import FULL, NLL_GAP, has_room, nll_gap
 from subnetray.analysis.paper import PAPER
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import Claim, above, agreed, decided, exceeds, in_points, in_words, untested
-from subnetray.config import Grid
 
 _ASKED = (
     f"Algorithms count whose data off the distribution have an NLL under the init of at least {NLL_GAP:g} nat a token"
@@ -50,38 +48,38 @@ _CAUSE = Claim(
 BySeed = Mapping[int, float]
 
 
-def claims(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
+def claims(results: Results) -> list[Claim]:
     """Return both claims."""
-    contrasts = data_contrasts(grid, runs)
+    contrasts = data_contrasts(results)
     if not contrasts:
         reason = (
             "the grid trains no algorithm on data both in and off the policy's distribution, or no seed finished both"
         )
         return [untested(each, reason) for each in (_SPARSER, _CAUSE)]
-    reasons = {name: _reason(grid, runs, each) for name, each in contrasts.items()}
+    reasons = {name: _reason(results, each) for name, each in contrasts.items()}
     left_out = "; ".join(f"{name}: {reason}" for name, reason in reasons.items() if reason)
     contrasts = {name: each for name, each in contrasts.items() if not reasons[name]}
     if not contrasts:
         return [untested(each, left_out) for each in (_SPARSER, _CAUSE)]
     note = f"; not counted: {left_out}" if left_out else ""
-    return [_sparser(grid, runs, contrasts, note), _cause(grid, runs, contrasts, note)]
+    return [_sparser(results, contrasts, note), _cause(results, contrasts, note)]
 
 
-def _reason(grid: Grid, runs: pd.DataFrame, contrast: Contrast) -> str:
+def _reason(results: Results, contrast: Contrast) -> str:
     """Say why an algorithm cannot tell what its data's distribution does; empty if it can."""
-    gap = nll_gap(grid, runs, contrast.inside, contrast.outside)
+    gap = nll_gap(results, contrast.inside, contrast.outside)
     if not gap >= NLL_GAP:
         found = "is not known" if math.isnan(gap) else f"is {gap:+.2f} nats a token".replace("-", "−")
         return f"the NLL of its off-distribution data, above that of the others, {found}"
-    return "" if has_room(grid, runs, contrast.inside) else "its updates on in-distribution data leave no room"
+    return "" if has_room(results, contrast.inside) else "its updates on in-distribution data leave no room"
 
 
-def _sparser(grid: Grid, runs: pd.DataFrame, contrasts: Mapping[str, Contrast], left_out: str) -> Claim:
+def _sparser(results: Results, contrasts: Mapping[str, Contrast], left_out: str) -> Claim:
     by_algorithm = {name: t_interval(each.differences.values()) for name, each in contrasts.items()}
     averages = _averages({name: each.differences for name, each in contrasts.items()})
     note = "; ".join(
         f"{name}: {in_words(in_points(by_algorithm[name]))}, NLL of the data"
-        f" {mean_data_nll(grid, runs, each.inside):.2f} in and {mean_data_nll(grid, runs, each.outside):.2f} off"
+        f" {mean_data_nll(results, each.inside):.2f} in and {mean_data_nll(results, each.outside):.2f} off"
         " distribution"
         for name, each in contrasts.items()
     )
@@ -91,19 +89,19 @@ def _sparser(grid: Grid, runs: pd.DataFrame, contrasts: Mapping[str, Contrast], 
         agreed(exceeds(estimate, SPARSER_MARGIN) for estimate in by_algorithm.values()),
         in_points(t_interval(averages.values())),
         note + left_out,
-        runs_used(grid, runs, cells, averages),
+        runs_used(results, cells, averages),
     )
 
 
-def _cause(grid: Grid, runs: pd.DataFrame, contrasts: Mapping[str, Contrast], left_out: str) -> Claim:
-    rate = roles.factor_with(grid, roles.LEARNING_RATE)
+def _cause(results: Results, contrasts: Mapping[str, Contrast], left_out: str) -> Claim:
+    rate = roles.factor_with(results.grid, roles.LEARNING_RATE)
     if rate is None:
         return untested(_CAUSE, "the grid does not vary the learning rate")
     more: dict[str, BySeed] = {}
     tenfold: dict[str, BySeed] = {}
     cells: list[dict[str, str]] = []
     for name, contrast in contrasts.items():
-        effects = [tenfold_effect(grid, runs, rate, cell) for cell in (*contrast.inside, *contrast.outside)]
+        effects = [tenfold_effect(results, rate, cell) for cell in (*contrast.inside, *contrast.outside)]
         by_cell = [by_seed for by_seed, _ in effects if by_seed]
         seeds = set.intersection(*map(set, (contrast.differences, *by_cell))) if by_cell else set()
         if seeds:
@@ -124,7 +122,7 @@ def _cause(grid: Grid, runs: pd.DataFrame, contrasts: Mapping[str, Contrast], le
         agreed(above(t_interval(by_seed.values()), 0) for by_seed in more.values()),
         in_points(t_interval(averages.values())),
         note + left_out,
-        runs_used(grid, runs, list({repr(cell): cell for cell in cells}.values()), averages),
+        runs_used(results, list({repr(cell): cell for cell in cells}.values()), averages),
     )
 
 

@@ -1,7 +1,4 @@
-"""Claims of the literature that a grid can test, and what its runs say about them.
-
-A verdict follows from an estimate's interval and a margin that the claim's ``test`` states: see ``verdicts``.
-"""
+"""Factors around the baseline: precision, clipping, KL, steps, the rate against the algorithm, and seeds."""
 
 from __future__ import annotations
 
@@ -11,21 +8,9 @@ from collections.abc import Collection, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from subnetray.analysis import roles
 from subnetray.analysis.anova import two_way
-from subnetray.analysis.claims import (
-    ceiling,
-    conjecture,
-    distribution,
-    interactions,
-    parts,
-    published,
-    restricted,
-    sparsity,
-    stages,
-)
 from subnetray.analysis.claims.ceiling import OVERLAP_MARGIN, ROOM_TAKEN, UNKNOWN, called
 from subnetray.analysis.contrasts import densities, least_squares_slope, logit, runs_used
 from subnetray.analysis.effects import DENSITY, paired_difference, runs_of, values_by_seed
@@ -33,6 +18,7 @@ from subnetray.analysis.intervals import NOTHING, Estimate, jackknife, t_interva
 from subnetray.analysis.manipulation import CLIPPED, FULL, KL_MOVED, kl_change
 from subnetray.analysis.pairs import SEED, group, seed_groups
 from subnetray.analysis.paper import CANCELLED, PAPER, STEP_SPARSITY, STEP_SPARSITY_RATE, STEP_SPARSITY_SOURCE
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import (
     Claim,
     above,
@@ -41,11 +27,9 @@ from subnetray.analysis.verdicts import (
     exceeds,
     in_points,
     in_words,
-    together,
     untested,
     within,
 )
-from subnetray.config import Grid
 from subnetray.nulls import NULLS, STRONGEST, Uniform
 
 EQUIVALENCE_MARGIN = 0.05  # of density: an impact within ± 5 points counts as limited
@@ -53,47 +37,22 @@ SPARSITY_MARGIN = 0.10  # of sparsity: what bf16 must have more than fp32
 DENSE = 0.05  # of sparsity: below, an update is dense
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# claims
+def regularized(results: Results) -> list[Claim]:
+    """Precision, clipping and the KL penalty: what the paper varies around a run."""
+    return [_precision(results), _clip(results), _kl(results)]
 
 
-def claims(
-    grid: Grid,
-    runs: pd.DataFrame,
-    pairs: pd.DataFrame,
-    clipped: float = math.nan,
-    tensors: parts.Tensors = lambda run_id: (),
-) -> list[Claim]:
-    """Every claim, in the order of the literature.
-
-    ``pairs``: as :func:`subnetray.analysis.pairs.label_pairs` makes them. ``clipped``: share of steps whose gradient
-    was over the limit where there is one; NaN if that is not known. ``tensors``: what the result of a run lists.
-    """
-    return together(
-        [
-            *sparsity.claims(grid, runs),
-            *published.claims(grid, runs),
-            _precision(grid, runs),
-            _clip(grid, runs, clipped),
-            _kl(grid, runs),
-            *stages.claims(grid, runs),
-            _steps(grid, runs),
-            *distribution.claims(grid, runs),
-            _never(grid, runs),
-            _one_step(grid, runs),
-            *parts.claims(grid, runs, tensors),
-            _overlap(grid, pairs, Uniform.name),
-            _overlap(grid, pairs, STRONGEST),
-            *ceiling.claims(grid, pairs),
-            _variance(grid, runs),
-            *interactions.claims(grid, runs),
-            *conjecture.claims(grid, runs, pairs),
-            *restricted.claims(grid, runs, pairs),
-        ]
-    )
+def along_the_run(results: Results) -> list[Claim]:
+    """What the steps of a run say of the weights that it leaves as they were."""
+    return [_never(results), _one_step(results)]
 
 
-def _precision(grid: Grid, runs: pd.DataFrame) -> Claim:
+def overlapping(results: Results) -> list[Claim]:
+    """Seeds, against the null that knows least and the one that knows most."""
+    return [_overlap(results, Uniform.name), _overlap(results, STRONGEST)]
+
+
+def _precision(results: Results) -> Claim:
     claim = Claim(
         key="sparse_in_bf16_not_in_fp32",
         statement="RL updates are sparse in bf16, and not in fp32.",
@@ -104,17 +63,17 @@ def _precision(grid: Grid, runs: pd.DataFrame) -> Claim:
         ),
         verdict="not tested",
     )
-    factor = roles.factor_with(grid, roles.PRECISION)
+    factor = roles.factor_with(results.grid, roles.PRECISION)
     if factor is None:
         return untested(claim, "the grid does not vary precision")
-    kinds = {roles.kind(grid, factor, level): {factor: level} for level in grid.factors[factor].levels}
+    kinds = {roles.kind(results.grid, factor, level): {factor: level} for level in results.grid.factors[factor].levels}
     # fp32_master trains as fp32 does and is exported in bf16; pure bf16 also trains differently.
     narrow = kinds.get("fp32_master", kinds.get("bf16"))
     if narrow is None or "fp32" not in kinds:
         return untested(claim, "the grid does not have both bf16 and fp32")
     wide = kinds["fp32"]
-    difference = t_interval(paired_difference(grid, runs, wide, narrow).values())
-    fp32_density = t_interval(densities(grid, runs, wide).values())
+    difference = t_interval(paired_difference(results, wide, narrow).values())
+    fp32_density = t_interval(densities(results, wide).values())
     if math.isnan(difference.mean):
         return untested(claim, "no seed has finished in both")
     sparse, dense = exceeds(difference, SPARSITY_MARGIN), above(fp32_density, 1 - DENSE)
@@ -123,15 +82,15 @@ def _precision(grid: Grid, runs: pd.DataFrame) -> Claim:
         every((sparse, dense)),
         in_points(difference),
         f"sparsity in fp32 is {100 * (1 - fp32_density.mean):.2f} %",
-        runs_used(grid, runs, (narrow, wide)),
+        runs_used(results, (narrow, wide)),
     )
 
 
-def _clip(grid: Grid, runs: pd.DataFrame, clipped: float) -> Claim:
+def _clip(results: Results) -> Claim:
     statement = "Gradient clipping has limited impact on the density of an update."
     asked = f"At least {100 * CLIPPED:.0f} % of gradients must have been over the limit."
-    claim = _limited(grid, runs, _Regularizer(roles.CLIP, "gradient clipping", statement, asked))
-    if claim.verdict == "not tested" or math.isnan(clipped):
+    claim = _limited(results, _Regularizer(roles.CLIP, "gradient clipping", statement, asked))
+    if claim.verdict == "not tested" or math.isnan(clipped := _clipped(results)):
         return claim
     if clipped < CLIPPED:
         share = f"only {100 * clipped:.1f} % of gradients were" if clipped else "no gradient was ever"
@@ -140,10 +99,24 @@ def _clip(grid: Grid, runs: pd.DataFrame, clipped: float) -> Claim:
     return dataclasses.replace(claim, note=f"{claim.note}; {100 * clipped:.0f} % of gradients were over the limit")
 
 
-def _kl(grid: Grid, runs: pd.DataFrame) -> Claim:
+def _clipped(results: Results) -> float:
+    """Share of steps whose gradient norm was over the limit, in runs of levels that have one; NaN if unknown."""
+    factor, over = roles.factor_with(results.grid, roles.CLIP), []
+    assert factor is not None
+    for level in results.grid.factors[factor].levels:
+        limit = roles.value(results.grid, factor, level, "algorithm.max_grad_norm")
+        if limit is None or roles.kind(results.grid, factor, level) == "off":
+            continue
+        for run_id in runs_of(results, {factor: level})["run_id"]:
+            norms = [line["grad_norm"] for line in results.metrics(run_id) if line.get("grad_norm") is not None]
+            over += [norm > float(limit) for norm in norms]
+    return sum(over) / len(over) if over else math.nan
+
+
+def _kl(results: Results) -> Claim:
     statement = "A KL penalty has limited impact on the density of an update."
     asked = f"Levels count that changed the final KL to the init by at least {100 * KL_MOVED:.0f} %."
-    return _limited(grid, runs, _Regularizer(roles.KL, "the KL penalty", statement, asked))
+    return _limited(results, _Regularizer(roles.KL, "the KL penalty", statement, asked))
 
 
 class _Regularizer(NamedTuple):
@@ -155,7 +128,7 @@ class _Regularizer(NamedTuple):
     asked: str
 
 
-def _limited(grid: Grid, runs: pd.DataFrame, regularizer: _Regularizer) -> Claim:
+def _limited(results: Results, regularizer: _Regularizer) -> Claim:
     role = regularizer.role
     claim = Claim(
         key=f"limited_impact_of_{role}",
@@ -169,18 +142,18 @@ def _limited(grid: Grid, runs: pd.DataFrame, regularizer: _Regularizer) -> Claim
         verdict="not tested",
         level=0.9,
     )
-    factor = roles.factor_with(grid, role)
+    factor = roles.factor_with(results.grid, role)
     if factor is None:
         return untested(claim, f"the grid does not vary {regularizer.name}")
     found = {
-        level: t_interval(paired_difference(grid, runs, {factor: level}, {}).values(), claim.level)
-        for level in grid.factors[factor].levels
-        if level != grid.factors[factor].baseline
+        level: t_interval(paired_difference(results, {factor: level}, {}).values(), claim.level)
+        for level in results.grid.factors[factor].levels
+        if level != results.grid.factors[factor].baseline
     }
     found = {level: estimate for level, estimate in found.items() if estimate.n}
     if not found:
         return untested(claim, "no seed has finished at the baseline and at another level")
-    moved = {level: kl_change(grid, runs, {factor: level}, {}) for level in found} if role == roles.KL else {}
+    moved = {level: kl_change(results, {factor: level}, {}) for level in found} if role == roles.KL else {}
     weak = {level: change for level, change in moved.items() if not abs(change) >= KL_MOVED}
     found = {level: estimate for level, estimate in found.items() if level not in weak}
     if not found:
@@ -192,11 +165,12 @@ def _limited(grid: Grid, runs: pd.DataFrame, regularizer: _Regularizer) -> Claim
         every(within(estimate, EQUIVALENCE_MARGIN) for estimate in found.values()),
         in_points(found[largest]),
         f"largest at {factor}={largest}",
-        runs_used(grid, runs, ({}, *({factor: level} for level in found))),
+        runs_used(results, ({}, *({factor: level} for level in found))),
     )
 
 
-def _steps(grid: Grid, runs: pd.DataFrame) -> Claim:
+def more_steps(results: Results) -> list[Claim]:
+    """Whether more optimizer steps make an update denser."""
     claim = Claim(
         key="more_steps_denser",
         statement="More optimizer steps make an update denser.",
@@ -205,23 +179,23 @@ def _steps(grid: Grid, runs: pd.DataFrame) -> Claim:
         verdict="not tested",
         unit="logits per doubling of steps",
     )
-    factor = roles.factor_with(grid, roles.STEPS)
+    factor = roles.factor_with(results.grid, roles.STEPS)
     if factor is None:
-        return untested(claim, "the grid does not vary the number of steps")
-    cells = [{factor: level} for level in grid.factors[factor].levels]
+        return [untested(claim, "the grid does not vary the number of steps")]
+    cells = [{factor: level} for level in results.grid.factors[factor].levels]
     points: dict[int, list[tuple[float, float]]] = {}
     for cell in cells:
-        selected = runs_of(grid, runs, cell)
+        selected = runs_of(results, cell)
         for seed, steps, n, density in selected[["seed", "steps", "n", DENSITY]].itertuples(index=False):
             points.setdefault(int(seed), []).append((math.log2(steps), logit(density, n)))
     slopes = [least_squares_slope(each) for each in points.values() if len({x for x, _ in each}) > 1]
     if not slopes:
-        return untested(claim, "no seed has finished with two numbers of steps")
+        return [untested(claim, "no seed has finished with two numbers of steps")]
     estimate = t_interval(slopes)
-    return decided(claim, above(estimate, 0), estimate, "", runs_used(grid, runs, cells))
+    return [decided(claim, above(estimate, 0), estimate, "", runs_used(results, cells))]
 
 
-def _never(grid: Grid, runs: pd.DataFrame) -> Claim:
+def _never(results: Results) -> Claim:
     reported = CANCELLED.never / (CANCELLED.never + CANCELLED.cancelled)
     claim = Claim(
         key="unchanged_were_never_changed",
@@ -234,20 +208,20 @@ def _never(grid: Grid, runs: pd.DataFrame) -> Claim:
         verdict="not tested",
         unit="% of the unchanged",
     )
-    ever, density = values_by_seed(grid, runs, {}, "density_ever"), densities(grid, runs, {})
+    ever, density = values_by_seed(results, {}, "density_ever"), densities(results, {})
     # In fp32 nothing may be left unchanged.
     shares = {seed: (1 - ever[seed]) / (1 - density[seed]) for seed in ever if density[seed] < 1}
     if not shares:
         return untested(claim, "no run at the baseline has recorded which weights changed along the way")
     estimate = t_interval(shares.values())
     cancelled, of_ever = (
-        t_interval(values_by_seed(grid, runs, {}, name).values()) for name in ("cancelled_of_n", "cancelled_of_ever")
+        t_interval(values_by_seed(results, {}, name).values()) for name in ("cancelled_of_n", "cancelled_of_ever")
     )
     note = f"cancelled: {100 * cancelled.mean:.1f} % of all weights, {100 * of_ever.mean:.1f} % of those ever changed"
-    return decided(claim, above(estimate, 0.5), in_points(estimate), note, runs_used(grid, runs, ({},), shares))
+    return decided(claim, above(estimate, 0.5), in_points(estimate), note, runs_used(results, ({},), shares))
 
 
-def _one_step(grid: Grid, runs: pd.DataFrame) -> Claim:
+def _one_step(results: Results) -> Claim:
     claim = Claim(
         key="one_step_changes_little",
         statement=(
@@ -263,14 +237,14 @@ def _one_step(grid: Grid, runs: pd.DataFrame) -> Claim:
         verdict="not tested",
         unit="% of all weights",
     )
-    rate = roles.factor_with(grid, roles.LEARNING_RATE)
-    cells: list[dict[str, str]] = [{rate: level} for level in grid.factors[rate].levels] if rate else [{}]
+    rate = roles.factor_with(results.grid, roles.LEARNING_RATE)
+    cells: list[dict[str, str]] = [{rate: level} for level in results.grid.factors[rate].levels] if rate else [{}]
     low: list[tuple[float, Estimate, dict[str, str]]] = []
     others: list[tuple[float, Estimate, dict[str, str]]] = []
     for cell in cells:
-        selected = runs_of(grid, runs, cell)
-        steps = values_by_seed(grid, selected[selected["export_dtype"] == "bfloat16"], cell, "density_step")
-        if steps:
+        selected = runs_of(results, cell)
+        narrow = results.among(selected[selected["export_dtype"] == "bfloat16"])
+        if steps := values_by_seed(narrow, cell, "density_step"):
             learning_rate, estimate = float(selected["lr"].iloc[0]), t_interval(1 - value for value in steps.values())
             (low if learning_rate <= STEP_SPARSITY_RATE else others).append((learning_rate, estimate, cell))
     if not low:
@@ -278,10 +252,10 @@ def _one_step(grid: Grid, runs: pd.DataFrame) -> Claim:
     _, lowest, _ = min(low, key=lambda each: each[1].mean)
     note = "; ".join(f"{100 * estimate.mean:.1f} % at {learning_rate:g}" for learning_rate, estimate, _ in others)
     verdict = every(above(estimate, STEP_SPARSITY) for _, estimate, _ in low)
-    return decided(claim, verdict, in_points(lowest), note, runs_used(grid, runs, [cell for *_, cell in low]))
+    return decided(claim, verdict, in_points(lowest), note, runs_used(results, [cell for *_, cell in low]))
 
 
-def _overlap(grid: Grid, pairs: pd.DataFrame, null: str) -> Claim:
+def _overlap(results: Results, null: str) -> Claim:
     claim = Claim(
         key=f"seeds_overlap_beyond_{null}",
         statement=f"Masks of different seeds overlap more than {called(null)} expects.",
@@ -293,14 +267,15 @@ def _overlap(grid: Grid, pairs: pd.DataFrame, null: str) -> Claim:
         verdict="not tested",
         unit="% of the room",
     )
+    pairs = results.pairs
     selected = pairs[(pairs["differs"] == SEED) & (pairs["k1"] < FULL * pairs["n"]) & (pairs["k2"] < FULL * pairs["n"])]
     if selected.empty:
         return untested(claim, "no cell has two finished seeds whose masks leave room")
-    whole = group(grid, selected)
+    whole = group(results.grid, selected)
     found = whole.nulls[null]
     if math.isnan(found.room.mean):
         return untested(claim, UNKNOWN)
-    cells = seed_groups(grid, selected)
+    cells = seed_groups(results.grid, selected)
     over = [each.nulls[null].room for each in cells]
     count = sum(exceeds(each, OVERLAP_MARGIN).verdict == "supported" for each in over)
     note = f"o1 {in_words(in_points(found.excess))} above it; {count} of {len(cells)} cells exceed it on their own"
@@ -313,7 +288,8 @@ def _overlap(grid: Grid, pairs: pd.DataFrame, null: str) -> Claim:
     return decided(claim, exceeds(found.room, OVERLAP_MARGIN), in_points(found.room), note, used)
 
 
-def _variance(grid: Grid, runs: pd.DataFrame) -> Claim:
+def variance(results: Results) -> list[Claim]:
+    """Whether the learning rate explains more of the variance of density than the algorithm does."""
     claim = Claim(
         key="learning_rate_explains_more_than_algorithm",
         statement="The learning rate explains more of the variance of density than the algorithm does.",
@@ -325,22 +301,22 @@ def _variance(grid: Grid, runs: pd.DataFrame) -> Claim:
         verdict="not tested",
         unit="share of variance",
     )
-    rate, method = roles.factor_with(grid, roles.LEARNING_RATE), roles.factor_with(grid, roles.METHOD)
-    crossed = next((each for each in grid.crossed if rate in each and method in each), None)
+    rate, method = roles.factor_with(results.grid, roles.LEARNING_RATE), roles.factor_with(results.grid, roles.METHOD)
+    crossed = next((each for each in results.grid.crossed if rate in each and method in each), None)
     if rate is None or method is None or crossed is None:
-        return untested(claim, "the grid does not cross the learning rate with the algorithm")
+        return [untested(claim, "the grid does not cross the learning rate with the algorithm")]
     cells = [{rate: x, method: y} for x in crossed[rate] for y in crossed[method]]
     known = [
         {
             int(seed): logit(density, n)
-            for seed, n, density in runs_of(grid, runs, cell)[["seed", "n", DENSITY]].itertuples(index=False)
+            for seed, n, density in runs_of(results, cell)[["seed", "n", DENSITY]].itertuples(index=False)
         }
         for cell in cells
     ]
-    seeds = [seed for seed in grid.seeds if all(seed in values for values in known)]
+    seeds = [seed for seed in results.grid.seeds if all(seed in values for values in known)]
     shape = (len(crossed[rate]), len(crossed[method]))
     if min(shape) < 2 or len(seeds) < 2:
-        return untested(claim, "fewer than two seeds have finished in every cell of the crossing")
+        return [untested(claim, "fewer than two seeds have finished in every cell of the crossing")]
 
     def table(kept: Sequence[int]) -> np.ndarray[Any, np.dtype[np.float64]]:
         return np.array([[values[seed] for seed in kept] for values in known]).reshape(*shape, -1)
@@ -358,4 +334,4 @@ def _variance(grid: Grid, runs: pd.DataFrame) -> Claim:
         for name, effect in ((rate, anova.rows), (method, anova.columns), ("interaction", anova.interaction))
     )
     span = f"; over the grid's levels, {', '.join(crossed[rate])} and {', '.join(crossed[method])}"
-    return decided(claim, above(estimate, 0), estimate, note + span, runs_used(grid, runs, cells, seeds))
+    return [decided(claim, above(estimate, 0), estimate, note + span, runs_used(results, cells, seeds))]

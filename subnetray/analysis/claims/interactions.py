@@ -22,6 +22,7 @@ from subnetray.analysis.intervals import t_interval
 from subnetray.analysis.manipulation import FULL, NLL_GAP, nll_gap
 from subnetray.analysis.pairs import SEED
 from subnetray.analysis.paper import PAPER
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import Claim, decided, every, untested, within
 from subnetray.config import Grid
 from subnetray.grid import fraction
@@ -50,25 +51,22 @@ class Model:
     reason: str = ""
 
 
-def models(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Model]:
-    """The models of every crossing of at least two factors; none of a grid with a single seed and init.
-
-    ``pairs``: as :func:`subnetray.analysis.pairs.label_pairs` makes them.
-    """
-    found = []
+def models(results: Results) -> list[Model]:
+    """The models of every crossing of at least two factors; none of a grid with a single seed and init."""
+    grid, found = results.grid, []
     for crossing in grid.crossed:
         levels = {name: tuple(dict.fromkeys(crossing[name])) for name in fraction.treatments(grid, crossing)}
         levels = {name: known for name, known in levels.items() if len(known) > 1}
         if len(levels) < 2:
             continue
-        selected = _inside(grid, done(runs), crossing)
+        selected = done(_inside(results, crossing))
         if selected.empty or selected[[SEED, *_blocks(grid, crossing)]].drop_duplicates().shape[0] < 2:
             continue
         cells = list(dict.fromkeys(tuple(cell[name] for name in levels) for cell in fraction.cells(grid, crossing)))
         aliased = fraction.aliases(grid, crossing)
         values = {
             DENSITY_RESPONSE: [logit(density, n) for density, n in selected[[DENSITY, "n"]].itertuples(index=False)],
-            OVERLAP_RESPONSE: _overlaps(grid, selected, pairs),
+            OVERLAP_RESPONSE: _overlaps(results, selected),
         }
         for response, known in values.items():
             observations = [
@@ -87,12 +85,12 @@ def models(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Model]:
     return found
 
 
-def claims(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
+def claims(results: Results) -> list[Claim]:
     """Judge whether effects of algorithm, data, learning rate and precision depend on each other, two at a time."""
-    return [_independent(grid, runs, *each) for each in _ASKED]
+    return [_independent(results, *each) for each in _ASKED]
 
 
-def _independent(grid: Grid, runs: pd.DataFrame, one: str, other: str) -> Claim:
+def _independent(results: Results, one: str, other: str) -> Claim:
     claim = Claim(
         key=f"effect_of_{one}_does_not_depend_on_{other}",
         statement=f"The effect of {_WORDS[one]} on density does not depend on {_WORDS[other]}.",
@@ -109,6 +107,7 @@ def _independent(grid: Grid, runs: pd.DataFrame, one: str, other: str) -> Claim:
         unit="log odds",
         level=0.9,
     )
+    grid = results.grid
     names = [roles.factor_with(grid, each) for each in (one, other)]
     crossing = None
     if names[0] is not None and names[1] is not None:
@@ -120,8 +119,8 @@ def _independent(grid: Grid, runs: pd.DataFrame, one: str, other: str) -> Claim:
         crossing = next(iter(told), None)
     if crossing is None or names[0] is None or names[1] is None:
         return untested(claim, f"the grid does not cross {_WORDS[one]} with {_WORDS[other]}")
-    selected = _inside(grid, done(runs), crossing)
-    if roles.DISTRIBUTION in (one, other) and (reason := _near(grid, runs, crossing)):
+    selected = done(_inside(results, crossing))
+    if roles.DISTRIBUTION in (one, other) and (reason := _near(results, crossing)):
         return untested(claim, reason)
     selected = selected.assign(value=[logit(d, n) for d, n in selected[[DENSITY, "n"]].itertuples(index=False)])
     densities = selected.groupby(names, sort=False)[DENSITY].mean()
@@ -165,35 +164,35 @@ def _changes(
     return result, tuple(str(run) for block in whole for run in block["run_id"])
 
 
-def _near(grid: Grid, runs: pd.DataFrame, crossing: Mapping[str, Sequence[str]]) -> str:
+def _near(results: Results, crossing: Mapping[str, Sequence[str]]) -> str:
     """Say which algorithm of a crossing has data off the distribution that are not far from those in it."""
-    method = roles.factor_with(grid, roles.METHOD)
-    for algorithm, contrast in data_contrasts(grid, runs).items():
+    method = roles.factor_with(results.grid, roles.METHOD)
+    for algorithm, contrast in data_contrasts(results).items():
         crossed = method is None or any(cell[method] in crossing.get(method, ()) for cell in contrast.inside)
-        gap = nll_gap(grid, runs, contrast.inside, contrast.outside)
+        gap = nll_gap(results, contrast.inside, contrast.outside)
         if crossed and not gap >= NLL_GAP:
             found = "is not known" if math.isnan(gap) else f"is {gap:+.2f} nats a token".replace("-", "−")
             return f"{algorithm}: the NLL of its off-distribution data, above that of the others, {found}"
     return ""
 
 
-def _inside(grid: Grid, runs: pd.DataFrame, crossing: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def _inside(results: Results, crossing: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """The runs of a crossing's cells, with the baseline's levels of what it does not vary."""
-    inside = np.ones(len(runs), dtype=bool)
-    for name, factor in grid.factors.items():
-        inside &= runs[name].isin(crossing.get(name, [factor.baseline])).to_numpy()
-    if grid.design in fraction.RESOLUTIONS:
-        names = fraction.treatments(grid, crossing)
-        cells = {tuple(cell[name] for name in names) for cell in fraction.cells(grid, crossing)}
-        inside &= np.array([tuple(row) in cells for row in runs[names].itertuples(index=False)], dtype=bool)
-    return runs[inside]
+    inside = np.ones(len(results.runs), dtype=bool)
+    for name, factor in results.grid.factors.items():
+        inside &= results.runs[name].isin(crossing.get(name, [factor.baseline])).to_numpy()
+    if results.grid.design in fraction.RESOLUTIONS:
+        names = fraction.treatments(results.grid, crossing)
+        cells = {tuple(cell[name] for name in names) for cell in fraction.cells(results.grid, crossing)}
+        inside &= np.array([tuple(row) in cells for row in results.runs[names].itertuples(index=False)], dtype=bool)
+    return results.runs[inside]
 
 
 def _blocks(grid: Grid, crossing: Mapping[str, Sequence[str]]) -> list[str]:
     return [name for name in crossing if grid.factors[name].block]
 
 
-def _overlaps(grid: Grid, selected: pd.DataFrame, pairs: pd.DataFrame) -> list[float]:
+def _overlaps(results: Results, selected: pd.DataFrame) -> list[float]:
     """Return what each run takes of the room that the strongest null leaves to overlaps with other seeds of its cell.
 
     Pairs share runs. So a run's value is its pseudo-value in the jackknife of the mean over its cell's pairs (J. Tukey,
@@ -201,8 +200,8 @@ def _overlaps(grid: Grid, selected: pd.DataFrame, pairs: pd.DataFrame) -> list[f
     one brings. NaN in cells of fewer than three seeds, and of masks that leave no room.
     """
     found: dict[str, float] = {}
-    names = list(grid.factors)
-    same = pairs[pairs["differs"] == SEED]
+    names = list(results.grid.factors)
+    same = results.pairs[results.pairs["differs"] == SEED]
     room = same[(same["k1"] < FULL * same["n"]) & (same["k2"] < FULL * same["n"])]
     null = f"{STRONGEST}_o1"
     taken = room.assign(taken=(room["o1"] - room[null]) / (1 - room[null]))

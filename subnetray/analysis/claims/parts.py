@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from collections.abc import Mapping
 
 from subnetray.analysis import roles
 from subnetray.analysis.contrasts import runs_used
 from subnetray.analysis.effects import runs_of
 from subnetray.analysis.intervals import t_interval
 from subnetray.analysis.paper import PAPER
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import Claim, above, decided, every, in_points, untested, within
-from subnetray.config import Grid
 
 ALIKE = 0.05  # of density: what a layer may differ from all of them by
 HARDLY = 0.05  # of the weights of norms: fewer hardly change
 
 _MATRICES = frozenset(("q", "k", "v", "o", "gate", "up", "down", "experts"))
 
-Tensors = Callable[[str], Sequence[Mapping[str, Any]]]  # of a run's id, as its result lists them
 
-
-def claims(grid: Grid, runs: pd.DataFrame, tensors: Tensors) -> list[Claim]:
+def claims(results: Results) -> list[Claim]:
     """Both claims."""
-    return [_layers(grid, runs, tensors), _norms(grid, runs, tensors)]
+    return [_layers(results), _norms(results)]
 
 
-def _layers(grid: Grid, runs: pd.DataFrame, tensors: Tensors) -> Claim:
+def _layers(results: Results) -> Claim:
     claim = Claim(
         key="layers_alike",
         statement="Updates are as dense in one layer as in another.",
@@ -43,9 +38,9 @@ def _layers(grid: Grid, runs: pd.DataFrame, tensors: Tensors) -> Claim:
         level=0.9,
     )
     apart: dict[int, list[float]] = {}
-    for run_id in runs_of(grid, runs, {})["run_id"]:
+    for run_id in runs_of(results, {})["run_id"]:
         counts: dict[int, tuple[int, int]] = {}
-        for each in tensors(run_id):
+        for each in results.tensors(run_id):
             if each["layer"] is not None and each["module"] in _MATRICES:
                 changed, n = counts.get(int(each["layer"]), (0, 0))
                 counts[int(each["layer"])] = changed + int(each["changed_bitwise"]), n + int(each["n"])
@@ -59,10 +54,10 @@ def _layers(grid: Grid, runs: pd.DataFrame, tensors: Tensors) -> Claim:
     layer, largest = max(found.items(), key=lambda item: abs(item[1].mean))
     note = f"layer {layer} of {len(found)}"
     judgement = every(within(each, ALIKE) for each in found.values())
-    return decided(claim, judgement, in_points(largest), note, runs_used(grid, runs, ({},)))
+    return decided(claim, judgement, in_points(largest), note, runs_used(results, ({},)))
 
 
-def _norms(grid: Grid, runs: pd.DataFrame, tensors: Tensors) -> Claim:
+def _norms(results: Results) -> Claim:
     claim = Claim(
         key="norms_hardly_change",
         statement="The weights of norms hardly change, in fp32 either.",
@@ -75,24 +70,28 @@ def _norms(grid: Grid, runs: pd.DataFrame, tensors: Tensors) -> Claim:
         verdict="not tested",
         unit="% of the weights of norms, unchanged in fp32",
     )
-    factor = roles.factor_with(grid, roles.PRECISION)
-    levels = [] if factor is None else grid.factors[factor].levels
-    wide = next((level for level in levels if factor and roles.kind(grid, factor, level) == "fp32"), None)
+    factor = roles.factor_with(results.grid, roles.PRECISION)
+    levels = [] if factor is None else results.grid.factors[factor].levels
+    wide = next((level for level in levels if factor and roles.kind(results.grid, factor, level) == "fp32"), None)
     if factor is None or wide is None:
         return untested(claim, "the grid does not train in fp32")
-    shares = {name: _norm_shares(grid, runs, tensors, cell) for name, cell in (("fp32", {factor: wide}), ("", {}))}
+    shares = {name: _norm_shares(results, cell) for name, cell in (("fp32", {factor: wide}), ("", {}))}
     if not shares["fp32"]:
         return untested(claim, "no run in fp32 has finished, or its model has no norms")
     estimate = t_interval(1 - share for share in shares["fp32"])
     note = f"{100 * t_interval(shares['']).mean:.2f} % changed at the baseline" if shares[""] else ""
-    used = runs_used(grid, runs, ({factor: wide},))
+    used = runs_used(results, ({factor: wide},))
     return decided(claim, above(estimate, 1 - HARDLY), in_points(estimate), note, used)
 
 
-def _norm_shares(grid: Grid, runs: pd.DataFrame, tensors: Tensors, cell: Mapping[str, str]) -> list[float]:
+def _norm_shares(results: Results, cell: Mapping[str, str]) -> list[float]:
     shares = []
-    for run_id in runs_of(grid, runs, cell)["run_id"]:
-        norms = [(int(each["changed_bitwise"]), int(each["n"])) for each in tensors(run_id) if each["module"] == "norm"]
+    for run_id in runs_of(results, cell)["run_id"]:
+        norms = [
+            (int(each["changed_bitwise"]), int(each["n"]))
+            for each in results.tensors(run_id)
+            if each["module"] == "norm"
+        ]
         if total := sum(n for _, n in norms):
             shares.append(sum(changed for changed, _ in norms) / total)
     return shares

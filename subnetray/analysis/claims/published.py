@@ -7,7 +7,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from subnetray.analysis import roles
 from subnetray.analysis.claims.sparsity import GOLD, RL, SPARSER_MARGIN, by_rate
@@ -16,6 +15,7 @@ from subnetray.analysis.effects import DENSITY, TOLERANT_DENSITY, accuracy_chang
 from subnetray.analysis.intervals import Estimate, t_interval
 from subnetray.analysis.manipulation import FULL, GAINED, NLL_GAP, has_room, nll_gap
 from subnetray.analysis.paper import PAPER, PUBLISHED_RATES, UPDATED
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import (
     Claim,
     above,
@@ -33,12 +33,12 @@ HALF = 0.5  # of the weights: what a dense update changes more than
 Cell = dict[str, str]
 
 
-def claims(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
+def claims(results: Results) -> list[Claim]:
     """The four claims."""
-    return [_at_published_rates(grid, runs), _at_matched_gain(grid, runs), _rejection(grid, runs), _dpo(grid, runs)]
+    return [_at_published_rates(results), _at_matched_gain(results), _rejection(results), _dpo(results)]
 
 
-def _at_published_rates(grid: Grid, runs: pd.DataFrame) -> Claim:
+def _at_published_rates(results: Results) -> Claim:
     claim = Claim(
         key="rl_sparser_than_sft_at_published_rates",
         statement=f"RL makes sparser updates than SFT does, at {PUBLISHED_RATES:g} times its learning rate.",
@@ -51,17 +51,17 @@ def _at_published_rates(grid: Grid, runs: pd.DataFrame) -> Claim:
         ),
         verdict="not tested",
     )
-    ours, theirs = _cells(grid)
+    ours, theirs = _cells(results.grid)
     if not ours or not theirs:
         return untested(claim, "the grid does not train both RL and SFT on gold data")
     found: dict[str, dict[int, float]] = {}
     used: list[Cell] = []
-    for (low, at), (high, beyond) in itertools.permutations(by_rate(grid).items(), 2):
+    for (low, at), (high, beyond) in itertools.permutations(by_rate(results.grid).items(), 2):
         rl, sft = [at | each for each in ours], [beyond | each for each in theirs]
-        rates = [_rate(grid, runs, each) for each in (rl, sft)]
-        if not math.isclose(rates[1], PUBLISHED_RATES * rates[0], rel_tol=0.2) or not has_room(grid, runs, rl):
+        rates = [_rate(results, each) for each in (rl, sft)]
+        if not math.isclose(rates[1], PUBLISHED_RATES * rates[0], rel_tol=0.2) or not has_room(results, rl):
             continue
-        if by_seed := mean_difference(grid, runs, sft, rl):
+        if by_seed := mean_difference(results, sft, rl):
             found[f"{low} and {high}"] = by_seed
             used += [*rl, *sft]
     if not found:
@@ -73,11 +73,11 @@ def _at_published_rates(grid: Grid, runs: pd.DataFrame) -> Claim:
         agreed(exceeds(each, SPARSER_MARGIN) for each in estimates.values()),
         in_points(t_interval(math.fsum(each[seed] for each in found.values()) / len(found) for seed in seeds)),
         "; ".join(f"{in_words(in_points(each))} at {name}" for name, each in estimates.items()),
-        runs_used(grid, runs, _distinct(used)),
+        runs_used(results, _distinct(used)),
     )
 
 
-def _at_matched_gain(grid: Grid, runs: pd.DataFrame) -> Claim:
+def _at_matched_gain(results: Results) -> Claim:
     claim = Claim(
         key="rl_sparser_than_sft_at_matched_gain",
         statement="RL makes sparser updates than SFT does, where both gain as much.",
@@ -90,11 +90,11 @@ def _at_matched_gain(grid: Grid, runs: pd.DataFrame) -> Claim:
         ),
         verdict="not tested",
     )
-    ours, theirs = _cells(grid)
+    ours, theirs = _cells(results.grid)
     if not ours or not theirs:
         return untested(claim, "the grid does not train both RL and SFT on gold data")
-    rl, sft = ([at | each for at in by_rate(grid).values() for each in cells] for cells in (ours, theirs))
-    there, here = _gains(grid, runs, sft), _gains(grid, runs, rl)
+    rl, sft = ([at | each for at in by_rate(results.grid).values() for each in cells] for cells in (ours, theirs))
+    there, here = _gains(results, sft), _gains(results, rl)
     differences = {}
     for seed in sorted(set(here) & set(there)):
         known = sorted(there[seed])
@@ -109,11 +109,11 @@ def _at_matched_gain(grid: Grid, runs: pd.DataFrame) -> Claim:
     if not differences:
         return untested(claim, "no RL run gained what lies between the gains of SFT at two learning rates")
     estimate = t_interval(differences.values())
-    used = runs_used(grid, runs, [*rl, *sft], differences)
+    used = runs_used(results, [*rl, *sft], differences)
     return decided(claim, exceeds(estimate, SPARSER_MARGIN), in_points(estimate), "", used)
 
 
-def _rejection(grid: Grid, runs: pd.DataFrame) -> Claim:
+def _rejection(results: Results) -> Claim:
     limit = UPDATED[1]
     claim = Claim(
         key="rejection_sampling_sparse",
@@ -127,11 +127,11 @@ def _rejection(grid: Grid, runs: pd.DataFrame) -> Claim:
         verdict="not tested",
         unit="% of all weights, unchanged",
     )
-    cells = [cell for cell, kind in roles.methods(grid) if kind == "sft/rejection"]
-    return _share(claim, grid, runs, cells, _Above(1 - limit, unchanged=True))
+    cells = [cell for cell, kind in roles.methods(results.grid) if kind == "sft/rejection"]
+    return _share(claim, results, cells, _Above(1 - limit, unchanged=True))
 
 
-def _dpo(grid: Grid, runs: pd.DataFrame) -> Claim:
+def _dpo(results: Results) -> Claim:
     claim = Claim(
         key="off_distribution_dpo_dense",
         statement=f"DPO on pairs off the policy's distribution updates more than {100 * HALF:.0f} % of the weights.",
@@ -145,14 +145,14 @@ def _dpo(grid: Grid, runs: pd.DataFrame) -> Claim:
         verdict="not tested",
         unit="% of all weights, changed",
     )
-    contrast = data_contrasts(grid, runs).get("dpo")
+    contrast = data_contrasts(results).get("dpo")
     if contrast is None:
         return untested(claim, "the grid does not train DPO on pairs both in and off the policy's distribution")
-    gap = nll_gap(grid, runs, contrast.inside, contrast.outside)
+    gap = nll_gap(results, contrast.inside, contrast.outside)
     if not gap >= NLL_GAP:
         found = "is not known" if math.isnan(gap) else f"is {gap:+.2f} nats a token".replace("-", "−")
         return untested(claim, f"the NLL of its off-distribution pairs, above that of the others, {found}")
-    return _share(claim, grid, runs, contrast.outside, _Above(HALF, unchanged=False))
+    return _share(claim, results, contrast.outside, _Above(HALF, unchanged=False))
 
 
 class _Above(NamedTuple):
@@ -162,12 +162,12 @@ class _Above(NamedTuple):
     unchanged: bool
 
 
-def _share(claim: Claim, grid: Grid, runs: pd.DataFrame, cells: list[Cell], wanted: _Above) -> Claim:
+def _share(claim: Claim, results: Results, cells: list[Cell], wanted: _Above) -> Claim:
     """Judge whether the share of weights that changed at 1e-5, or that did not, is as ``wanted`` at every rate."""
     found: dict[str, Estimate] = {}
     used: list[Cell] = []
-    for level, at in by_rate(grid).items():
-        shares = [share for cell in cells for share in values_by_seed(grid, runs, at | cell, TOLERANT_DENSITY).values()]
+    for level, at in by_rate(results.grid).items():
+        shares = [share for cell in cells for share in values_by_seed(results, at | cell, TOLERANT_DENSITY).values()]
         if shares:
             found[level] = t_interval(1 - share if wanted.unchanged else share for share in shares)
             used += [at | cell for cell in cells]
@@ -175,7 +175,7 @@ def _share(claim: Claim, grid: Grid, runs: pd.DataFrame, cells: list[Cell], want
         return untested(claim, "the grid has no such runs, or none has finished")
     note = "; ".join(f"{100 * each.mean:.1f} % at {level}" for level, each in found.items())
     judgement = agreed(above(each, wanted.limit) for each in found.values())
-    return decided(claim, judgement, in_points(next(iter(found.values()))), note, runs_used(grid, runs, used))
+    return decided(claim, judgement, in_points(next(iter(found.values()))), note, runs_used(results, used))
 
 
 def _cells(grid: Grid) -> tuple[list[Cell], list[Cell]]:
@@ -184,15 +184,15 @@ def _cells(grid: Grid) -> tuple[list[Cell], list[Cell]]:
     return [cell for cell, kind in known if kind.split("/")[0] in RL], [cell for cell, kind in known if kind == GOLD]
 
 
-def _rate(grid: Grid, runs: pd.DataFrame, cells: list[Cell]) -> float:
-    return next((float(each["lr"].iloc[0]) for cell in cells if len(each := runs_of(grid, runs, cell))), math.nan)
+def _rate(results: Results, cells: list[Cell]) -> float:
+    return next((float(each["lr"].iloc[0]) for cell in cells if len(each := runs_of(results, cell))), math.nan)
 
 
-def _gains(grid: Grid, runs: pd.DataFrame, cells: list[Cell]) -> dict[int, list[tuple[float, float]]]:
+def _gains(results: Results, cells: list[Cell]) -> dict[int, list[tuple[float, float]]]:
     """Return, by seed, gain of accuracy and log odds of density of the runs of some cells."""
     found: dict[int, list[tuple[float, float]]] = {}
     for cell in cells:
-        selected = runs_of(grid, runs, cell)
+        selected = runs_of(results, cell)
         for seed, gain, density, n in zip(
             selected["seed"], accuracy_change(selected, "greedy"), selected[DENSITY], selected["n"], strict=True
         ):

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import math
 
-import pandas as pd
-
 from subnetray.analysis import roles
 from subnetray.analysis.claims.conjecture import EQUAL_MARGIN, TOLERANCES, Arm, arms
 from subnetray.analysis.contrasts import runs_used
 from subnetray.analysis.intervals import Estimate
 from subnetray.analysis.manipulation import FULL
 from subnetray.analysis.paper import PAPER
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import Claim, above, decided, every, exceeds, in_points, in_words, untested
-from subnetray.config import Grid
 
 
-def claims(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> list[Claim]:
+def claims(results: Results) -> list[Claim]:
     """Both claims."""
-    found = arms(grid, runs, pairs)
+    found = arms(results)
     oracle, full = ({arm.context: arm for arm in found if arm.kind == kind} for kind in (roles.ORACLE, roles.FULL))
     both = {context: (arm, full[context]) for context, arm in oracle.items() if context in full}
-    return [_better(grid, runs, both), _coarse(grid, runs, both)]
+    return [_better(results, both), _coarse(results, both)]
 
 
 Both = dict[str, tuple[Arm, Arm]]  # by context: the runs restricted to their final masks, and the full ones
 
 
-def _better(grid: Grid, runs: pd.DataFrame, both: Both) -> Claim:
+def _better(results: Results, both: Both) -> Claim:
     claim = Claim(
         key="subnetwork_beats_full",
         statement="Training only the subnetwork that a run found gives a better accuracy than full training.",
@@ -44,11 +42,11 @@ def _better(grid: Grid, runs: pd.DataFrame, both: Both) -> Claim:
         return untested(claim, "no seed has finished both restricted to its final mask and in full")
     smallest = min(found.values(), key=lambda estimate: estimate.mean)
     note = "; ".join(f"{context or 'baseline'}: {in_words(in_points(each))}" for context, each in found.items())
-    used = runs_used(grid, runs, [arm.cell for context in found for arm in both[context]])
+    used = runs_used(results, [arm.cell for context in found for arm in both[context]])
     return decided(claim, every(above(each, 0) for each in found.values()), in_points(smallest), note, used)
 
 
-def _coarse(grid: Grid, runs: pd.DataFrame, both: Both) -> Claim:
+def _coarse(results: Results, both: Both) -> Claim:
     coarse = TOLERANCES[-1]
     tolerance = f"{float(coarse):g}"
     claim = Claim(
@@ -82,6 +80,6 @@ def _coarse(grid: Grid, runs: pd.DataFrame, both: Both) -> Claim:
     if not found:
         return untested(claim, "no seed has finished both restricted to its final mask and in full")
     smallest = min(found.values(), key=lambda estimate: estimate.mean)
-    used = runs_used(grid, runs, [arm.cell for context in found for arm in both[context]])
+    used = runs_used(results, [arm.cell for context in found for arm in both[context]])
     judgement = every(exceeds(each, EQUAL_MARGIN) for each in found.values())
     return decided(claim, judgement, in_points(smallest), "; ".join(notes), used)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import pandas as pd
-
 from subnetray.analysis import roles
 from subnetray.analysis.contrasts import mean_difference, runs_used
 from subnetray.analysis.effects import TOLERANT_DENSITY, values_by_seed
 from subnetray.analysis.intervals import t_interval
 from subnetray.analysis.manipulation import FULL, has_room
 from subnetray.analysis.paper import PAPER, UPDATED
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import Claim, agreed, between, decided, exceeds, in_points, in_words, untested
 from subnetray.config import Grid
 
@@ -23,12 +22,12 @@ GOLD = "sft/gold"
 Cell = dict[str, str]
 
 
-def claims(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
+def claims(results: Results) -> list[Claim]:
     """Both claims."""
-    return [_sparser_than_sft(grid, runs), _share(grid, runs)]
+    return [_sparser_than_sft(results), _share(results)]
 
 
-def _sparser_than_sft(grid: Grid, runs: pd.DataFrame) -> Claim:
+def _sparser_than_sft(results: Results) -> Claim:
     claim = Claim(
         key="rl_sparser_than_sft",
         statement="RL makes sparser updates than SFT does, at the same learning rate.",
@@ -40,17 +39,17 @@ def _sparser_than_sft(grid: Grid, runs: pd.DataFrame) -> Claim:
         ),
         verdict="not tested",
     )
-    method = roles.factor_with(grid, roles.METHOD)
+    method = roles.factor_with(results.grid, roles.METHOD)
     if method is None:
         return untested(claim, "the grid does not vary the algorithm")
-    ours = [cell for cell, kind in roles.methods(grid) if kind.split("/")[0] in RL]
-    theirs = [cell for cell, kind in roles.methods(grid) if kind == GOLD]
+    ours = [cell for cell, kind in roles.methods(results.grid) if kind.split("/")[0] in RL]
+    theirs = [cell for cell, kind in roles.methods(results.grid) if kind == GOLD]
     if not ours or not theirs:
         return untested(claim, "the grid does not train both RL and SFT on gold data")
-    rates = by_rate(grid)
-    differences = {level: mean_difference(grid, runs, _at(at, theirs), _at(at, ours)) for level, at in rates.items()}
+    rates = by_rate(results.grid)
+    differences = {level: mean_difference(results, _at(at, theirs), _at(at, ours)) for level, at in rates.items()}
     full = [
-        level for level, by_seed in differences.items() if by_seed and not has_room(grid, runs, _at(rates[level], ours))
+        level for level, by_seed in differences.items() if by_seed and not has_room(results, _at(rates[level], ours))
     ]
     differences = {level: by_seed for level, by_seed in differences.items() if by_seed and level not in full}
     if full and not differences:
@@ -66,7 +65,7 @@ def _sparser_than_sft(grid: Grid, runs: pd.DataFrame) -> Claim:
         in_points(t_interval(means)),
         "; ".join(f"{in_words(in_points(estimate))} at {name}" for name, estimate in found.items())
         + (f"; not counted, as RL changes all weights: {', '.join(full)}" if full else ""),
-        runs_used(grid, runs, [cell for level in differences for cell in _at(rates[level], [*ours, *theirs])]),
+        runs_used(results, [cell for level in differences for cell in _at(rates[level], [*ours, *theirs])]),
     )
 
 
@@ -83,7 +82,7 @@ def by_rate(grid: Grid) -> dict[str, Cell]:
     return {level: {rate: level} for level in levels}
 
 
-def _share(grid: Grid, runs: pd.DataFrame) -> Claim:
+def _share(results: Results) -> Claim:
     low, high = UPDATED
     claim = Claim(
         key="rl_updates_5_to_30_percent",
@@ -96,14 +95,16 @@ def _share(grid: Grid, runs: pd.DataFrame) -> Claim:
         verdict="not tested",
         unit="% of all weights",
     )
-    method = roles.factor_with(grid, roles.METHOD)
-    levels = [] if method is None else [grid.factors[method].baseline, *grid.factors[method].levels]
-    ours = next((each for each in levels if method and roles.kind(grid, method, each).split("/")[0] in RL), None)
+    method = roles.factor_with(results.grid, roles.METHOD)
+    levels = [] if method is None else [results.grid.factors[method].baseline, *results.grid.factors[method].levels]
+    ours = next(
+        (each for each in levels if method and roles.kind(results.grid, method, each).split("/")[0] in RL), None
+    )
     if method is None or ours is None:
         return untested(claim, "the grid does not say by a factor that it trains RL")
-    cells = {level: at | {method: ours} for level, at in by_rate(grid).items()}
+    cells = {level: at | {method: ours} for level, at in by_rate(results.grid).items()}
     shares = {
-        level: t_interval(values_by_seed(grid, runs, cell, TOLERANT_DENSITY).values()) for level, cell in cells.items()
+        level: t_interval(values_by_seed(results, cell, TOLERANT_DENSITY).values()) for level, cell in cells.items()
     }
     shares = {level: estimate for level, estimate in shares.items() if estimate.n}
     if not shares:
@@ -113,5 +114,5 @@ def _share(grid: Grid, runs: pd.DataFrame) -> Claim:
         agreed(between(estimate, low, high) for estimate in shares.values()),
         in_points(next(iter(shares.values()))),
         "; ".join(f"{100 * estimate.mean:.1f} % at {level}" for level, estimate in shares.items()),
-        runs_used(grid, runs, cells.values()),
+        runs_used(results, cells.values()),
     )

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import math
 
-import pandas as pd
-
 from subnetray.analysis import roles
 from subnetray.analysis.contrasts import densities, runs_used
 from subnetray.analysis.effects import paired_difference, runs_of
 from subnetray.analysis.intervals import t_interval
 from subnetray.analysis.manipulation import FULL, GAINED, has_room
 from subnetray.analysis.paper import PAPER
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import Claim, above, decided, in_points, in_words, untested
-from subnetray.config import Grid
 
 SAME = 0.05  # of density: what an SFT stage would have to save to be needed
 
 
-def claims(grid: Grid, runs: pd.DataFrame) -> list[Claim]:
+def claims(results: Results) -> list[Claim]:
     """Both claims."""
-    return [_stage(grid, runs), _steps(grid, runs)]
+    return [_stage(results), _steps(results)]
 
 
-def _stage(grid: Grid, runs: pd.DataFrame) -> Claim:
+def _stage(results: Results) -> Claim:
     claim = Claim(
         key="sft_stage_not_needed",
         statement="RL needs no SFT stage before it for its updates to be sparse.",
@@ -35,28 +33,28 @@ def _stage(grid: Grid, runs: pd.DataFrame) -> Claim:
         ),
         verdict="not tested",
     )
-    factor = roles.factor_with(grid, roles.INIT)
+    factor = roles.factor_with(results.grid, roles.INIT)
     if factor is None:
         return untested(claim, "the grid does not vary the init")
-    kinds = {roles.kind(grid, factor, level): {factor: level} for level in grid.factors[factor].levels}
+    kinds = {roles.kind(results.grid, factor, level): {factor: level} for level in results.grid.factors[factor].levels}
     if not {"base", "after_sft"} <= set(kinds):
         return untested(claim, "the grid does not have both a base and an init after SFT")
     base, after = kinds["base"], kinds["after_sft"]
-    raised = t_interval(paired_difference(grid, runs, after, base, "accuracy_greedy_before").values())
-    difference = t_interval(paired_difference(grid, runs, after, base).values())
+    raised = t_interval(paired_difference(results, after, base, "accuracy_greedy_before").values())
+    difference = t_interval(paired_difference(results, after, base).values())
     if not difference.n:
         return untested(claim, "no seed has finished from both")
     if not raised.mean >= GAINED:
         return untested(claim, f"the SFT stage changed accuracy by {in_words(in_points(raised))}: it taught nothing")
-    if not has_room(grid, runs, [base]):
+    if not has_room(results, [base]):
         return untested(claim, "RL from the base changes all weights")
-    shares = [100 * t_interval(densities(grid, runs, cell).values()).mean for cell in (base, after)]
+    shares = [100 * t_interval(densities(results, cell).values()).mean for cell in (base, after)]
     note = f"density {shares[0]:.1f} % from the base, {shares[1]:.1f} % after SFT"
-    used = runs_used(grid, runs, (base, after))
+    used = runs_used(results, (base, after))
     return decided(claim, above(difference, -SAME), in_points(difference), note, used)
 
 
-def _steps(grid: Grid, runs: pd.DataFrame) -> Claim:
+def _steps(results: Results) -> Claim:
     claim = Claim(
         key="steps_matter_early_and_then_less",
         statement="Steps make an update denser early, and less so later.",
@@ -70,24 +68,24 @@ def _steps(grid: Grid, runs: pd.DataFrame) -> Claim:
         verdict="not tested",
         unit="points per 100 steps",
     )
-    factor = roles.factor_with(grid, roles.STEPS)
+    factor = roles.factor_with(results.grid, roles.STEPS)
     if factor is None:
         return untested(claim, "the grid does not vary the number of steps")
     known: dict[int, dict[str, str]] = {}
-    for level in grid.factors[factor].levels:
-        selected = runs_of(grid, runs, {factor: level})
+    for level in results.grid.factors[factor].levels:
+        selected = runs_of(results, {factor: level})
         if len(selected):
             known[int(selected["steps"].iloc[0])] = {factor: level}
     if len(known) < 3:
         return untested(claim, "no seed has finished with three numbers of steps")
     first, second, *_, last = sorted(known)
     before = sorted(known)[-2]
-    if not has_room(grid, runs, [known[before]]):
+    if not has_room(results, [known[before]]):
         return untested(claim, f"after {before} steps all weights have changed")
     early, late = (
         {
             seed: 100 * difference / (end - start)
-            for seed, difference in paired_difference(grid, runs, known[end], known[start]).items()
+            for seed, difference in paired_difference(results, known[end], known[start]).items()
         }
         for start, end in ((first, second), (before, last))
     )
@@ -99,5 +97,5 @@ def _steps(grid: Grid, runs: pd.DataFrame) -> Claim:
     note = (
         f"{rates[0]:+.1f} points per 100 steps from {first} to {second}, {rates[1]:+.1f} from {before} to {last}"
     ).replace("-", "−")
-    used = runs_used(grid, runs, list(known.values()), seeds)
+    used = runs_used(results, list(known.values()), seeds)
     return decided(claim, above(estimate, 0), in_points(estimate), note, used)

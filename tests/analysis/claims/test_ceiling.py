@@ -8,7 +8,7 @@ import pytest
 
 from subnetray.analysis.claims.ceiling import axes, claims
 from subnetray.analysis.pairs import label_pairs
-from subnetray.config import Grid
+from subnetray.analysis.results import Results
 from subnetray.config.compose import Composer
 from subnetray.grid import plan
 from tests.analysis.tables import Run, make_grid, make_overlap, make_runs
@@ -31,14 +31,13 @@ def counts(a: Run, b: Run) -> tuple[int, int, int, float]:
     return 400, 400, shared + (-1) ** (a["seed"] + b["seed"]), 200.0
 
 
-def tables(grid: Grid = OVERLAP):  # type: ignore[no-untyped-def]
-    runs = make_runs(grid, lambda cell, seed: 0.4)
-    return runs, label_pairs(grid, runs, make_overlap(runs, counts))
+def results() -> Results:
+    runs = make_runs(OVERLAP, lambda cell, seed: 0.4)
+    return Results(OVERLAP, runs, label_pairs(OVERLAP, runs, make_overlap(runs, counts)))
 
 
 def test_axes_are_the_papers_and_a_ceiling() -> None:
-    _, pairs = tables()
-    found = {axis.name: axis for axis in axes(OVERLAP, pairs)}
+    found = {axis.name: axis for axis in axes(results())}
     assert list(found) == [
         *("noise (replicas)", "seed", "prompts", "data", "seed and data", "algorithm", "init", "seed and algorithm"),
         "seed, data and algorithm",
@@ -56,8 +55,7 @@ def test_axes_are_the_papers_and_a_ceiling() -> None:
 
 
 def test_claims_are_about_pairs_that_share_nothing() -> None:
-    _, pairs = tables()
-    uniform, joint = claims(OVERLAP, pairs)
+    uniform, joint = claims(results())
     # The uniform null expects 160 of 400, the joint null 200, and 230 are shared.
     assert (uniform.verdict, joint.verdict) == ("supported", "supported")
     assert uniform.estimate.mean == pytest.approx(100 * 70 / 240, abs=0.3)
@@ -71,7 +69,7 @@ def test_claims_are_about_pairs_that_share_nothing() -> None:
 
 def test_an_overlap_that_the_null_expects_is_smaller_than_the_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SHARED, "all", 200)
-    uniform, joint = claims(OVERLAP, tables()[1])
+    uniform, joint = claims(results())
     assert (uniform.verdict, joint.verdict) == ("supported", "smaller than the margin")
 
 
@@ -79,10 +77,10 @@ def test_without_replicas_there_is_no_ceiling_and_without_pairs_no_claim() -> No
     bare = make_grid()
     runs = make_runs(bare, lambda cell, seed: 0.4)
     pairs = label_pairs(bare, runs, make_overlap(runs, lambda a, b: (400, 400, 300, 200.0)))
-    assert axes(bare, pairs) == []
-    assert {claim.verdict for claim in claims(bare, pairs)} == {"not tested"}
+    assert axes(Results(bare, runs, pairs)) == []
+    assert {claim.verdict for claim in claims(Results(bare, runs, pairs))} == {"not tested"}
 
 
 def test_where_replicas_share_no_more_than_chance_there_is_no_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SHARED, "noise", 100)
-    assert all(math.isnan(axis.of_ceiling.mean) for axis in axes(OVERLAP, tables()[1]))
+    assert all(math.isnan(axis.of_ceiling.mean) for axis in axes(results()))

@@ -13,6 +13,7 @@ from scipy import stats
 from subnetray.analysis import roles
 from subnetray.analysis.claims.conjecture import arms, claims
 from subnetray.analysis.pairs import label_pairs
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import Claim
 from subnetray.config import Factor, Grid
 from tests.analysis.tables import Cell, make_grid, make_overlap, make_runs, run_id
@@ -53,7 +54,7 @@ def table(
     distance: float = 0.6,
     equal: float = 0.9,
     bound: float = 0.2,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> Results:
     def of_arms(value: float) -> Callable[[Cell, int], float]:
         return lambda cell, seed: math.nan if cell["part"] == "all" else value + wobble(seed)
 
@@ -66,11 +67,11 @@ def table(
         "bound_0.0001": of_arms(0.8),
     }
     runs = make_runs(grid, lambda cell, seed: 0.4, after, **columns)
-    return runs, label_pairs(grid, runs, make_overlap(runs, lambda a, b: (400, 400, 300, 250.0)))
+    return Results(grid, runs, label_pairs(grid, runs, make_overlap(runs, lambda a, b: (400, 400, 300, 250.0))))
 
 
 def judge(grid: Grid, *args: Any, **kwargs: Any) -> dict[str, Claim]:
-    return {claim.key: claim for claim in claims(grid, *table(grid, *args, **kwargs))}
+    return {claim.key: claim for claim in claims(table(grid, *args, **kwargs))}
 
 
 def test_kinds_of_arms() -> None:
@@ -83,8 +84,7 @@ def test_kinds_of_arms() -> None:
 
 def test_every_arm_beside_the_full_runs_of_its_context() -> None:
     grid = grid_of()
-    runs, pairs = table(grid, accuracy(all=0.2, own=0.15))
-    found = arms(grid, runs, pairs)
+    found = arms(table(grid, accuracy(all=0.2, own=0.15)))
     assert [(arm.context, arm.level) for arm in found] == [
         *(("", level) for level in LEVELS),
         *(("way=copy", level) for level in LEVELS),
@@ -156,8 +156,8 @@ def test_what_is_missing_is_said() -> None:
     bare = make_grid()
     runs = make_runs(bare, lambda cell, seed: 0.4)
     pairs = label_pairs(bare, runs, make_overlap(runs, lambda a, b: (400, 400, 300, 250.0)))
-    assert arms(bare, runs, pairs) == []
-    assert {claim.verdict for claim in claims(bare, runs, pairs)} == {"not tested"}
+    assert arms(Results(bare, runs, pairs)) == []
+    assert {claim.verdict for claim in claims(Results(bare, runs, pairs))} == {"not tested"}
 
     no_random = judge(grid_of(all=[], own=["subnetwork.mask=oracle"]), accuracy())
     assert no_random[RANDOM].verdict == "not tested"
@@ -168,11 +168,12 @@ def test_what_is_missing_is_said() -> None:
     assert one_seed[NEARER].verdict == "not tested"
 
     grid = grid_of()
-    runs, pairs = table(grid, accuracy())
+    results = table(grid, accuracy())
+    runs = results.runs
     runs.loc[runs["part"] == "own", "status"] = "failed"
-    assert {claim.verdict for claim in claims(grid, runs, pairs)} == {"not tested"}
+    assert {claim.verdict for claim in claims(results)} == {"not tested"}
     older = runs.drop(columns=[name for name in runs if str(name).startswith(("budget", "distance", "equal", "bound"))])
-    assert math.isnan(arms(grid, older, pairs)[1].distance.mean)
+    assert math.isnan(arms(results.among(older))[1].distance.mean)
 
 
 def test_a_mask_of_the_full_run_beside_is_its_own_whatever_overrides_name_it() -> None:
@@ -182,7 +183,8 @@ def test_a_mask_of_the_full_run_beside_is_its_own_whatever_overrides_name_it() -
         of_rl=["subnetwork.mask=oracle", "subnetwork.source=[algorithm=grpo]"],
         of_copy=["subnetwork.mask=oracle", "subnetwork.source=['algorithm=sft', 'algorithm.data=gold']"],
     )
-    runs, pairs = table(grid, accuracy(of_rl=0.1, of_copy=0.1))
+    results = table(grid, accuracy(of_rl=0.1, of_copy=0.1))
+    runs = results.runs
     of_full = {
         (part, seed): run_id({"part": "all", "way": way}, seed)
         for part, way in (("of_rl", "rl"), ("of_copy", "copy"))
@@ -190,10 +192,10 @@ def test_a_mask_of_the_full_run_beside_is_its_own_whatever_overrides_name_it() -
     }
     assert set(of_full.values()) <= set(runs["run_id"])
     sources = [of_full.get((part, seed), "") for part, seed in zip(runs["part"], runs["seed"], strict=True)]
-    runs = runs.assign(source=pd.Series(sources))
-    kinds = {(arm.context, arm.level): arm.kind for arm in arms(grid, runs, pairs) if arm.level != "all"}
+    own = results.among(runs.assign(source=pd.Series(sources)))
+    kinds = {(arm.context, arm.level): arm.kind for arm in arms(own) if arm.level != "all"}
     assert {key for key, kind in kinds.items() if kind == roles.ORACLE} == {("", "of_rl"), ("way=copy", "of_copy")}
     assert all(kind == roles.ORACLE or kind.startswith("oracle of ") for kind in kinds.values())
-    assert {claim.key: claim.verdict for claim in claims(grid, runs, pairs)}[ACCURACY] != "not tested"
-    elsewhere = runs.assign(source="0123456789ab")
-    assert {claim.verdict for claim in claims(grid, elsewhere, pairs)} == {"not tested"}
+    assert {claim.key: claim.verdict for claim in claims(own)}[ACCURACY] != "not tested"
+    elsewhere = results.among(runs.assign(source="0123456789ab"))
+    assert {claim.verdict for claim in claims(elsewhere)} == {"not tested"}

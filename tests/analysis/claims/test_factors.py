@@ -15,6 +15,7 @@ from subnetray.analysis.claims import claims
 from subnetray.analysis.claims.factors import _overlap
 from subnetray.analysis.contrasts import logit
 from subnetray.analysis.pairs import label_pairs
+from subnetray.analysis.results import Results
 from subnetray.config.compose import Composer
 from subnetray.grid import plan
 from subnetray.nulls import STRONGEST
@@ -239,11 +240,11 @@ def test_an_overlap_that_rows_and_columns_explain_is_not_beyond_the_strongest_nu
     runs = make_runs(ORIGINS, shifted())
     overlap = make_overlap(runs, lambda a, b: (500, 500, 350, 300.0))
     overlap["joint_expected"] = 349.0
-    found = _overlap(ORIGINS, label_pairs(ORIGINS, runs, overlap), STRONGEST)
+    found = _overlap(Results(ORIGINS, runs, label_pairs(ORIGINS, runs, overlap)), STRONGEST)
     assert (found.key, found.verdict) == (JOINT, "smaller than the margin")
     assert "exponent, row and column" in found.statement
     overlap["joint_expected"] = math.nan  # a table of an earlier version
-    found = _overlap(ORIGINS, label_pairs(ORIGINS, runs, overlap), STRONGEST)
+    found = _overlap(Results(ORIGINS, runs, label_pairs(ORIGINS, runs, overlap)), STRONGEST)
     assert found.verdict == "not tested"
     assert "made without this null" in found.note
 
@@ -337,7 +338,7 @@ def test_one_step_is_not_judged_in_other_formats() -> None:
 def test_no_runs_test_nothing() -> None:
     runs = make_runs(ORIGINS, shifted())
     pairs = label_pairs(ORIGINS, runs.head(0), make_overlap(runs, counts))
-    assert {claim.verdict for claim in claims(ORIGINS, runs.head(0), pairs)} == {"not tested"}
+    assert {claim.verdict for claim in claims(Results(ORIGINS, runs.head(0), pairs))} == {"not tested"}
 
 
 def test_entries_are_strict_json_with_null_for_what_does_not_exist() -> None:

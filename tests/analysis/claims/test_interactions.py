@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from subnetray.analysis.claims import interactions
 from subnetray.analysis.claims.interactions import DENSITY_RESPONSE, OVERLAP_RESPONSE, pseudo_values
 from subnetray.analysis.pairs import label_pairs
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import Claim
 from subnetray.config import Grid
 from subnetray.config.compose import Composer
@@ -44,7 +45,7 @@ def judged(density: Callable[[Cell, int], float], grid: Grid = FACTORIAL, gap: f
         n=lambda cell, seed: 10**6,
         data_nll=lambda cell, seed: 0.25 + gap * (cell.get("distribution") == "off"),
     )
-    return {claim.key: claim for claim in interactions.claims(grid, runs)}
+    return {claim.key: claim for claim in interactions.claims(Results(grid, runs))}
 
 
 @given(st.lists(st.floats(-5, 5), min_size=3, max_size=6))
@@ -114,7 +115,7 @@ def test_models_find_the_interaction_that_is_there_in_density_and_in_overlap() -
         return 500, 500, 300 + more + int(rng.normal(0, 6)), 280.0
 
     pairs = label_pairs(FACTORIAL, runs, make_overlap(runs, count))
-    found = interactions.models(FACTORIAL, runs, pairs)
+    found = interactions.models(Results(FACTORIAL, runs, pairs))
     assert [(each.response, len(each.factors)) for each in found] == [
         *((DENSITY_RESPONSE, 3), (OVERLAP_RESPONSE, 3)),
         *((DENSITY_RESPONSE, 4), (OVERLAP_RESPONSE, 4)),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from subnetray.analysis.claims import parts
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import Claim
 from tests.analysis.judged import ORIGINS
 from tests.analysis.tables import make_runs
@@ -33,7 +34,7 @@ def judge(layers: Sequence[float] = (0.5, 0.5), norms: float = 0.5) -> dict[str,
         listed.append({"layer": None, "module": "embedding", "n": N, "changed_bitwise": N})
         return listed
 
-    return {claim.key: claim for claim in parts.claims(ORIGINS, runs, tensors)}
+    return {claim.key: claim for claim in parts.claims(Results(ORIGINS, runs, tensors=tensors))}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from subnetray.analysis.claims import published
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import Claim
 from subnetray.config import Grid
 from subnetray.config.compose import Composer
@@ -39,7 +40,7 @@ def judge(density: Callable[[Cell], float], grid: Grid = ORIGINS, gap: float = 2
         data_nll=lambda cell, seed: 0.25 + gap * off_distribution(cell),
         **columns,
     )
-    return {claim.key: claim for claim in published.claims(grid, runs)}
+    return {claim.key: claim for claim in published.claims(Results(grid, runs))}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_published_rates_compare_rl_with_sft_at_ten_times_its_rate(apart: float,
 def test_rates_that_are_not_ten_times_apart_test_nothing() -> None:
     grid = plan(Composer(), ["+grid=factorial"])[1].grid
     runs = make_runs(grid, lambda cell, seed: 0.5, lr=lambda cell, seed: 1e-5)
-    found = {claim.key: claim for claim in published.claims(grid, runs)}
+    found = {claim.key: claim for claim in published.claims(Results(grid, runs))}
     assert found[RATES].note == "no seed has finished RL, and SFT at 10 times its rate"
 
 

@@ -14,11 +14,12 @@ BETTER, COARSE = "subnetwork_beats_full", "subnetwork_gives_the_same_values_coar
 
 
 def judge(own: float = 0.1, **columns: Any) -> dict[str, Claim]:
-    runs, pairs = table(grid_of(), accuracy(own=own))
+    results = table(grid_of(), accuracy(own=own))
     changes = {
-        name: [value if part != "all" else float("nan") for part in runs["part"]] for name, value in columns.items()
+        name: [value if part != "all" else float("nan") for part in results.runs["part"]]
+        for name, value in columns.items()
     }
-    return {claim.key: claim for claim in restricted.claims(grid_of(), runs.assign(**changes), pairs)}
+    return {claim.key: claim for claim in restricted.claims(results.among(results.runs.assign(**changes)))}
 
 
 @pytest.mark.parametrize(("own", "verdict"), [(0.2, "supported"), (0.05, "refuted"), (0.1, "inconclusive")])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from subnetray.analysis.claims import stages
+from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import Claim
 from tests.analysis.judged import ORIGINS
 from tests.analysis.tables import Cell, make_runs
@@ -22,7 +23,7 @@ def judge(density: Callable[[Cell], float], taught: float = 0.1, gone: tuple[str
         accuracy_greedy_before=lambda cell, seed: 0.5 + taught * (cell["init"] == "after_sft"),
     )
     runs = runs[~runs["train_steps"].isin(gone)]
-    return {claim.key: claim for claim in stages.claims(ORIGINS, runs)}
+    return {claim.key: claim for claim in stages.claims(Results(ORIGINS, runs))}
 
 
 @pytest.mark.parametrize(
