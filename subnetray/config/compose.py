@@ -74,7 +74,8 @@ SCHEMAS: dict[str, dict[str, type]] = {
         "schema_reasoning_gym": schema.ReasoningGymTask,
         "schema_dataset": schema.DatasetTask,
     },
-    "algorithm": {f"schema_{name}": kind for name, kind in ALGORITHMS.items()},
+    # Those of other packages have no file in conf/, and are chosen as their schema is.
+    "algorithm": {f"schema_{name}": kind for name, kind in ALGORITHMS.items()} | ADDED_ALGORITHMS,
     "rollout": {"schema_rollout": schema.Rollout},
     "cluster": {"schema_cluster": schema.Cluster},
     "tracking": {"schema_tracking": schema.Tracking},
@@ -94,9 +95,6 @@ def _register() -> None:
     for group, kinds in SCHEMAS.items():
         for name, kind in kinds.items():
             store.store(group=group, name=name, node=_structured(kind))
-    # Those of other packages have no file in conf/: they are chosen as their schema is.
-    for name, kind in ADDED_ALGORITHMS.items():
-        store.store(group="algorithm", name=name, node=_structured(kind))
 
 
 def _structured(schema_class: type) -> DictConfig:
@@ -121,7 +119,7 @@ class Composer:
         self._config_dir = config_dir
         self._composed: dict[tuple[str, ...], DictConfig] = _COMPOSED if config_dir is None else {}
         self._ours = {group: documents.names_in(files("subnetray.conf") / group) for group in GROUPS}
-        self._ours["algorithm"] |= ADDED_ALGORITHMS.keys()
+        self._ours["algorithm"] |= set(ADDED_ALGORITHMS)
         self._theirs = {
             group: set[str]() if config_dir is None else documents.names_in(config_dir / group) for group in GROUPS
         }
