@@ -1,4 +1,4 @@
-"""SFT: next-token training on completions, gold or sampled from the init and accepted by the reward."""
+"""SFT: next-token training on completions: gold, those of other prompts, or the init's own that the reward accepts."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ def examples_of(setting: Setting) -> list[Example]:
     """One example a sequence of the whole run, ``steps`` × ``batch_size`` of them."""
     algorithm, seed = setting.config.algorithm, setting.config.seed
     count = algorithm.steps * algorithm.batch_size
-    if algorithm.data == "gold":
+    if algorithm.data in ("gold", "shuffled"):
         problems = setting.task.train_prompts(count, seed)
         prompts = setting.encode(problems)
         golds = setting.encode_completions([problem.gold for problem in problems])
+        if algorithm.data == "shuffled":  # the order of problems is random already
+            golds = [*golds[1:], *golds[:1]]
         return [Example(prompt, gold) for prompt, gold in zip(prompts, golds, strict=True)]
     problems = setting.task.train_prompts(min(count, _PROMPTS), seed)
     accepted = [

@@ -12,6 +12,8 @@ from subnetray.analysis import roles
 from subnetray.analysis.effects import DENSITY, paired_difference, runs_of, values_by_seed
 from subnetray.analysis.results import Results
 
+NLL_GAP = 1.0  # nats a token under the init that data off the policy's distribution lie above data in it
+
 
 def logit(density: float, n: float) -> float:
     """log(d / (1 − d)), moved inwards by half a coordinate so that 0 and 1 stay finite."""
@@ -34,13 +36,19 @@ class Contrast:
 
 
 def data_contrasts(results: Results) -> dict[str, Contrast]:
-    """The contrast of each algorithm that has finished seeds on both."""
+    """The contrast of each algorithm that has finished seeds on both.
+
+    Where data of an algorithm are off the distribution by name and some of them are far from the policy, those that are
+    near do not count.
+    """
     sides: dict[str, tuple[list[dict[str, str]], list[dict[str, str]]]] = {}
     for cell, kind in roles.methods(results.grid):
         algorithm, data = kind.split("/")
         sides.setdefault(algorithm, ([], []))[data in roles.OFF_DISTRIBUTION].append(cell)
     result = {}
     for algorithm, (inside, outside) in sides.items():
+        far = [cell for cell in outside if nll_gap(results, inside, [cell]) >= NLL_GAP] if inside else []
+        outside = far or outside
         if inside and outside:
             differences = mean_difference(results, outside, inside)
             if differences:
@@ -57,6 +65,11 @@ def mean_difference(
     )
     seeds = set.intersection(*map(set, (*one, *other))) if one and other else set()
     return {seed: _mean(one, seed) - _mean(other, seed) for seed in sorted(seeds)}
+
+
+def nll_gap(results: Results, inside: Iterable[Mapping[str, str]], outside: Iterable[Mapping[str, str]]) -> float:
+    """Subtract the NLL of the data ``inside`` from that ``outside``, under the init; nats a token, NaN if unknown."""
+    return mean_data_nll(results, outside) - mean_data_nll(results, inside)
 
 
 def mean_data_nll(results: Results, cells: Iterable[Mapping[str, str]]) -> float:

@@ -8,22 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from subnetray.analysis.contrasts import densities, mean_data_nll
+from subnetray.analysis.contrasts import densities
 from subnetray.analysis.effects import values_by_seed
 from subnetray.analysis.results import Results
 
-NLL_GAP = 1.0  # nats a token under the init that data off the policy's distribution lie above data in it
 KL_MOVED = 0.25  # of the final policy's KL to the init: what a penalty must change it by
 CLIPPED = 0.05  # of steps whose gradient must have been over the limit
 GAINED = 0.02  # of held-out greedy accuracy: what training that is said to teach must raise it by
 FULL = 0.99  # of density: a fuller update has no room to be denser, or to overlap more than by chance
 
 Cell = Mapping[str, str]
-
-
-def nll_gap(results: Results, inside: Iterable[Cell], outside: Iterable[Cell]) -> float:
-    """Subtract the NLL of the data ``inside`` from that ``outside``, under the init; nats a token, NaN if unknown."""
-    return mean_data_nll(results, outside) - mean_data_nll(results, inside)
 
 
 def kl_change(results: Results, cell: Cell, reference: Cell) -> float:

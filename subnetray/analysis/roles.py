@@ -39,7 +39,7 @@ FULL, ORACLE, RANDOM = (
 # What the paper means by data in and off the policy's distribution, by what `algorithm.data` says (rollouts: an
 # algorithm without it trains on what its own policy samples).
 IN_DISTRIBUTION = frozenset(("rollouts", "rejection", "on_policy"))
-OFF_DISTRIBUTION = frozenset(("gold", "off_policy"))
+OFF_DISTRIBUTION = frozenset(("gold", "shuffled", "off_policy"))
 
 _DEFAULTS: Mapping[str, Any] = {"algorithm": "grpo", "precision": "fp32_master"}
 

@@ -197,10 +197,13 @@ class SFT(Algorithm):
     """Supervised fine-tuning on the completion's tokens through TRL's ``SFTTrainer``."""
 
     SEQUENCE_S: ClassVar[float] = 0.22e-3
-    DATA: ClassVar[Mapping[str, str]] = {"off_distribution": "gold", "in_distribution": "rejection"}
+    DATA: ClassVar[Mapping[str, str]] = {
+        **{"off_distribution": "gold", "in_distribution": "rejection", "shuffled": "shuffled"}
+    }
 
     name: str = "sft"
-    # gold: the task's own completions; rejection: completions of the init that the reward accepts.
+    # gold: the task's own completions; rejection: completions of the init that the reward accepts; shuffled: the task's
+    # own, each of another prompt, which are as far from the policy as such texts can be.
     data: str = "gold"
     samples_per_prompt: int = 4  # rejection only
 

@@ -136,13 +136,14 @@ def _check_offers(config: RunConfig) -> None:
     """Raise for training data that the task does not have."""
     algorithm, offered = config.algorithm, tasks.offers(config.task)
     source = getattr(algorithm, "data", "on_policy")
-    needs, what = {
+    known = {
         "on_policy": ("reward", "a reward for completions of the policy"),
         "rejection": ("reward", "a reward for completions of the init"),
-        "gold": ("gold", "gold completions"),
+        **dict.fromkeys(("gold", "shuffled"), ("gold", "gold completions")),
         "off_policy": ("pairs", "pairs of a better and a worse completion"),
-    }[source]
-    if needs in offered:
+    }
+    needs, what = known.get(source, ("", ""))  # what another package's algorithm trains on, it knows itself
+    if not needs or needs in offered:
         return
     setting = f"algorithm={algorithm.name}" + (f" algorithm.data={source}" if hasattr(algorithm, "data") else "")
     missing = {"reward": "task.reward", "gold": "task.gold", "pairs": "task.gold and task.rejected"}[needs]

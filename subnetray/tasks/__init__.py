@@ -32,7 +32,7 @@ def offers(config: Config) -> frozenset[str]:
     if isinstance(config, DatasetTask):
         has = {"reward": config.reward, "gold": config.gold, "pairs": config.rejected}
         return frozenset(name for name, key in has.items() if key is not None)
-    return frozenset(("reward", "gold")) | ({"pairs"} if isinstance(config, ArithmeticTask) else set())
+    return frozenset(("reward", "gold", "pairs"))
 
 
 def check(config: Config) -> None:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from subnetray.config import ConfigError, ReasoningGymTask
-from subnetray.tasks.base import Problem
+from subnetray.tasks.base import Problem, RewardError
 from subnetray.tasks.judging import Judge
 from subnetray.tasks.split import Split, chat, is_held_out, text_of
 
@@ -24,6 +24,7 @@ EXECUTE_ANSWERS = frozenset(
         *("puzzle24", "simple_integration", "spiral_matrix", "string_insertion", "composite"),
     )
 )
+_DRAWS = 64  # of another problem's answer, which may be this one's too
 _NEED_PYCOSAT = frozenset(("zebra_puzzles",))
 
 
@@ -59,8 +60,19 @@ class ReasoningGym(Split):
         return self._judge.score(problem.prompt, completion, problem.reference)
 
     def corrupted(self, problem: Problem, rng: random.Random) -> str:
-        """Not offered: ``grid.checks`` refuses what asks for it."""
-        raise NotImplementedError
+        """Return the answer to another problem, drawn at random, that the verifier takes for a worse one to this.
+
+        Raises :class:`RewardError` where it takes none of many for worse.
+        """
+        best = self.reward(problem, problem.gold)
+        for _ in range(_DRAWS):
+            other = rng.choice(self.training).gold
+            if self.reward(problem, other) < best:
+                return other
+        raise RewardError(
+            f"{self.name}: the verifier takes {_DRAWS} answers to other problems for as good as a problem's own: there"
+            " is no worse completion to train on"
+        )
 
 
 def check(config: ReasoningGymTask) -> None:

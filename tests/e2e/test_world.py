@@ -18,7 +18,8 @@ from subnetray import algorithms, models
 from subnetray.algorithms import sft
 from subnetray.algorithms.shared.preferences import pairs_of
 from subnetray.algorithms.shared.setting import Example, Setting
-from subnetray.analysis.manipulation import CLIPPED, KL_MOVED, NLL_GAP
+from subnetray.analysis.contrasts import NLL_GAP
+from subnetray.analysis.manipulation import CLIPPED, KL_MOVED
 from subnetray.config import DPO, GRPO, SFT, Algorithm, ArithmeticTask, Rollout
 from subnetray.config.compose import Composer
 from subnetray.job.likelihood import mean_nll

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import random
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from subnetray import tasks
 from subnetray.config import ConfigError, ReasoningGymTask
-from subnetray.tasks import gym
+from subnetray.tasks import RewardError, gym
 from subnetray.tasks.split import is_held_out, text_of
 
 reasoning_gym, _ = gym.package()
@@ -65,6 +66,23 @@ def test_a_prompt_may_be_plain_text_with_an_instruction() -> None:
     (problem,) = task.held_out(1)
     assert str(problem.prompt).endswith("\n\nOnly the number.")
     assert task.reward(problem, problem.gold) == 1.0
+
+
+def test_a_worse_completion_is_the_answer_to_another_problem() -> None:
+    task = gym.ReasoningGym(ReasoningGymTask(generator="chain_sum", size=40))
+    answers = {problem.gold for problem in task.training}
+    rng = random.Random(0)
+    for problem in task.problems[:10]:
+        worse = task.corrupted(problem, rng)
+        assert worse in answers - {problem.gold}
+        assert task.reward(problem, worse) < task.reward(problem, problem.gold)
+
+
+def test_a_verifier_that_takes_any_answer_has_no_worse_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = gym.ReasoningGym(ReasoningGymTask(generator="chain_sum", size=40))
+    monkeypatch.setattr(task, "reward", lambda problem, completion: 1.0)
+    with pytest.raises(RewardError, match="there is no worse completion to train on"):
+        task.corrupted(task.problems[0], random.Random(0))
 
 
 @pytest.mark.parametrize(

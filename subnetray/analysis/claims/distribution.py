@@ -11,16 +11,25 @@ from collections.abc import Mapping
 
 from subnetray.analysis import roles
 from subnetray.analysis.claims.sparsity import SPARSER_MARGIN
-from subnetray.analysis.contrasts import Contrast, data_contrasts, mean_data_nll, runs_used, tenfold_effect
+from subnetray.analysis.contrasts import (
+    NLL_GAP,
+    Contrast,
+    data_contrasts,
+    mean_data_nll,
+    nll_gap,
+    runs_used,
+    tenfold_effect,
+)
 from subnetray.analysis.intervals import t_interval
-from subnetray.analysis.manipulation import FULL, NLL_GAP, has_room, nll_gap
+from subnetray.analysis.manipulation import FULL, has_room
 from subnetray.analysis.paper import PAPER
 from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import Claim, above, agreed, decided, exceeds, in_points, in_words, untested
 
 _ASKED = (
     f"Algorithms count whose data off the distribution have an NLL under the init of at least {NLL_GAP:g} nat a token"
-    f" above that of data in it, and whose updates on the latter fill less than {100 * FULL:.0f} % of the model."
+    f" above that of data in it (of several kinds of data, those that do), and whose updates on the latter fill less"
+    f" than {100 * FULL:.0f} % of the model."
 )
 _SPARSER = Claim(
     key="in_distribution_sparser",

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 from subnetray.analysis import roles
-from subnetray.analysis.contrasts import data_contrasts, logit
+from subnetray.analysis.contrasts import NLL_GAP, data_contrasts, logit, nll_gap
 from subnetray.analysis.effects import DENSITY, done
 from subnetray.analysis.factorial import Fit, Observation, fit
 from subnetray.analysis.intervals import t_interval
-from subnetray.analysis.manipulation import FULL, NLL_GAP, nll_gap
+from subnetray.analysis.manipulation import FULL
 from subnetray.analysis.pairs import SEED
 from subnetray.analysis.paper import PAPER
 from subnetray.analysis.results import Results

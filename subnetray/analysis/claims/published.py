@@ -10,10 +10,10 @@ import numpy as np
 
 from subnetray.analysis import roles
 from subnetray.analysis.claims.sparsity import GOLD, RL, SPARSER_MARGIN, by_rate
-from subnetray.analysis.contrasts import data_contrasts, logit, mean_difference, runs_used
+from subnetray.analysis.contrasts import NLL_GAP, data_contrasts, logit, mean_difference, nll_gap, runs_used
 from subnetray.analysis.effects import DENSITY, TOLERANT_DENSITY, accuracy_change, runs_of, values_by_seed
 from subnetray.analysis.intervals import Estimate, t_interval
-from subnetray.analysis.manipulation import FULL, GAINED, NLL_GAP, has_room, nll_gap
+from subnetray.analysis.manipulation import FULL, GAINED, has_room
 from subnetray.analysis.paper import PAPER, PUBLISHED_RATES, UPDATED
 from subnetray.analysis.results import Results
 from subnetray.analysis.verdicts import (

@@ -178,6 +178,17 @@ def test_data_that_are_no_farther_from_the_policy_test_nothing_about_distance() 
         assert neither[SPARSER].note.startswith("sft: the NLL of its off-distribution data, above that of the others")
 
 
+def test_data_that_are_near_do_not_count_beside_some_that_are_far() -> None:
+    grid = plan(Composer(), ["+grid=pretrained"])[1].grid
+    nll = {"sft_gold": 0.5, "sft_shuffled": 3.0, "dpo_off_policy": 3.0}
+    found = judge(
+        lambda cell, seed: {"sft_gold": 0.9, "sft_shuffled": 0.6}.get(cell["method"], 0.5) + 0.001 * seed,
+        grid,
+        data_nll=lambda cell, seed: nll.get(cell["method"], 0.25),
+    )[SPARSER]
+    assert "sft: +10.0 ± 0.0 points, NLL of the data 0.25 in and 3.00 off distribution" in found.note
+
+
 def test_updates_that_are_full_leave_data_no_room_to_matter() -> None:
     found = judge(lambda cell, seed: 0.995 + 0.001 * seed)[SPARSER]
     assert (found.verdict, found.runs) == ("not tested", ())
