@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,10 @@ from typing import Any
 
 # A launcher may send what a terminal has sent already.
 _SAME_S = 1.0
+# Code that takes a lock and then enters what releases it: an exception between the two leaves it held, and every thread
+# that imports, or logs, waits for ever. The signal comes again when the main thread is elsewhere.
+_LOCKING = ("<frozen importlib", logging.__file__)
+_LATER_S = 0.05
 _ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -64,7 +69,7 @@ def _lost(hook: Callable[[sys.UnraisableHookArgs], object], lost: sys.Unraisable
     As in those of importlib's locks: a signal that comes while modules are imported is lost, once in a while.
     """
     if _state.at is not None and issubclass(lost.exc_type, KeyboardInterrupt):
-        threading.Timer(0.05, _ask_again).start()  # when the main thread is somewhere else
+        threading.Timer(_LATER_S, _ask_again).start()  # when the main thread is somewhere else
     else:
         hook(lost)
 
@@ -107,6 +112,9 @@ def tuning() -> Iterator[None]:
 
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Handle a signal."""
+    if frame is not None and frame.f_code.co_filename.startswith(_LOCKING):
+        threading.Timer(_LATER_S, os.kill, (os.getpid(), number)).start()
+        return
     now = time.monotonic()
     if _state.at is not None:
         if now - _state.at > _SAME_S:

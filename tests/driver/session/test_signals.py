@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -113,6 +114,44 @@ def test_a_signal_that_comes_while_python_can_raise_nothing_is_not_lost() -> Non
     """Python writes what is raised in the callback of a weak reference, as importlib has them, and goes on."""
     found = subprocess.run([sys.executable, "-c", _IN_A_CALLBACK], capture_output=True, text=True, timeout=60)
     assert (found.returncode, found.stdout, found.stderr) == (143, "went on\nasked\n", "")
+
+
+_WHERE_A_LOCK_IS_TAKEN = """
+import sys, time
+from subnetray.driver.session import signals
+
+code = '''
+def take(lock, ask):
+    lock.acquire()
+    ask()  # the signal comes here
+    try:
+        return "took it"
+    finally:
+        lock.release()
+'''
+namespace = {}
+exec(compile(code, sys.argv[1], "exec"), namespace)
+
+import signal, threading
+from functools import partial
+
+lock = threading.Lock()
+with signals.orderly():
+    try:
+        print(namespace["take"](lock, partial(signal.raise_signal, signal.SIGINT)), flush=True)
+        time.sleep(30)
+    except KeyboardInterrupt:
+        print("asked", lock.locked(), flush=True)
+raise SystemExit(signals.exit_code())
+"""
+
+
+@pytest.mark.parametrize("file", ["<frozen importlib._bootstrap>", logging.__file__])
+def test_no_lock_of_imports_and_logs_is_left_held(file: str) -> None:
+    """The next import of another thread would wait for ever: a command that was told to end did not."""
+    command = [sys.executable, "-c", _WHERE_A_LOCK_IS_TAKEN, file]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (found.returncode, found.stdout, found.stderr) == (130, "took it\nasked False\n", "")
 
 
 @pytest.mark.parametrize("ignored", [signal.SIGINT, signal.SIGHUP])
