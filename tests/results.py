@@ -1,94 +1,182 @@
-"""``python -m tests.results outputs/origins``: take a sweep's claims and figure over into the README.
+"""``python -m tests.results outputs/origins``: take a sweep's claims and figure over into the documentation.
 
-``make results`` runs the sweep first. What the README shows then lies in ``docs/results/origins``: the figure and
-``claims.json`` as the sweep wrote them, and ``about.json``, which says of what they are.
+``make results`` runs the sweep first. What README and docs then show lies in ``docs/results``: the figure and
+``claims.json`` as the sweep wrote them, ``cells.json``, means over the seeds of each cell, and ``about.json``, which
+says of what they are. A sweep is known by its grid's name.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import yaml
 
 from subnetray.doctor.hardware import processor_kind
 from subnetray.store.results import sha256
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-KEPT = ROOT / "docs" / "results" / "origins"
 FIGURE = "density.png"
-SHOWN = (
-    "rl_sparser_than_sft",
-    "rl_updates_5_to_30_percent",
-    "sparse_in_bf16_not_in_fp32",
-    "limited_impact_of_kl",
-    "in_distribution_is_the_main_cause",
-    "seeds_overlap_beyond_uniform",
-    "seeds_overlap_beyond_joint",
-    "all_changed_overlap_beyond_joint",
+MEANS = (
+    *("density_bitwise", "density_1e-05", "data_nll", "kl_to_init", "accuracy_sampled_before"),
+    *("accuracy_sampled_after", "accuracy_greedy_before", "accuracy_greedy_after"),
 )
-_TABLE = re.compile(r"(<!-- claims of docs/results/origins -->\n).*?(<!-- end -->\n)", re.DOTALL)
+_TABLES = re.compile(r"(<!-- (claims|cells) of docs/results/(\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
 
 
-def table(claims: Sequence[Mapping[str, Any]]) -> str:
+@dataclass(frozen=True)
+class Kept:
+    """The results of a grid that the documentation shows: ``shown`` are claims, in their order, on ``page``."""
+
+    directory: Path
+    page: Path
+    command: str
+    shown: tuple[str, ...]
+
+    def read(self, name: str) -> Any:
+        """Return the content of one of its JSON files."""
+        return json.loads((self.directory / name).read_text())
+
+
+KEPT = {
+    "origins": Kept(
+        ROOT / "docs" / "results" / "origins",
+        ROOT / "README.md",
+        "make results",
+        (
+            "rl_sparser_than_sft",
+            "rl_updates_5_to_30_percent",
+            "sparse_in_bf16_not_in_fp32",
+            "limited_impact_of_kl",
+            "in_distribution_is_the_main_cause",
+            "seeds_overlap_beyond_uniform",
+            "seeds_overlap_beyond_joint",
+            "all_changed_overlap_beyond_joint",
+        ),
+    ),
+    "pretrained": Kept(
+        ROOT / "docs" / "results" / "smollm2",
+        ROOT / "docs" / "pretrained.md",
+        "python -m subnetray.sweep +grid=pretrained",
+        (
+            "rl_sparser_than_sft",
+            "rl_updates_5_to_30_percent",
+            "rejection_sampling_sparse",
+            "in_distribution_sparser",
+            "in_distribution_is_the_main_cause",
+            "off_distribution_dpo_dense",
+            "unchanged_were_never_changed",
+            "layers_alike",
+            "seeds_overlap_beyond_uniform",
+            "seeds_overlap_beyond_joint",
+        ),
+    ),
+}
+
+
+def claims_table(kept: Kept) -> str:
     """Write some of the claims as a table in Markdown."""
-    by_key = {claim["claim"]: claim for claim in claims}
+    by_key = {claim["claim"]: claim for claim in kept.read("claims.json")}
     lines = ["| Claim | Verdict here | Estimate |", "| --- | --- | --- |"]
     lines += [
-        f"| {each['statement']} | {each['verdict']} | {_estimate(each)} |" for each in map(by_key.get, SHOWN) if each
+        f"| {each['statement']} | {each['verdict']} | {_estimate(each)} |"
+        for each in map(by_key.get, kept.shown)
+        if each
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def cells_table(kept: Kept) -> str:
+    """Write the means over seeds of every cell as a table in Markdown."""
+    cells = kept.read("cells.json")
+    factors = [name for name in cells[0] if name not in (*MEANS, "runs")]
+    header = [*factors, "seeds", "changed, %", "by more than 1e-5, %", "NLL of the data", "sampled accuracy, %"]
+    lines = [f"| {' | '.join(header)} |", f"| {' | '.join('---' for _ in header)} |"]
+    for cell in cells:
+        before, after = (f"{100 * cell[f'accuracy_sampled_{when}']:.1f}" for when in ("before", "after"))
+        row = [
+            *(f"`{cell[name]}`" for name in factors),
+            str(cell["runs"]),
+            f"{100 * cell['density_bitwise']:.1f}",
+            f"{100 * cell['density_1e-05']:.1f}",
+            "–" if cell["data_nll"] is None else f"{cell['data_nll']:.2f}",
+            f"{before} → {after}",
+        ]
+        lines.append(f"| {' | '.join(row)} |")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def with_tables(text: str) -> str:
+    """Put the tables between their marks in a page."""
+    by_directory = {kept.directory.name: kept for kept in KEPT.values()}
+    make = {"claims": claims_table, "cells": cells_table}
+    return _TABLES.sub(lambda found: found[1] + make[found[2]](by_directory[found[3]]) + found[4], text)
 
 
 def _estimate(claim: Mapping[str, Any]) -> str:
     if claim["estimate"] is None:
         return str(claim["note"])
-    low, high = claim["interval"]
-    low, mean, high = (f"{round(value, 1) + 0.0:.1f}" for value in (low, claim["estimate"], high))
+    mean = f"{round(claim['estimate'], 1) + 0.0:.1f}"
     unit = {"percentage points": "points"}.get(claim["unit"], claim["unit"])
+    if claim["interval"] is None:
+        return f"{mean} {unit}".replace("-", "−")
+    low, high = (f"{round(value, 1) + 0.0:.1f}" for value in claim["interval"])
     return f"{mean} {unit} ({100 * claim['level']:.0f} %: {low} to {high})".replace("-", "−")
 
 
-def with_table(text: str, claims: Sequence[Mapping[str, Any]]) -> str:
-    """Put the table between its two marks in the README."""
-    assert _TABLE.search(text)
-    return _TABLE.sub(lambda found: found[1] + table(claims) + found[2], text)
-
-
-def _about(sweep: Path, commit: str) -> dict[str, Any]:
+def _about(sweep: Path, kept: Kept, commit: str) -> dict[str, Any]:
     written = yaml.safe_load((sweep / "sweep.yaml").read_text())
     results = [json.loads(path.read_text()) for path in sorted(sweep.glob("runs/*/result.json"))]
     model, instructions = processor_kind()
     return {
-        "command": "make results",
+        "command": kept.command,
         "seeds": written["grid"]["seeds"],
         "runs": len(results),
         "commit": commit,
         "processor": model,
         "instructions": instructions,
         "init_hashes": sorted({result["init_hash"] for result in results if "init_hash" in result}),
-        "sha256": {name: sha256(sweep / place) for name, place in _files().items()},
+        "sha256": {path.name: sha256(path) for path in sorted(kept.directory.iterdir()) if path.name != "about.json"},
     }
 
 
-def _files() -> dict[str, str]:
-    return {"claims.json": "claims.json", FIGURE: f"figures/{FIGURE}"}
+def cells(sweep: Path) -> list[dict[str, Any]]:
+    """Return, for each cell that has finished runs, its levels, their number and their means; None where unknown."""
+    factors = yaml.safe_load((sweep / "sweep.yaml").read_text())["grid"]["factors"]
+    runs = [run for run in pq.read_table(sweep / "runs.parquet").to_pylist() if run["status"] == "done"]
+    by_cell: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for run in runs:
+        by_cell.setdefault(tuple(run[name] for name in factors), []).append(run)
+    return [
+        {**dict(zip(factors, cell, strict=True)), "runs": len(inside), **{name: _mean(inside, name) for name in MEANS}}
+        for cell, inside in by_cell.items()
+    ]
+
+
+def _mean(runs: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    values = [run.get(name) for run in runs]
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return math.fsum(known) / len(known) if len(known) == len(runs) else None
 
 
 def main(sweep: Path, commit: str) -> None:
-    """Write ``docs/results/origins`` and the README's table from a finished sweep."""
-    KEPT.mkdir(parents=True, exist_ok=True)
-    for name, place in _files().items():
-        shutil.copyfile(sweep / place, KEPT / name)
-    (KEPT / "about.json").write_text(json.dumps(_about(sweep, commit), indent=1) + "\n")
-    README.write_text(with_table(README.read_text(), json.loads((KEPT / "claims.json").read_text())))
+    """Write what is kept of a finished sweep, and its page's tables."""
+    kept = KEPT[yaml.safe_load((sweep / "sweep.yaml").read_text())["grid"]["name"]]
+    kept.directory.mkdir(parents=True, exist_ok=True)
+    for name, place in (("claims.json", "claims.json"), (FIGURE, f"figures/{FIGURE}")):
+        shutil.copyfile(sweep / place, kept.directory / name)
+    (kept.directory / "cells.json").write_text(json.dumps(cells(sweep), indent=1) + "\n")
+    (kept.directory / "about.json").write_text(json.dumps(_about(sweep, kept, commit), indent=1) + "\n")
+    kept.page.write_text(with_tables(kept.page.read_text()))
 
 
 if __name__ == "__main__":

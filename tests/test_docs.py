@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import itertools
-import json
 import re
 from pathlib import Path
 
@@ -33,14 +32,16 @@ def test_every_block_of_the_library_guide_prints_what_it_says(
     assert failed == 0, capsys.readouterr().out
 
 
-def test_the_readme_shows_what_the_kept_results_say() -> None:
-    """``make results`` writes both."""
-    claims = json.loads((results.KEPT / "claims.json").read_text())
-    about = json.loads((results.KEPT / "about.json").read_text())
-    text = results.README.read_text()
-    assert results.with_table(text, claims) == text
-    assert results.table(claims).count("\n") == 2 + len(results.SHOWN)
+@pytest.mark.parametrize("kept", results.KEPT.values(), ids=results.KEPT)
+def test_pages_show_what_the_kept_results_say(kept: results.Kept) -> None:
+    """``python -m tests.results`` writes both."""
+    about, text = kept.read("about.json"), kept.page.read_text()
+    assert results.with_tables(text) == text
+    assert results.claims_table(kept) in text
+    assert results.claims_table(kept).count("\n") == 2 + len(kept.shown)
+    assert set(about["sha256"]) >= {"claims.json", results.FIGURE}
     for name, digest in about["sha256"].items():
-        assert sha256(results.KEPT / name) == digest
-    assert f"(docs/results/origins/{results.FIGURE})" in text
+        assert sha256(kept.directory / name) == digest
+    figure = (kept.directory / results.FIGURE).relative_to(kept.page.parent)
+    assert f"({figure})" in text
     assert all(about[key] for key in ("commit", "processor", "instructions", "init_hashes", "seeds"))

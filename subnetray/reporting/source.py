@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from subnetray.analysis.claims import claims
 from subnetray.analysis.effects import DENSITY
 from subnetray.analysis.pairs import label_pairs
 from subnetray.analysis.results import Results
@@ -29,13 +30,35 @@ _VERSIONS = (1, 2)  # of sweep.yaml
 
 @dataclass(frozen=True)
 class Sweep:
-    """``runs`` has one row a run with a result; ``overlap`` one row a pair, or is empty while there is none."""
+    """A sweep's directory, read, as in ``Sweep.open("outputs/origins")``: columns are those of docs/tables.md.
+
+    ``runs`` has one row a run with a result; ``overlap`` one row a pair, or is empty while there is none. ``planned``:
+    how many runs there are to be.
+    """
 
     directory: Path
     grid: Grid
     planned: int
     runs: pd.DataFrame
     overlap: pd.DataFrame
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Sweep:
+        """Read the tables of a sweep, running or finished; ``python -m subnetray.report`` makes them again from runs.
+
+        Raises ConfigError, one sentence, for a directory that is no sweep.
+        """
+        return read(Path(directory))
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """``overlap`` with factors and seeds of both runs (``a.…``, ``b.…``), and in what they differ."""
+        return self.results.pairs
+
+    @cached_property
+    def claims(self) -> pd.DataFrame:
+        """A row a claim, by its key: as in ``claims.json``, judged now."""
+        return pd.DataFrame([claim.to_dict() for claim in claims(self.results)]).set_index("claim")
 
     @cached_property
     def results(self) -> Results:

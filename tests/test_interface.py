@@ -1,0 +1,59 @@
+"""Sweeps from Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import subnetray
+from subnetray import Sweep, run_sweep
+from subnetray.config import ConfigError
+from tests.analysis.tables import make_grid, make_overlap, make_runs
+from tests.reporting.sweeps import write_sweep
+
+
+def test_a_sweep_is_opened_with_its_runs_pairs_and_claims_as_data_frames(tmp_path: Path) -> None:
+    grid = make_grid()
+    runs = make_runs(grid, lambda cell, seed: 0.25)
+    write_sweep(tmp_path / "sweep", grid, runs, make_overlap(runs, lambda a, b: (250, 250, 100, 80.0)))
+    sweep = Sweep.open(str(tmp_path / "sweep"))
+    assert list(sweep.runs["run_id"]) == list(runs["run_id"])
+    assert len(sweep.pairs) == len(runs) * (len(runs) - 1) // 2
+    assert {"a.seed", "b.seed", "differs", "joint_excess"} <= set(sweep.pairs.columns)
+    assert sweep.claims.loc["seeds_overlap_beyond_uniform", "verdict"] == "supported"
+    assert {"estimate", "interval", "unit", "test", "runs"} <= set(sweep.claims.columns)
+
+
+def test_what_is_no_sweep_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^sweep must be the directory of a sweep, as in sweep="):
+        Sweep.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("grid", "override", "sentence"),
+    [("nope", "out=x", "^grid=nope is unknown"), ("smoke", "algorithm.lr=-1", r"^algorithm\.lr must be ")],
+)
+def test_bad_input_is_a_sentence_before_a_process_starts(
+    grid: str, override: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", None)
+    with pytest.raises(ConfigError, match=sentence):
+        run_sweep(grid, [override])
+
+
+def test_what_the_command_finds_wrong_is_the_same_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"^out must be a directory, and .*/file is a file"):
+        run_sweep("smoke", ["out=file"])
+
+
+def test_importing_the_package_imports_no_tables() -> None:
+    code = "import sys, subnetray; print('pandas' in sys.modules, subnetray.__version__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"False {subnetray.__version__}\n"
+    with pytest.raises(AttributeError, match="no attribute 'swep'"):
+        subnetray.swep  # noqa: B018
