@@ -23,6 +23,7 @@ COMMANDS = {
     "diff": "subnetray.diff",
     "report": "subnetray.report",
     "dashboard": "subnetray.dashboard",
+    "explain": "subnetray.explain",
     "doctor": "subnetray.doctor.__main__",
 }
 

@@ -210,7 +210,7 @@ def test_a_user_s_broken_file_is_one_sentence(tmp_path: Path, text: str, sentenc
         (
             "+grid=nope",
             "grid=nope is unknown: choose one of algorithms, checkpoints, early, factorial, origins, overlap,"
-            " screening, single, smoke, subnetwork, transfer",
+            " pretrained, screening, single, smoke, subnetwork, transfer",
         ),
         ("grid=origins", "grid=origins must be written +grid=origins"),
         ("grid.seeds=[0]", "grid needs a grid: name one with +grid=NAME"),

@@ -73,7 +73,7 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "no command is named: write subnetray COMMAND with one of sweep, train, diff, report, dashboard, doctor"),
+        ([], f"no command is named: write subnetray COMMAND with one of {', '.join(COMMANDS)}"),
         (["swep"], "'swep' is no command: write"),
         (["+grid=origins"], "'+grid=origins' is no command"),
         (["--sweep"], "'--sweep' is no command"),

@@ -25,13 +25,13 @@ class Algorithm:
 
     name: str = "grpo"
     lr: float = 1e-4  # for the embedded model (docs/algorithms.md); those of billions are trained at 1e-6 or so
-    schedule: str = "constant"
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    optimizer: str = "adamw"
+    schedule: str = "constant"  # of the learning rate, after warm-up
+    warmup_steps: int = 0  # over which the learning rate rises linearly
+    weight_decay: float = 0.0  # decoupled; not of biases and norms, as transformers' trainers have it
+    optimizer: str = "adamw"  # sgd: without momentum
     # Global gradient norm above which gradients are scaled down; null switches clipping off.
     max_grad_norm: float | None = 1.0
-    steps: int = 60
+    steps: int = 60  # optimizer steps
     # Sequences per optimizer step, over all workers (a preference pair counts as one).
     batch_size: int = 128
     # Sequences that a worker passes through the model at once, gradients added up; null: all of its share.
@@ -60,11 +60,11 @@ class OnPolicy(Algorithm):
     SMALLEST_GROUP: ClassVar[int] = 2  # where advantages are relative to the group's
     DATA: ClassVar[Mapping[str, str]] = {"in_distribution": "rollouts"}
 
-    group_size: int = 8
+    group_size: int = 8  # completions per prompt
     # Rollouts are drawn for so many optimizer steps at once, and passed over so many times: with one of both, every
     # step trains on rollouts of the present policy, and nothing is ever clipped.
     minibatches: int = 1
-    epochs: int = 1
+    epochs: int = 1  # passes over the rollouts of a round: see minibatches
     # Weight of the KL penalty to the init: RLOO's in the reward (k1), the others' in the loss (k3, times the ratio of
     # the policy to the one that was sampled, which makes its gradient unbiased: TRL's default).
     beta: float = 0.0
@@ -117,11 +117,11 @@ class PPO(OnPolicy):
     SMALLEST_GROUP: ClassVar[int] = 1
 
     name: str = "ppo"
-    epochs: int = 2
+    epochs: int = 2  # passes over the rollouts of a round: see minibatches
     kl: str = "reward"  # where the penalty of weight beta goes: reward (k1) or loss (k3)
-    gamma: float = 1.0
-    gae_lambda: float = 0.95
-    value_lr: float = 1e-4
+    gamma: float = 1.0  # discount of rewards
+    gae_lambda: float = 0.95  # of generalised advantage estimation (arXiv 1506.02438)
+    value_lr: float = 1e-4  # learning rate of the value model
     value_epsilon: float = 0.2  # clip range of values
 
     def __post_init__(self) -> None:
@@ -140,19 +140,19 @@ class PRIME(OnPolicy):
     SEQUENCE_S: ClassVar[float] = 0.71e-3
 
     name: str = "prime"
-    group_size: int = 4
+    group_size: int = 4  # completions per prompt
     # Rollouts are drawn for so many times the prompts, of which those are preferred that have an accuracy in range.
     oversample: int = 4
-    accuracy_low: float = 0.2
-    accuracy_high: float = 0.8
-    process_weight: float = 5.0
-    outcome_weight: float = 5.0
+    accuracy_low: float = 0.2  # the least accuracy of a prompt's group that is in range
+    accuracy_high: float = 0.8  # the largest
+    process_weight: float = 5.0  # of implicit process rewards in the advantage
+    outcome_weight: float = 5.0  # of the verifier's reward in it
     process_norm: str = "batch_norm"  # process rewards over the largest return of a batch, or none
     leave_one_out: str = "code"  # the baseline of process rewards: as published in the authors' code, or in the paper
     prm_update: str = "after"  # the reward model learns before it rewards a batch, after, or never (none)
-    prm_beta: float = 0.05
-    prm_lr: float = 1e-5
-    prm_max_grad_norm: float | None = 10.0
+    prm_beta: float = 0.05  # weight of the log-ratios that are its rewards
+    prm_lr: float = 1e-5  # learning rate of the reward model
+    prm_max_grad_norm: float | None = 10.0  # as max_grad_norm, of the reward model
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -221,7 +221,7 @@ class Preference(Algorithm):
 
     # on_policy: the init's completions judged by the reward; off_policy: gold against corrupted gold.
     data: str = "on_policy"
-    beta: float = 0.1
+    beta: float = 0.1  # weight of what tells the two kinds of completions apart
     batch_size: int = 64
 
     def __post_init__(self) -> None:
@@ -263,7 +263,8 @@ class ORPO(Pairs):
     SEQUENCE_S: ClassVar[float] = 0.42e-3
     EXPERIMENTAL: ClassVar[bool] = True
 
-    name: str = "orpo"  # beta: weight of the odds ratio beside the likelihood
+    name: str = "orpo"
+    beta: float = 0.1  # weight of the odds ratio beside the likelihood
 
 
 @dataclass(frozen=True)
@@ -290,8 +291,8 @@ class KTO(Preference):
 
     name: str = "kto"
     beta: float = 4.0  # weight of log-ratios to the init; at 1 the embedded model gains little
-    desirable_weight: float = 1.0
-    undesirable_weight: float = 1.0
+    desirable_weight: float = 1.0  # of the loss of completions that are accepted
+    undesirable_weight: float = 1.0  # of the others'
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,17 +12,17 @@ class EmbeddedModel:
     """A small Qwen2 decoder that the project pretrains itself on first use (cached by content hash)."""
 
     name: str = "tiny"
-    hidden_size: int = 128
-    intermediate_size: int = 384
-    layers: int = 2
-    heads: int = 4
-    kv_heads: int = 2
-    # Pretraining ends when the running mean of its loss is below pretrain_loss, or after pretrain_steps.
+    hidden_size: int = 128  # width of the residual stream
+    intermediate_size: int = 384  # width of the MLP
+    layers: int = 2  # decoder layers
+    heads: int = 4  # attention heads
+    kv_heads: int = 2  # heads that keys and values have, shared by groups of attention heads
+    # Pretraining ends when the running mean of its loss is below this, or after pretrain_steps.
     pretrain_loss: float = 0.75
-    pretrain_steps: int = 1500
-    pretrain_batch_size: int = 128
-    pretrain_lr: float = 2e-3
-    pretrain_seed: int = 0
+    pretrain_steps: int = 1500  # optimizer steps of pretraining, at most
+    pretrain_batch_size: int = 128  # sequences per step of pretraining
+    pretrain_lr: float = 2e-3  # learning rate of pretraining
+    pretrain_seed: int = 0  # of the weights and the data that pretraining begins with: another init of the same kind
     # Supervised fine-tuning on gold completions of the default task after pretraining: 0 is the base model.
     sft_steps: int = 0
     sft_lr: float = 1e-4  # ten times the rate of RL that follows
@@ -46,8 +46,8 @@ class PretrainedModel:
     """A causal language model from a local directory or, by id, from the Hugging Face hub (safetensors only)."""
 
     name: str
-    path: str
-    revision: str | None = None
+    path: str  # a local directory, or an id of the Hugging Face hub
+    revision: str | None = None  # a commit, branch or tag of the hub; null: its newest
 
     def __post_init__(self) -> None:
         require(bool(self.path), "model.path", "a local directory or a Hugging Face id", self.path)

@@ -35,17 +35,17 @@ class Rollout:
     )
 
     name: str = "vllm"  # the library that samples
-    engines: int = 1
-    cpus_per_engine: float = 0
-    gpus_per_engine: float = 0
+    engines: int = 1  # of each architecture that a sweep trains, shared by its runs
+    cpus_per_engine: float = 0  # that Ray sets aside for an engine
+    gpus_per_engine: float = 0  # likewise; a part of one lets engines and runs share it
     tensor_parallel: int = 1  # GPUs of one node that every matrix of an engine's model is parted over
-    dtype: str = "bfloat16"
-    kv_cache_mib: int = 64
-    max_model_len: int = 64
-    gpu_memory_utilization: float = 0.4
-    temperature: float = 1.0
-    max_new_tokens: int = 5
-    timeout_s: float = 300.0
+    dtype: str = "bfloat16"  # of an engine's weights and products
+    kv_cache_mib: int = 64  # room for keys and values on a CPU: how many sequences are sampled at once
+    max_model_len: int = 64  # tokens of a prompt with its completion, at most
+    gpu_memory_utilization: float = 0.4  # share of a GPU's memory that vLLM takes
+    temperature: float = 1.0  # of what is trained on, and of sampled accuracy
+    max_new_tokens: int = 5  # tokens of a completion, at most
+    timeout_s: float = 300.0  # for one call of an engine, after which others are asked
     # Which draw of all that is sampled, the data being the same: two runs that differ in it alone differ by noise.
     replica: int = 0
     # Of algorithms that draw rollouts while they train: rounds that they are drawn ahead, by the policy of then.
@@ -92,7 +92,7 @@ class Rollout:
 class Evaluation:
     """Held-out accuracy, before and after, greedy and sampled."""
 
-    prompts: int = 512
+    prompts: int = 512  # held-out prompts, at most
 
     def __post_init__(self) -> None:
         at_least("evaluation.prompts", self.prompts, 1)
@@ -105,7 +105,8 @@ class Measurement:
     Steps are counted from one measured step to the next: what is cancelled in between is not seen.
     """
 
-    every: int = 1
+    every: int = 1  # optimizer steps from one measurement to the next
+    # |Δ| up to which a weight counts as unchanged; 0 is bit for bit, with +0 equal to −0. Each is a column.
     tolerances: tuple[float, ...] = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
     # After which optimizer steps to keep scores of all coordinates, and to say how well each finds the final mask: of
     # runs that train all weights, for what a restricted run may change is known before.
@@ -150,9 +151,9 @@ class Subnetwork:
     # A mask.safetensors, as runs and diff write them, a run's id, wandb:ENTITY/PROJECT/NAME:ALIAS, or an arm's name;
     # null: every weight trains.
     mask: str | None = None
-    source: tuple[str, ...] = ()
-    source_seed: int = 0
-    at: int | None = None
+    source: tuple[str, ...] = ()  # overrides by which an arm's source differs from this run
+    source_seed: int = 0  # by how much the source's seed is higher than this run's
+    at: int | None = None  # the step of the source whose scores an arm goes by
     # The gradient norm that clipping goes by: of all weights, before they are masked, or of the mask's alone, after.
     clip: str = "before"
 

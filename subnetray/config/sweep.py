@@ -20,11 +20,11 @@ class Cluster:
     workers: int = 0
     # none: each worker holds the whole model. full: a part of weights, gradients and optimizer state (FSDP).
     sharding: str = "none"
-    cpus_per_run: float = 1.0
-    gpus_per_worker: float = 0.0
+    cpus_per_run: float = 1.0  # that Ray sets aside for a run, or for each of its workers
+    gpus_per_worker: float = 0.0  # likewise, of a run where it has no workers
     max_concurrent: int | None = None  # null: as many as the cluster's CPUs and GPUs allow
     max_failures: int = 1  # times a crashed run is started again
-    memory_gib_per_run: float = 2.0
+    memory_gib_per_run: float = 2.0  # with which the command sees whether runs fit into this machine
 
     SHARDING: ClassVar[tuple[str, ...]] = ("none", "full")
 
@@ -51,7 +51,7 @@ class Checkpointing:
     """A run is kept so often, whichever comes first, to go on where it was interrupted; 0: never."""
 
     every_steps: int = 0  # optimizer steps
-    every_minutes: float = 0.0
+    every_minutes: float = 0.0  # of training
 
     def __post_init__(self) -> None:
         at_least("checkpoint.every_steps", self.every_steps, 0)
@@ -67,9 +67,9 @@ class Checkpointing:
 class Tracking:
     """W&B: ``offline`` writes local run files that ``wandb sync`` uploads; ``online``; ``disabled``."""
 
-    mode: str = "offline"
-    project: str = "subnetray"
-    entity: str | None = None
+    mode: str = "offline"  # offline: files that `wandb sync` uploads
+    project: str = "subnetray"  # of W&B
+    entity: str | None = None  # the user or team of W&B; null: the account's own
     # Whether to log what of processors, memory and GPUs is in use; null: where runs or engines use GPUs.
     system: bool | None = None
     # Whether to log commit and uncommitted changes of the checkout that the sweep's directory is in, if it is in one.
@@ -97,12 +97,13 @@ class Grid:
     """Factors, their levels and the design: one factor at a time around the baseline, plus crossings."""
 
     name: str = ""
-    about: str = ""
-    seeds: list[int] = field(default_factory=lambda: [0])
+    about: str = ""  # the question, with which the report begins
+    seeds: list[int] = field(default_factory=lambda: [0])  # each cell is run with each
+    # By name: a baseline and levels, each a list of Hydra overrides (about: what it is; block: levels are replicates).
     factors: dict[str, Factor] = field(default_factory=dict)
     # Hydra overrides that hold in every cell, such as the size of the runs; a command line's go before them.
     overrides: list[str] = field(default_factory=list)
-    one_at_a_time: list[str] = field(default_factory=list)
+    one_at_a_time: list[str] = field(default_factory=list)  # factors to vary alone, around the baseline
     # Each crossing names factors and the levels of each that are crossed.
     crossed: list[dict[str, list[str]]] = field(default_factory=list)
     # Of each crossing all cells (full), or a fraction of them of a resolution; blocks are always crossed in full.

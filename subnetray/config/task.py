@@ -17,11 +17,11 @@ class ArithmeticTask:
     accept: ClassVar[float] = 1.0
 
     name: str = "arithmetic"
-    operators: tuple[str, ...] = ("+", "-")
-    max_left: int = 99
-    max_right: int = 99
+    operators: tuple[str, ...] = ("+", "-")  # some of +, -, *
+    max_left: int = 99  # the largest number before the operator
+    max_right: int = 99  # the largest number after it
     size: int | None = None  # training problems, a part of all that data_seed chooses; null: all
-    data_seed: int = 0
+    data_seed: int = 0  # which problems: those of two seeds have none in common, as long as there are enough
 
     def __post_init__(self) -> None:
         freeze(self, "operators")
@@ -40,11 +40,11 @@ class ReasoningGymTask:
     """Problems of one generator of the package ``reasoning-gym``, rewarded by its verifier; a tenth is held out."""
 
     name: str = "reasoning_gym"
-    generator: str = "chain_sum"
+    generator: str = "chain_sum"  # one of reasoning-gym's, by its name there
     # The generator's own, as in task.parameters={min_terms:2,max_terms:3}; its size and seed are the two keys below.
     parameters: dict[str, Any] = field(default_factory=dict)
-    size: int = 1024
-    data_seed: int = 0
+    size: int = 1024  # problems to generate, held-out ones among them
+    data_seed: int = 0  # of the generator: other problems of the same kind
     chat: bool = True  # the question is a user's message, to which the tokenizer's chat template is applied
     instruction: str = ""  # follows the question, after an empty line
     accept: float = 1.0  # the least reward of a right completion: verifiers give less for a part
@@ -67,11 +67,11 @@ class DatasetTask:
     name: str
     # A .jsonl, .json, .csv, .tsv or .parquet file, a directory in the hub's layout, or the hub's id of a data set.
     path: str
-    subset: str | None = None
-    revision: str | None = None
-    split: str = "train"
-    held_out_split: str | None = None  # null: a tenth of the split
-    # Columns, or keys within one (a.b): text, or a list of messages, of which the last is taken as a completion.
+    subset: str | None = None  # a configuration of the data set, where it has several
+    revision: str | None = None  # a commit, branch or tag of the hub; null: its newest
+    split: str = "train"  # the records to train on
+    held_out_split: str | None = None  # the records to evaluate on; null: a tenth of the split
+    # A column, or a key within one (a.b), as all below: text, or messages, of which a completion is the last.
     prompt: str = "prompt"
     gold: str | None = None  # a right, or the preferred, completion
     rejected: str | None = None  # a worse one
