@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -157,8 +158,8 @@ def sweep(seeds: int, out: Path) -> None:
 def main() -> None:
     """Print a line a contestant."""
     if sys.argv[1:2] == ["script"]:
-        method, rate, seed, init, out = sys.argv[2:]
-        script(method, float(rate), int(seed), init, out)
+        method, rate, seed, model, out = sys.argv[2:]
+        script(method, float(rate), int(seed), model, out)
         return
     os.environ.update(OMP_NUM_THREADS="1", TQDM_DISABLE="1", PYTHONWARNINGS="ignore")
     from subnetray import models
@@ -168,7 +169,7 @@ def main() -> None:
     init = models.prepare(EmbeddedModel(), models.default_cache(), print)
     runs = list(itertools.product(METHODS, RATES, range(seeds)))
     with tempfile.TemporaryDirectory() as directory:
-        contestants = {
+        contestants: dict[str, Callable[[], None]] = {
             "subnetray.sweep": lambda: sweep(seeds, Path(directory) / "sweep"),
             "scripts, two at a time": lambda: loop(runs, init, Path(directory) / "loop"),
             "processes that are kept": lambda: launcher(runs, init, Path(directory) / "kept"),
