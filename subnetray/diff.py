@@ -47,6 +47,7 @@ from subnetray.config.checks import expand_home
 from subnetray.driver.cluster import start, stop
 from subnetray.files import write_atomic
 from subnetray.models import locate_weights
+from subnetray.places import require_writable
 from subnetray.subnetwork.counting import Thresholds
 from subnetray.text import percent, shown
 
@@ -119,7 +120,10 @@ def _config(words: Sequence[str]) -> DiffConfig:
     for key in ("init", "final"):
         if not found.get(key):
             raise ConfigError(f"{key}= must name a directory, a file or a Hugging Face id")
-    return DiffConfig(**found)
+    config = DiffConfig(**found)
+    if config.out is not None:
+        require_writable(Path(config.out), "out", "choose another directory with out=")
+    return config
 
 
 def _run(config: DiffConfig) -> tuple[float, Difference, dict[str, Any]]:

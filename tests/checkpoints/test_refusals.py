@@ -117,6 +117,17 @@ def _files_up_to(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.parametrize("where", ["config.json", "config.json/below"])
+def test_a_file_in_place_of_out_is_refused_before_anything_is_read(
+    where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert main(["init=nowhere", "final=nowhere", f"out={tmp_path / where}"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("subnetray: out must be a directory that can be written to, and ")
+    assert said.endswith("config.json is no directory: choose another directory with out=\n")
+
+
 @pytest.mark.parametrize("rows", [300, 200_000], ids=["picture is largest", "delta is largest"])
 def test_a_full_disk_leaves_nothing_partial(tmp_path: Path, rows: int, capsys: pytest.CaptureFixture[str]) -> None:
     init = {"x": torch.ones(rows, 1).bfloat16()}
