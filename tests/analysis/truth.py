@@ -117,9 +117,10 @@ def _layers(runs: pd.DataFrame) -> Of:
         run["run_id"]: [
             {"layer": 0, "module": "up", "n": N, "changed_bitwise": round(N * run.get("density_layer_0", 0.5))},
             {"layer": 1, "module": "up", "n": N, "changed_bitwise": round(N * run.get("density_layer_1", 0.5))},
-            {"layer": 1, "module": "norm", "n": N, "changed_bitwise": round(N * run.get("density_norms", 0.5))},
+            {"layer": 1, "module": "norm", "n": N, "changed_bitwise": 0, "changed_abs": {"1e-05": moved}},
         ]
         for run in runs.to_dict("records")
+        for moved in (round(N * run.get("density_norms", 0.5)),)
     }
     return lambda run_id: of[run_id]
 
@@ -254,9 +255,9 @@ WORLDS = (
         covered=False,  # of the largest of several, 90 %
     ),
     World(
-        "norms_hardly_change",
+        "norms_hardly_move",
         lambda results: parts.claims(results)[1:],
-        100 * (1 - parts.HARDLY),
+        100 * parts.HARDLY,
         columns={"density_norms": lambda cell: parts.HARDLY},
     ),
     World(

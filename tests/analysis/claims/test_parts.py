@@ -13,7 +13,7 @@ from subnetray.analysis.verdicts import Claim
 from tests.analysis.judged import ORIGINS
 from tests.analysis.tables import make_runs
 
-LAYERS, NORMS = "layers_alike", "norms_hardly_change"
+LAYERS, NORMS = "layers_alike", "norms_hardly_move"
 N = 10_000
 
 
@@ -26,12 +26,16 @@ def judge(layers: Sequence[float] = (0.5, 0.5), norms: float = 0.5) -> dict[str,
         run = of[run_id]
         more = 0.002 * (run["seed"] - 1)
         listed: list[dict[str, Any]] = [
-            {"layer": i, "module": "up", "n": N, "changed_bitwise": round(N * (share + more * (-1) ** i))}
+            {"layer": i, "module": "up", "n": N, "changed_bitwise": count, "changed_abs": {"1e-05": count}}
             for i, share in enumerate(layers)
+            for count in (round(N * (share + more * (-1) ** i)),)
         ]
         share = norms + more if run["dtype"] == "fp32" else 0.0
-        listed.append({"layer": 0, "module": "norm", "n": N, "changed_bitwise": round(N * share)})
-        listed.append({"layer": None, "module": "embedding", "n": N, "changed_bitwise": N})
+        # In fp32 all of them change bit for bit, and some by more than the tolerance.
+        moved = {"changed_bitwise": N if run["dtype"] == "fp32" else 0, "changed_abs": {"1e-05": round(N * share)}}
+        listed.append({"layer": 0, "module": "norm", "n": N} | moved)
+        moved = {"changed_bitwise": N, "changed_abs": {"1e-05": N // 2}}
+        listed.append({"layer": None, "module": "embedding", "n": N} | moved)
         return listed
 
     return {claim.key: claim for claim in parts.claims(Results(ORIGINS, runs, tensors=tensors))}
@@ -56,6 +60,14 @@ def test_one_layer_has_none_to_be_like() -> None:
 @pytest.mark.parametrize(("share", "verdict"), [(0.01, "supported"), (0.9, "refuted"), (0.05, "inconclusive")])
 def test_norms_are_judged_in_fp32(share: float, verdict: str) -> None:
     found = judge(norms=share)[NORMS]
-    assert (found.verdict, found.note) == (verdict, "0.00 % changed at the baseline")
-    assert found.estimate.mean == pytest.approx(100 * (1 - share), abs=0.05)
+    assert (found.verdict, found.note) == (verdict, "of all other weights 50.0 %; of norms at the baseline 0.00 %")
+    assert found.estimate.mean == pytest.approx(100 * share, abs=0.05)
     assert len(found.runs) == 3
+
+
+def test_norms_whose_moves_were_not_counted_at_the_tolerance_are_not_judged() -> None:
+    runs = make_runs(ORIGINS, lambda cell, seed: 0.5)
+    tensors = [{"layer": 0, "module": "norm", "n": N, "changed_bitwise": 0, "changed_abs": {"0.001": 0}}]
+    (_, found) = parts.claims(Results(ORIGINS, runs, tensors=lambda run_id: tensors))
+    assert found.verdict == "not tested"
+    assert "counted at 1e-05" in found.note
