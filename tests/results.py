@@ -135,7 +135,8 @@ def _estimate(claim: Mapping[str, Any]) -> str:
 
 def _about(sweep: Path, kept: Kept, commit: str) -> dict[str, Any]:
     written = yaml.safe_load((sweep / "sweep.yaml").read_text())
-    results = [json.loads(path.read_text()) for path in sorted(sweep.glob("runs/*/result.json"))]
+    runs = [run["run_id"] for run in _done(sweep)]
+    results = [json.loads((sweep / "runs" / run / "result.json").read_text()) for run in runs]
     model, instructions = processor_kind()
     return {
         "command": kept.command,
@@ -152,14 +153,17 @@ def _about(sweep: Path, kept: Kept, commit: str) -> dict[str, Any]:
 def cells(sweep: Path) -> list[dict[str, Any]]:
     """Return, for each cell that has finished runs, its levels, their number and their means; None where unknown."""
     factors = yaml.safe_load((sweep / "sweep.yaml").read_text())["grid"]["factors"]
-    runs = [run for run in pq.read_table(sweep / "runs.parquet").to_pylist() if run["status"] == "done"]
     by_cell: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for run in runs:
+    for run in _done(sweep):
         by_cell.setdefault(tuple(run[name] for name in factors), []).append(run)
     return [
         {**dict(zip(factors, cell, strict=True)), "runs": len(inside), **{name: _mean(inside, name) for name in MEANS}}
         for cell, inside in by_cell.items()
     ]
+
+
+def _done(sweep: Path) -> list[Mapping[str, Any]]:
+    return [run for run in pq.read_table(sweep / "runs.parquet").to_pylist() if run["status"] == "done"]
 
 
 def _mean(runs: Sequence[Mapping[str, Any]], name: str) -> float | None:
