@@ -34,6 +34,8 @@ def _run(options: argparse.Namespace) -> int:
     if (pairs := composer.pairs(options.overrides)) is not None:
         return _compare(pairs)
     sweep, planned = plan(composer, options.overrides, masks.fetch)
+    for sentence in planned.left_out:
+        _say(sentence)
     if sweep.dry_run:
         _show(sweep, planned)
         return 0

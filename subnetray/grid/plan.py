@@ -15,6 +15,7 @@ from subnetray.config import ConfigError, Grid, RunConfig, Subnetwork, SweepConf
 from subnetray.config.compose import GROUPS, Composer, parse
 from subnetray.grid.checks import check_run
 from subnetray.grid.design import baseline, describe, expand
+from subnetray.grid.fitting import fit
 from subnetray.grid.identity import run_id
 from subnetray.grid.settings import common_overrides, concerns_run, recipe_overrides, resolve
 from subnetray.grid.sources import CellOverrides, compose_source, mask_of, source_config
@@ -41,12 +42,14 @@ class Run:
 class Plan:
     """All runs of a grid: cell by cell, the baseline first, each cell's seeds in the grid's order.
 
-    ``sources`` are the runs that others take masks from and that are no cells themselves.
+    ``sources`` are the runs that others take masks from and that are no cells themselves. ``left_out``: sentences on
+    what of the grid the chosen model and task cannot be varied in.
     """
 
     grid: Grid
     runs: tuple[Run, ...]
     sources: tuple[Run, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def labels(self) -> dict[str, str]:
@@ -67,8 +70,9 @@ def plan(composer: Composer, overrides: Sequence[str], fetch: Fetch | None = Non
     grid = sweep.grid
     if grid is None:
         raise ConfigError(f"no grid is named: write +grid=NAME with one of {', '.join(composer.choices('grid'))}")
-    cells = expand(grid)
     recipe = recipe_overrides(*composer.recipe(overrides), keys)
+    grid, left_out = fit(grid, parse(overrides), recipe, keys)
+    cells = expand(grid)
     common = common_overrides(grid, overrides)
     settings = resolve(grid, cells, common, keys, recipe)
     configs = _configs(composer, grid, cells, settings)
@@ -94,7 +98,7 @@ def plan(composer: Composer, overrides: Sequence[str], fetch: Fetch | None = Non
     _check_distinct(grid, runs)
     own = {run.run_id for run in runs}
     others = tuple(run for run in sources.values() if run.run_id not in own)
-    return dataclasses.replace(sweep, run=runs[0].config), Plan(grid, tuple(runs), others)
+    return dataclasses.replace(sweep, run=runs[0].config, grid=grid), Plan(grid, tuple(runs), others, tuple(left_out))
 
 
 def _with_file(config: RunConfig, sweep: SweepConfig, fetch: Fetch | None) -> RunConfig:

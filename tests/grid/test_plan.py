@@ -212,13 +212,6 @@ def test_a_grid_must_be_named(composer: Composer) -> None:
         plan(composer, ["+grid=nope"])
 
 
-def test_a_pretrained_model_cannot_be_fine_tuned_by_a_level(composer: Composer) -> None:
-    overrides = ["+grid=origins", "grid.seeds=[0]", "model=qwen2_5_0_5b"]
-    with pytest.raises(ConfigError, match=r"^init=after_sft sets model\.sft_steps, a key that model=qwen2_5_0_5b does"):
-        plan(composer, overrides)
-    assert len(plan(composer, [*overrides, "~grid.factors.init.levels.after_sft"])[1].runs) == 20
-
-
 def test_the_grids_of_a_user_s_own_directory(tmp_path: Path) -> None:
     (tmp_path / "grid").mkdir()
     (tmp_path / "grid" / "mine.yaml").write_text("# @package grid\ndefaults: [smoke, _self_]\nname: mine\nseeds: [4]\n")

@@ -1,0 +1,85 @@
+"""Grids with another model or task than they were written for."""
+
+from __future__ import annotations
+
+import pytest
+
+from subnetray.config import EmbeddedModel, ReasoningGymTask, SmolLM2Model
+from subnetray.config.compose import Composer
+from subnetray.grid import Plan, plan
+
+GRIDS = [name for name in Composer().choices("grid") if name != "checkpoints"]
+REAL = ["model=smollm2_135m", "task=reasoning_gym"]
+
+
+def _plan(grid: str, *words: str) -> Plan:
+    return plan(Composer(), [f"+grid={grid}", *words])[1]
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_grid_takes_a_pretrained_model_and_another_task(grid: str) -> None:
+    planned = _plan(grid, *REAL)
+    assert planned.runs
+    for run in planned.runs:
+        assert isinstance(run.config.model, SmolLM2Model)
+        assert isinstance(run.config.task, ReasoningGymTask)
+    assert [run.cell for run in planned.runs] == [run.cell for run in _plan(grid, *REAL).runs]
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_nothing_is_left_out_where_nothing_else_is_chosen(grid: str) -> None:
+    assert _plan(grid).left_out == ()
+
+
+def test_what_is_left_out_is_said_and_the_rest_is_as_it_was() -> None:
+    whole, fitted = _plan("origins"), _plan("origins", *REAL)
+    assert fitted.left_out == (
+        "the factor init is left out: model=smollm2_135m has no model.sft_steps",
+        "the factor data is left out: it has task=arithmetic, and task=reasoning_gym is chosen",
+    )
+    left = {name: factor for name, factor in whole.grid.factors.items() if name not in ("init", "data")}
+    assert fitted.grid.factors == left
+    kept = [run for run in whole.runs if (run.cell["init"], run.cell["data"]) == ("base", "arithmetic")]
+    assert [{name: run.cell[name] for name in left} for run in kept] == [run.cell for run in fitted.runs]
+
+
+def test_blocks_and_crossings_go_with_their_factor() -> None:
+    fitted = _plan("factorial", *REAL)
+    assert fitted.left_out == ("the factor init is left out: model=smollm2_135m has no model.pretrain_seed",)
+    assert all("init" not in crossing for crossing in fitted.grid.crossed)
+    assert len(fitted.runs) * 2 == len(_plan("factorial").runs)
+
+
+def test_of_several_levels_those_stay_that_can_be() -> None:
+    words = [
+        "+grid.factors.init.levels.decayed=[algorithm.weight_decay=0.1]",
+        "grid.one_at_a_time=[init]",
+        "grid.crossed=[]",
+    ]
+    fitted = _plan("origins", "model=smollm2_135m", *words)
+    assert fitted.left_out == ("init=after_sft is left out: model=smollm2_135m has no model.sft_steps",)
+    assert [run.cell["init"] for run in fitted.runs] == ["base"] * 3 + ["decayed"] * 3
+
+
+def test_a_choice_that_is_the_baselines_leaves_its_factor_alone() -> None:
+    assert _plan("origins", "task=arithmetic").left_out == ()
+    assert len(_plan("origins", "task=arithmetic").runs) == len(_plan("origins").runs)
+
+
+def test_a_recipe_chooses_where_no_level_does() -> None:
+    """Levels come before a recipe: the factor of data sets stays, and so do its levels."""
+    fitted = _plan("origins", "+recipe=smollm2_chain_sum", "rollout.max_new_tokens=12")
+    assert fitted.left_out == ("the factor init is left out: model=smollm2_135m has no model.sft_steps",)
+    assert {run.config.model.name for run in fitted.runs} == {"smollm2_135m"}
+    assert {run.config.task.name for run in fitted.runs} == {"arithmetic", "multiplication"}
+
+
+def test_what_the_grid_says_of_another_task_is_left_out() -> None:
+    fitted = _plan("smoke", "task=reasoning_gym", "model=smollm2_135m", "grid.overrides=[task.max_left=9]")
+    assert "task.max_left=9 of the grid is left out: task=reasoning_gym has no task.max_left" in fitted.left_out
+
+
+def test_the_embedded_model_on_the_pretrained_grid() -> None:
+    fitted = _plan("pretrained", "model=tiny", "task=arithmetic")
+    assert all(isinstance(run.config.model, EmbeddedModel) for run in fitted.runs)
+    assert "task.generator=chain_sum of the grid is left out: task=arithmetic has no task.generator" in fitted.left_out
