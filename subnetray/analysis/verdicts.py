@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from subnetray.analysis.intervals import NOTHING, Estimate
@@ -24,18 +24,26 @@ Verdict = Literal["supported", "refuted", "smaller than the margin", "inconclusi
 
 ALPHA = 0.05
 
+# Between which two values an estimate is as a claim says; infinite where it is open.
+Range = tuple[float, float]
+_ANY: Range = (-math.inf, math.inf)
+
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict, and the smallest level of a test, ``p``, at which it would have been decided; 1 of what never is."""
+    """A verdict, and the smallest level of a test, ``p``, at which it would have been decided; 1 of what never is.
+
+    ``holds``: where the claim says that the truth is. It is what was asked, not what was found.
+    """
 
     verdict: Verdict
     p: float = 1.0
+    holds: Range = field(default=_ANY, compare=False)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim and its verdict; ``estimate`` is in ``unit`` and its interval of ``level``.
+    """One claim and its verdict; ``estimate``, its interval of ``level`` and where the claim ``holds`` are in ``unit``.
 
     ``grid``: one of the project's that has what the claim is about, for those who have run another.
     ``p`` is that of the verdict by itself; ``p_holm`` and ``verdict_holm`` count all claims of a report that were
@@ -53,6 +61,7 @@ class Claim:
     grid: str = "origins"
     note: str = ""
     runs: tuple[str, ...] = ()
+    holds: Range = _ANY
     p: float = math.nan
     p_holm: float = math.nan
     verdict_holm: Verdict = "not tested"
@@ -68,6 +77,8 @@ class Claim:
             "estimate": _known(e.mean),
             "interval": None if math.isnan(e.low) else [e.low, e.high],
             "level": self.level,
+            "holds_above": _finite(self.holds[0]),
+            "holds_below": _finite(self.holds[1]),
             "unit": self.unit,
             "seeds": e.n,
             "detectable": _known(e.detectable),
@@ -85,14 +96,24 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def above(estimate: Estimate, limit: float) -> Judgement:
     """Judge whether the truth is above ``limit``."""
     if math.isnan(estimate.mean):
         return NOT_TESTED
-    p = _level(estimate, limit)
+    p, holds = _level(estimate, limit), (limit, math.inf)
     if estimate.low > limit:
-        return Judgement("supported", p)
-    return Judgement("refuted" if estimate.high < limit else "inconclusive", p)
+        return Judgement("supported", p, holds)
+    return Judgement("refuted" if estimate.high < limit else "inconclusive", p, holds)
+
+
+def below(estimate: Estimate, limit: float) -> Judgement:
+    """Judge whether the truth is below ``limit``."""
+    turned = Estimate(-estimate.mean, -estimate.high, -estimate.low, estimate.n, estimate.level)
+    return dataclasses.replace(above(turned, -limit), holds=(-math.inf, limit))
 
 
 def exceeds(difference: Estimate, margin: float) -> Judgement:
@@ -100,7 +121,9 @@ def exceeds(difference: Estimate, margin: float) -> Judgement:
     found = above(difference, margin)
     if found.verdict != "refuted":
         return found
-    return Judgement("smaller than the margin", found.p) if difference.high >= 0 else above(difference, 0)
+    if difference.high >= 0:
+        return dataclasses.replace(found, verdict="smaller than the margin")
+    return Judgement("refuted", above(difference, 0).p, found.holds)
 
 
 def between(estimate: Estimate, low: float, high: float) -> Judgement:
@@ -109,9 +132,10 @@ def between(estimate: Estimate, low: float, high: float) -> Judgement:
         return NOT_TESTED
     ends = _level(estimate, low), _level(estimate, high)
     if low < estimate.mean < high:
-        return Judgement("supported" if low < estimate.low and estimate.high < high else "inconclusive", max(ends))
+        inside = low < estimate.low and estimate.high < high
+        return Judgement("supported" if inside else "inconclusive", max(ends), (low, high))
     p = ends[0] if estimate.mean <= low else ends[1]
-    return Judgement("refuted" if estimate.high < low or estimate.low > high else "inconclusive", p)
+    return Judgement("refuted" if estimate.high < low or estimate.low > high else "inconclusive", p, (low, high))
 
 
 def within(estimate: Estimate, margin: float) -> Judgement:
@@ -128,6 +152,7 @@ def every(judgements: Iterable[Judgement]) -> Judgement:
     """Judge a claim that must hold in every case: one counterexample refutes it.
 
     All that must hold are as sure as the least sure of them; a counterexample was looked for in each (Bonferroni).
+    It holds where the first of them does.
     """
     found = [each for each in judgements if each.verdict != "not tested"]
     order: tuple[Verdict, ...] = ("refuted", "smaller than the margin", "inconclusive", "supported")
@@ -136,8 +161,8 @@ def every(judgements: Iterable[Judgement]) -> Judgement:
         return NOT_TESTED
     levels = [each.p for each in found if each.verdict == verdict]
     if verdict in ("supported", "inconclusive"):
-        return Judgement(verdict, max(levels))
-    return Judgement(verdict, min(1.0, len(found) * min(levels)))
+        return Judgement(verdict, max(levels), found[0].holds)
+    return Judgement(verdict, min(1.0, len(found) * min(levels)), found[0].holds)
 
 
 def agreed(judgements: Iterable[Judgement]) -> Judgement:
@@ -146,8 +171,8 @@ def agreed(judgements: Iterable[Judgement]) -> Judgement:
     if not found:
         return NOT_TESTED
     if len({each.verdict for each in found}) > 1:
-        return Judgement("inconclusive")
-    return Judgement(found[0].verdict, max(each.p for each in found))
+        return Judgement("inconclusive", holds=found[0].holds)
+    return Judgement(found[0].verdict, max(each.p for each in found), found[0].holds)
 
 
 NOT_TESTED = Judgement("not tested", math.nan)
@@ -184,8 +209,11 @@ def untested(claim: Claim, reason: str) -> Claim:
 
 
 def decided(claim: Claim, judgement: Judgement, estimate: Estimate, note: str, runs: tuple[str, ...]) -> Claim:
-    """The claim with what was found."""
-    return dataclasses.replace(claim, verdict=judgement.verdict, p=judgement.p, estimate=estimate, note=note, runs=runs)
+    """The claim with what was found; ``estimate`` is in the claim's unit, and shares are what was judged."""
+    scale = 100 if claim.unit.startswith(("%", "percentage points", "points")) else 1
+    low, high = (scale * limit for limit in judgement.holds)
+    found = dataclasses.replace(claim, verdict=judgement.verdict, p=judgement.p, holds=(low, high))
+    return dataclasses.replace(found, estimate=estimate, note=note, runs=runs)
 
 
 def in_points(estimate: Estimate) -> Estimate:

@@ -41,14 +41,17 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Table:
-    """``align`` holds one of l, r, c for each column."""
+    """``align`` holds one of l, r, c for each column; ``runs`` the ids of the runs behind each row, or nothing."""
 
     header: tuple[str, ...]
     align: str
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
+    runs: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        if self.runs and len(self.runs) != len(self.rows):
+            raise ValueError(f"runs of {len(self.runs)} rows in a table of {len(self.rows)}")
         for cells in (self.align, *self.rows):
             if len(cells) != len(self.header):
                 raise ValueError(f"a row of {len(cells)} cells in a table of {len(self.header)} columns: {cells}")
@@ -62,13 +65,61 @@ class Figure:
     caption: str
 
 
-Block = Heading | Paragraph | Bullets | Table | Figure
+@dataclass(frozen=True)
+class Definitions:
+    """Terms, each with what it means. A page links where they stand in its text."""
+
+    entries: tuple[tuple[str, str], ...]
 
 
-def table(header: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], caption: str = "") -> Table:
+@dataclass(frozen=True)
+class Card:
+    """A claim that was tested. The estimate, the ends of its interval (NaN if there is none) and those between which
+    the claim ``holds`` (infinite if open) are in ``unit``; ``facts`` are what else there is to say, a line each."""
+
+    key: str
+    statement: str
+    verdict: str
+    estimate: tuple[float, float, float]
+    holds: tuple[float, float]
+    unit: str
+    level: float
+    note: str
+    facts: tuple[str, ...]
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Claims as a page draws them; what they say stands in a table beside, which is all that is printed elsewhere."""
+
+    cards: tuple[Card, ...]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks that a page folds under a line."""
+
+    line: str
+    blocks: tuple[Block, ...]
+
+
+Block = Heading | Paragraph | Bullets | Table | Figure | Definitions | Cards | Folded
+
+
+def table(
+    header: Sequence[tuple[str, str]],
+    rows: Sequence[Sequence[str]],
+    caption: str = "",
+    runs: Sequence[Sequence[str]] = (),
+) -> Table:
     """A table from (title, alignment) of each column."""
     return Table(
-        tuple(title for title, _ in header), "".join(align for _, align in header), tuple(map(tuple, rows)), caption
+        tuple(title for title, _ in header),
+        "".join(align for _, align in header),
+        tuple(map(tuple, rows)),
+        caption,
+        tuple(map(tuple, runs)),
     )
 
 

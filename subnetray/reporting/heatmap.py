@@ -10,7 +10,7 @@ from typing import Any
 
 from subnetray.files import write_atomic
 from subnetray.reporting import figures
-from subnetray.reporting.writers.html import page
+from subnetray.reporting.writers.page import page
 
 ALL = "all"
 # In the order of the computation within a layer; modules that others bring follow.

@@ -23,6 +23,7 @@ from subnetray.analysis.verdicts import Claim
 from subnetray.files import write_atomic
 from subnetray.grid.design import baseline, describe
 from subnetray.nulls import STRONGEST, Uniform
+from subnetray.reporting import claims as claims_section
 from subnetray.reporting import dynamics as dynamics_section
 from subnetray.reporting import figures, interactions, overlaps, sections, subnetworks
 from subnetray.reporting.added import added
@@ -64,7 +65,7 @@ def write_report(directory: Path) -> list[Path]:
     analysis = analyse(read(directory))
     blocks = [
         *sections.head(analysis.sweep),
-        *sections.claims_table(analysis.sweep.grid, analysis.claims),
+        *claims_section.section(analysis.sweep.grid, analysis.claims),
         *sections.found(analysis.sweep, analysis.origins, analysis.crossed, analysis.pairs),
         *_learning_rate_figure(analysis),
         *sections.origins(analysis.sweep, analysis.origins),
@@ -90,7 +91,8 @@ def write_report(directory: Path) -> list[Path]:
     claims_text = json.dumps(
         [claim.to_dict() for claim in analysis.claims], indent=1, ensure_ascii=False, allow_nan=False
     )
-    page = to_html(blocks, f"Sweep {analysis.sweep.grid.name}", lambda path: (directory / path).read_bytes())
+    title = f"Sweep {analysis.sweep.grid.name}"
+    page = to_html(blocks, title, lambda path: (directory / path).read_bytes(), folded=True)
     texts = {
         **{f"tables/{name}.tex": to_latex(table) for name, table in _tables(analysis).items()},
         derived.CLAIMS: claims_text + "\n",

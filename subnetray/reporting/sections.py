@@ -10,13 +10,11 @@ import pandas as pd
 from subnetray.analysis import paper, roles
 from subnetray.analysis.effects import DENSITY, Cell, Crossing, Origin, done, ranges, runs_of, spreads
 from subnetray.analysis.intervals import t_interval
-from subnetray.analysis.verdicts import ALPHA, Claim
 from subnetray.config import Grid
 from subnetray.grid import fraction
 from subnetray.grid.design import baseline, describe, expand
-from subnetray.nulls import NULLS, STRONGEST
 from subnetray.reporting import format as fmt
-from subnetray.reporting import overlaps
+from subnetray.reporting import glossary, overlaps
 from subnetray.reporting.document import Block, Bullets, Heading, Paragraph, Table, quoted, table
 from subnetray.reporting.source import Sweep
 
@@ -64,59 +62,6 @@ def _fractions(grid: Grid) -> list[str]:
             )
         )
     return facts
-
-
-def claims_table(grid: Grid, verdicts: Sequence[Claim]) -> list[Block]:
-    """What the runs say about the claims of the literature; those that the grid cannot test in one sentence."""
-    tested = [each for each in verdicts if each.verdict != "not tested"]
-    untested = [each for each in verdicts if each.verdict == "not tested"]
-    blocks: list[Block] = [Heading(2, "Claims")]
-    if tested:
-        header = (
-            *(("claim", "l"), ("verdict", "l"), ("estimate", "r"), ("interval", "l"), ("unit", "l")),
-            *(("seeds", "r"), ("detectable", "r"), ("of all claims", "l"), ("note", "l")),
-        )
-        rows = [
-            (
-                each.statement,
-                f"**{each.verdict}**",
-                fmt.signed(each.estimate.mean, 2),
-                fmt.interval(each.estimate, each.level),
-                each.unit,
-                str(each.estimate.n),
-                fmt.NONE if math.isnan(each.estimate.detectable) else f"{each.estimate.detectable:.2f}",
-                _of_all(each),
-                each.note or fmt.NONE,
-            )
-            for each in tested
-        ]
-        caption = (
-            "By these runs, for their init, task and levels. Detectable: how far from what is tested the truth would"
-            " have to be to be told from it by four of five sweeps with these seeds and this spread. Of all claims:"
-            f" what is left of the verdict at {100 * ALPHA:.0f} % for all claims of the table together (Holm). Tests,"
-            " margins, p and runs are in `claims.json`."
-        )
-        blocks.append(table(header, rows, caption))
-    if untested:
-        blocks.append(Paragraph("Not tested by these runs:"))
-        blocks.append(
-            Bullets(
-                tuple(
-                    f"{each.statement} ({each.note[:1].upper()}{each.note[1:]}."
-                    + ("" if each.grid == grid.name else f" `+grid={each.grid}` has what it takes.")
-                    + ")"
-                    for each in untested
-                )
-            )
-        )
-    return blocks
-
-
-def _of_all(claim: Claim) -> str:
-    """Say what Holm's correction leaves of a verdict that was decided."""
-    if claim.verdict == "inconclusive":
-        return fmt.NONE
-    return "holds" if claim.verdict_holm == claim.verdict else claim.verdict_holm
 
 
 def found(sweep: Sweep, rows: Sequence[Origin], crossed: Sequence[Crossing], pairs: pd.DataFrame) -> list[Block]:
@@ -217,24 +162,7 @@ def failures(sweep: Sweep) -> list[Block]:
 
 def reading() -> list[Block]:
     """Definitions."""
-    return [
-        Heading(2, "How to read this"),
-        Bullets(
-            (
-                "A **cell** is one combination of levels; a **run** is one cell with one seed, the unit of statistics.",
-                "**Density** is the share of weights whose stored value differs bit for bit between init and final;"
-                " **sparsity** is 1 − density. Tied weights count once.",
-                "The paper counts |Δ| ≤ 1e-5 as unchanged; that adds up to 30 points of sparsity (its Table 6).",
-                "bf16 has 8 bits of precision: changes below |w|/512 to |w|/256 do not show.",
-                "**o1**, **o2**: size of the intersection of two masks, as a share of the first and of the second.",
-                "**Nulls** say what masks share without shared structure. "
-                + " ".join(f"**{null.title}**: {null.reading}" for null in NULLS.values())
-                + f" Claims are tested against the {NULLS[STRONGEST].title} null.",
-                "**Excess** is observed minus expected; an **odds ratio** of 1: one mask says nothing about the other.",
-                "Intervals are 95 % over seeds. With three seeds Student's t is 4.3: they are wide.",
-            )
-        ),
-    ]
+    return [Heading(2, "How to read this"), glossary.definitions()]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ _STAMP = ".derived.json"
 _NAMES = (RUNS, OVERLAP, TIMES, CLAIMS, REPORT, PAGE, TIME, BUDGET, _STAMP)
 _FOLDERS = ("figures", "tables")
 # Raise it whenever the same runs would give other files than before.
-_VERSION = 1
+_VERSION = 2
 
 
 def written(directory: Path) -> list[Path]:

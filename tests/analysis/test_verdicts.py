@@ -17,6 +17,7 @@ from subnetray.analysis.verdicts import (
     Verdict,
     above,
     agreed,
+    below,
     every,
     exceeds,
     together,
@@ -33,6 +34,13 @@ def test_above_is_decided_by_the_whole_interval(estimate: Estimate, margin: floa
     verdict = above(estimate, margin).verdict
     assert (verdict == "supported") == (estimate.low > margin)
     assert (verdict == "refuted") == (estimate.high < margin)
+
+
+@given(estimates, st.floats(0, 1))
+def test_below_is_above_turned_over(estimate: Estimate, margin: float) -> None:
+    turned = Estimate(-estimate.mean, -estimate.high, -estimate.low, estimate.n, estimate.level)
+    found, other = below(estimate, margin), above(turned, -margin)
+    assert (found.verdict, found.p, found.holds) == (other.verdict, other.p, (-math.inf, margin))
 
 
 @given(estimates, st.floats(0, 1))

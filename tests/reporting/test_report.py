@@ -17,10 +17,10 @@ from subnetray.analysis.verdicts import Claim, Verdict, together
 from subnetray.config import Factor
 from subnetray.reporting import figures
 from subnetray.reporting import format as fmt
+from subnetray.reporting.claims import section as claims_section
 from subnetray.reporting.document import Table
 from subnetray.reporting.heatmap import heat_map
 from subnetray.reporting.report import write_report
-from subnetray.reporting.sections import claims_table
 from tests.analysis.tables import Cell, Run, is_baseline, make_grid, make_overlap, make_runs
 from tests.reporting.sweeps import report_text, table_rows, write_sweep
 
@@ -309,7 +309,7 @@ def test_claims_are_on_top_and_in_a_file_with_the_runs_they_rest_on(directory: P
     (line,) = (
         line for line in text.splitlines() if line.startswith("- RL updates are sparse in bf16, and not in fp32.")
     )
-    assert line.endswith(" (The grid does not vary precision. `+grid=origins` has what it takes.)")
+    assert line.endswith(" (The grid does not vary precision. Run `+grid=origins` to test it.)")
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_a_verdict_stands_beside_what_all_claims_together_leave_of_it(p: float, 
     estimate = Estimate(1.0, 0.5, 1.5, 3)
     others = [Claim(key, "Another.", "", "", "supported", estimate, p=0.03) for key in ("two", "three")]
     made = together([Claim("one", "This one.", "", "", verdict, estimate, p=p), *others])
-    _, shown, *_ = claims_table(make_grid(), made)
+    *_, shown = claims_section(make_grid(), made)
     assert isinstance(shown, Table)
     assert shown.rows[0][7] == left
 

@@ -11,7 +11,7 @@ from subnetray.analysis.effects import runs_of
 from subnetray.analysis.intervals import t_interval
 from subnetray.analysis.paper import PAPER
 from subnetray.analysis.results import Results
-from subnetray.analysis.verdicts import Claim, above, decided, every, in_points, untested, within
+from subnetray.analysis.verdicts import Claim, below, decided, every, in_points, untested, within
 
 ALIKE = 0.05  # of density: what a layer may differ from all of them by
 HARDLY = 0.05  # of the weights of norms: where fewer move, they hardly do
@@ -83,8 +83,8 @@ def _norms(results: Results) -> Claim:
     note = f"of all other weights {100 * t_interval(others).mean:.1f} %"
     if narrow := _moved(results, {}, norms=True):
         note += f"; of norms at the baseline {100 * t_interval(narrow).mean:.2f} %"
-    judgement = above(t_interval(-share for share in moved), -HARDLY)
-    return decided(claim, judgement, in_points(estimate), note, runs_used(results, ({factor: wide},)))
+    used = runs_used(results, ({factor: wide},))
+    return decided(claim, below(estimate, HARDLY), in_points(estimate), note, used)
 
 
 def _moved(results: Results, cell: Mapping[str, str], norms: bool) -> list[float]:

@@ -5,7 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from subnetray.reporting.document import Block, Bullets, Figure, Heading, Kind, Paragraph, Table, spans
+from subnetray.reporting.document import (
+    Block,
+    Bullets,
+    Cards,
+    Definitions,
+    Figure,
+    Folded,
+    Heading,
+    Kind,
+    Paragraph,
+    Table,
+    spans,
+)
 
 _RULE = {"l": ":---", "r": "---:", "c": ":---:"}
 # Tags, links, entities, emphasis, formulas, none of which a text means; not numbers in brackets, nor names_of_things.
@@ -18,7 +30,7 @@ _START = re.compile(r"^(\s*\d*)([#>+=.)-])")
 
 def to_markdown(blocks: Iterable[Block]) -> str:
     """The blocks as Markdown, ending in a newline."""
-    return "\n\n".join(_block(block) for block in blocks) + "\n"
+    return "\n\n".join(filter(None, map(_block, blocks))) + "\n"
 
 
 def _block(block: Block) -> str:
@@ -29,6 +41,12 @@ def _block(block: Block) -> str:
             return _line(text)
         case Bullets(items):
             return "\n".join(f"- {_line(item)}" for item in items)
+        case Definitions(entries):
+            return "\n".join(f"- **{_text(term)}**: {_text(meaning)}" for term, meaning in entries)
+        case Cards():
+            return ""
+        case Folded(line, blocks):
+            return "\n\n".join((_line(line), *filter(None, map(_block, blocks))))
         case Figure(path, caption):
             return f"![{_text(caption)}]({path})\n\n*{_text(caption)}*"
         case Table():

@@ -1,0 +1,115 @@
+"use strict";
+// Tables that sort and filter, words that explain themselves. Without this script the page reads the same.
+(() => {
+  const make = (tag, attributes = {}, text = "") => {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.textContent = text;
+    return element;
+  };
+
+  // A cell as a number: the first in it, whose minus is a true one; what has none comes last.
+  const number = (text) => {
+    const found = text.replace(/−/g, "-").replace(/,/g, "").match(/[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?/i);
+    return found ? Number(found[0]) : NaN;
+  };
+
+  const sort = (table, header, column) => {
+    const down = header.getAttribute("aria-sort") === "ascending";
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    header.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const sign = down ? -1 : 1;
+    const numbers = header.classList.contains("r");
+    const keys = new Map([...table.tBodies[0].rows].map((row) => {
+      const text = row.cells[column].textContent.trim();
+      return [row, numbers ? number(text) : text];
+    }));
+    const compare = (a, b) => {
+      if (!numbers) return sign * a.localeCompare(b, "en", { numeric: true });
+      if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) - Number.isNaN(b);
+      return sign * (a - b);
+    };
+    table.tBodies[0].append(...[...keys.keys()].sort((a, b) => compare(keys.get(a), keys.get(b))));
+  };
+
+  const sortable = (table) => {
+    [...table.tHead.rows[0].cells].forEach((header, column) => {
+      const name = header.textContent.trim();
+      const button = make("button", { type: "button", "aria-label": `Sort by ${name}` }, "↕");
+      button.addEventListener("click", () => {
+        sort(table, header, column);
+        for (const each of table.tHead.querySelectorAll("button")) each.textContent = "↕";
+        button.textContent = header.getAttribute("aria-sort") === "ascending" ? "↑" : "↓";
+      });
+      header.append(" ", button);
+    });
+  };
+
+  const filterable = (table, scroll) => {
+    const rows = [...table.tBodies[0].rows];
+    if (rows.length < 8) return;
+    const box = make("div", { class: "filter" });
+    const label = make("label", {}, "Rows with ");
+    const input = make("input", { type: "search" });
+    const count = make("span", { role: "status" });
+    input.addEventListener("input", () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      for (const row of rows) {
+        const text = row.textContent.toLowerCase();
+        row.hidden = !words.every((word) => text.includes(word));
+        shown += !row.hidden;
+      }
+      count.textContent = words.length ? `${shown} of ${rows.length} rows` : "";
+    });
+    label.append(input);
+    box.append(label, count);
+    scroll.before(box);
+  };
+
+  for (const scroll of document.querySelectorAll(".scroll")) {
+    const table = scroll.querySelector("table");
+    if (!table || !table.tHead) continue;
+    filterable(table, scroll);
+    sortable(table);
+  }
+
+  // The meaning of a word stands once, in the glossary; a tip shows it where the word is pointed at or has the focus.
+  const tip = make("div", { id: "tip", role: "tooltip" });
+  tip.hidden = true;
+  document.body.append(tip);
+  const show = (event) => {
+    const term = event.target.closest && event.target.closest("a.term");
+    const meaning = term && document.getElementById(term.hash.slice(1));
+    if (!meaning) return;
+    tip.textContent = meaning.nextElementSibling.textContent;
+    tip.hidden = false;
+    term.setAttribute("aria-describedby", "tip");
+    const place = term.getBoundingClientRect();
+    const left = Math.min(place.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
+    tip.style.left = `${Math.max(8, left) + window.scrollX}px`;
+    tip.style.top = `${place.bottom + window.scrollY + 4}px`;
+  };
+  const hide = () => { tip.hidden = true; };
+  document.addEventListener("mouseover", show);
+  document.addEventListener("focusin", show);
+  document.addEventListener("mouseout", hide);
+  document.addEventListener("focusout", hide);
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+
+  // What is folded opens where a link leads into it, and on paper.
+  const unfold = () => {
+    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    for (let each = target; each; each = each.parentElement) if (each.tagName === "DETAILS") each.open = true;
+    target.scrollIntoView();
+  };
+  window.addEventListener("hashchange", unfold);
+  unfold();
+  let closed = [];
+  window.addEventListener("beforeprint", () => {
+    closed = [...document.querySelectorAll("main details:not([open])")];
+    for (const each of closed) each.open = true;
+  });
+  window.addEventListener("afterprint", () => { for (const each of closed) each.open = false; });
+})();
