@@ -60,7 +60,7 @@ def check_run(config: RunConfig, workers: int, sharded: bool = False) -> None:
     _check_micro_batch(config.algorithm, workers)
     models.check(config.model)
     tasks.check(config.task)
-    _check_offers(config)
+    check_offers(config)
     if config.subnetwork.file is not None:
         inspect(config.subnetwork.file)
     architecture = models.architecture(config.model)
@@ -132,8 +132,8 @@ def _check_micro_batch(algorithm: Algorithm, workers: int) -> None:
         )
 
 
-def _check_offers(config: RunConfig) -> None:
-    """Raise for training data that the task does not have."""
+def check_offers(config: RunConfig) -> None:
+    """Raise ConfigError for training data that the task does not have."""
     algorithm, offered = config.algorithm, tasks.offers(config.task)
     source = getattr(algorithm, "data", "on_policy")
     known = {

@@ -7,12 +7,13 @@ only the embedded model has. What is left out is said, level by level.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hydra.core.override_parser.types import Override
 
 from subnetray.config import Factor, Grid
 from subnetray.config.words import parse
+from subnetray.grid.design import baseline
 from subnetray.grid.settings import Keys, is_choice, key_of, level_overrides, text_of
 
 _GROUPS = ("model", "task")
@@ -56,6 +57,20 @@ def fit(grid: Grid, command_line: Sequence[Override], recipe: Sequence[Override]
         factors[name] = dataclasses.replace(factor, levels=levels)
     kept, dropped = _common(grid.overrides, chosen, known)
     return _without(dataclasses.replace(grid, factors=factors, overrides=kept)), [*left_out, *dropped]
+
+
+def drop(grid: Grid, cannot: Callable[[dict[str, str]], str | None]) -> tuple[Grid, list[str]]:
+    """Return the grid without the levels that ``cannot`` be, all others at their baseline, and why, in sentences."""
+    factors: dict[str, Factor] = {}
+    left_out = []
+    for name, factor in grid.factors.items():
+        others = [level for level in factor.levels if level != factor.baseline]
+        reasons = {level: reason for level in others if (reason := cannot(baseline(grid) | {name: level}))}
+        left_out += [f"{name}={level} is left out: {reason}" for level, reason in reasons.items()]
+        levels = {level: texts for level, texts in factor.levels.items() if level not in reasons}
+        if len(levels) > 1 or not reasons:
+            factors[name] = dataclasses.replace(factor, levels=levels)
+    return _without(dataclasses.replace(grid, factors=factors)), left_out
 
 
 def _is_baseline(chosen: Mapping[str, Override], baseline: Sequence[Override]) -> bool:

@@ -13,9 +13,9 @@ from hydra.core.override_parser.types import Override
 
 from subnetray.config import ConfigError, Grid, RunConfig, Subnetwork, SweepConfig
 from subnetray.config.compose import GROUPS, Composer, parse
-from subnetray.grid.checks import check_run
+from subnetray.grid.checks import check_offers, check_run
 from subnetray.grid.design import baseline, describe, expand
-from subnetray.grid.fitting import fit
+from subnetray.grid.fitting import drop, fit
 from subnetray.grid.identity import run_id
 from subnetray.grid.settings import common_overrides, concerns_run, recipe_overrides, resolve
 from subnetray.grid.sources import CellOverrides, compose_source, mask_of, source_config
@@ -72,8 +72,11 @@ def plan(composer: Composer, overrides: Sequence[str], fetch: Fetch | None = Non
         raise ConfigError(f"no grid is named: write +grid=NAME with one of {', '.join(composer.choices('grid'))}")
     recipe = recipe_overrides(*composer.recipe(overrides), keys)
     grid, left_out = fit(grid, parse(overrides), recipe, keys)
-    cells = expand(grid)
     common = common_overrides(grid, overrides)
+    if any(override.key_or_group == "task" for override in parse(overrides)):
+        grid, without_data = drop(grid, partial(_lacks_data, composer, grid, common, recipe))
+        left_out += without_data
+    cells = expand(grid)
     settings = resolve(grid, cells, common, keys, recipe)
     configs = _configs(composer, grid, cells, settings)
     workers, sharded = max(1, sweep.cluster.workers), sweep.cluster.sharded
@@ -99,6 +102,21 @@ def plan(composer: Composer, overrides: Sequence[str], fetch: Fetch | None = Non
     own = {run.run_id for run in runs}
     others = tuple(run for run in sources.values() if run.run_id not in own)
     return dataclasses.replace(sweep, run=runs[0].config, grid=grid), Plan(grid, tuple(runs), others, tuple(left_out))
+
+
+def _lacks_data(
+    composer: Composer, grid: Grid, common: Sequence[Override], recipe: Sequence[Override], cell: dict[str, str]
+) -> str | None:
+    """Say which training data of a cell its task does not have; None if it has them, or if something else is wrong."""
+    try:
+        (config,) = composer.runs(resolve(grid, [cell], common, composer.keys, recipe))
+    except ConfigError:
+        return None
+    try:
+        check_offers(config)
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def _with_file(config: RunConfig, sweep: SweepConfig, fetch: Fetch | None) -> RunConfig:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from subnetray.config import EmbeddedModel, ReasoningGymTask, SmolLM2Model
+from subnetray.config import ConfigError, EmbeddedModel, ReasoningGymTask, SmolLM2Model
 from subnetray.config.compose import Composer
 from subnetray.grid import Plan, plan
 
@@ -83,3 +85,21 @@ def test_the_embedded_model_on_the_pretrained_grid() -> None:
     fitted = _plan("pretrained", "model=tiny", "task=arithmetic")
     assert all(isinstance(run.config.model, EmbeddedModel) for run in fitted.runs)
     assert "task.generator=chain_sum of the grid is left out: task=arithmetic has no task.generator" in fitted.left_out
+
+
+def test_levels_whose_training_data_a_task_lacks_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "sums.jsonl").write_text("".join(f'{{"prompt": "{n}+1=", "gold": "{n + 1}"}}\n' for n in range(99)))
+    own = ["task=jsonl", f"task.path={tmp_path / 'sums.jsonl'}", "task.gold=gold", "task.reward=number"]
+    fitted = _plan("origins", *own)
+    assert "dpo_off_policy" not in fitted.grid.factors["method"].levels
+    (sentence,) = [each for each in fitted.left_out if each.startswith("method=")]
+    assert sentence.startswith(
+        "method=dpo_off_policy is left out: algorithm=dpo algorithm.data=off_policy needs pairs of"
+    )
+    assert "dpo_off_policy" not in {run.cell["method"] for run in fitted.runs}
+
+
+def test_a_baseline_whose_training_data_a_task_lacks_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sums.jsonl").write_text("".join(f'{{"prompt": "{n}+1=", "gold": "{n + 1}"}}\n' for n in range(99)))
+    with pytest.raises(ConfigError, match=r"^algorithm=grpo needs a reward for completions of the policy"):
+        _plan("origins", "task=jsonl", f"task.path={tmp_path / 'sums.jsonl'}", "task.gold=gold")
