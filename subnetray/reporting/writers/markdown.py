@@ -9,6 +9,7 @@ from subnetray.reporting.document import (
     Block,
     Bullets,
     Cards,
+    Chart,
     Definitions,
     Figure,
     Folded,
@@ -45,6 +46,8 @@ def _block(block: Block) -> str:
             return "\n".join(f"- **{_text(term)}**: {_text(meaning)}" for term, meaning in entries)
         case Cards():
             return ""
+        case Chart(_, _, still):
+            return "" if still is None else _block(still)
         case Folded(line, blocks):
             return "\n\n".join((_line(line), *filter(None, map(_block, blocks))))
         case Figure(path, caption):

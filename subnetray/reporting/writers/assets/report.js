@@ -97,6 +97,35 @@
   document.addEventListener("focusout", hide);
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
+  // Charts are drawn when they come into view. Expressions are interpreted, never compiled, so that no text is run.
+  const draw = async (figure) => {
+    const spec = JSON.parse(figure.querySelector("script.chart").textContent);
+    const { names, values } = spec.datasets.rows;
+    spec.datasets.rows = values.map((row) => Object.fromEntries(names.map((name, place) => [name, row[place]])));
+    const place = make("div", { class: "scroll" });
+    const image = figure.querySelector("img");
+    figure.prepend(place);
+    try {
+      const theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : undefined;
+      const { view } = await vegaEmbed(place, spec, { mode: "vega-lite", actions: false, renderer: "svg", ast: true, theme });
+      view.addEventListener("click", (event, item) => {
+        if (item && item.datum && item.datum.run) location.hash = `run-${item.datum.run}`;
+      });
+      if (image) image.hidden = true;
+    } catch (error) {
+      place.remove();
+      console.error(error);
+    }
+  };
+  const seen = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      seen.unobserve(entry.target);
+      draw(entry.target);
+    }
+  }, { rootMargin: "400px" });
+  if (window.vegaEmbed) for (const figure of document.querySelectorAll("figure.chart")) seen.observe(figure);
+
   // What is folded opens where a link leads into it, and on paper.
   const unfold = () => {
     const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
