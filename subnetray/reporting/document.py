@@ -114,7 +114,14 @@ class Chart:
     still: Figure | None = None
 
 
-Block = Heading | Paragraph | Bullets | Table | Figure | Definitions | Cards | Folded | Chart
+@dataclass(frozen=True)
+class Runs:
+    """What a page shows of each run, by its id; elsewhere nothing is."""
+
+    pages: Mapping[str, Any]
+
+
+Block = Heading | Paragraph | Bullets | Table | Figure | Definitions | Cards | Folded | Chart | Runs
 
 
 def table(

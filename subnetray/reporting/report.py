@@ -26,6 +26,7 @@ from subnetray.nulls import NULLS, STRONGEST, Uniform
 from subnetray.reporting import charts, figures, interactions, overlaps, sections, subnetworks
 from subnetray.reporting import claims as claims_section
 from subnetray.reporting import dynamics as dynamics_section
+from subnetray.reporting import runs as runs_section
 from subnetray.reporting.budget import budget
 from subnetray.reporting.document import Block, Chart, Figure, Table
 from subnetray.reporting.heatmap import heat_map
@@ -87,6 +88,7 @@ def write_report(directory: Path) -> list[Path]:
         *_overlap_figure(analysis),
         *overlaps.nulls(analysis.sweep, analysis.pairs),
         *sections.failures(analysis.sweep),
+        *runs_section.section(analysis.sweep),
         *sections.reading(),
     ]
     claims_text = json.dumps(

@@ -18,6 +18,7 @@ from subnetray.reporting.document import (
     Folded,
     Heading,
     Paragraph,
+    Runs,
     Table,
     spans,
 )
@@ -71,6 +72,8 @@ class _Writer:
                 image = "" if still is None else self._image(still)
                 data = data_script("chart", packed(spec))
                 return f'<figure class="chart">\n{image}\n{data}\n{self._caption(caption)}</figure>'
+            case Runs(pages):
+                return f'<section id="runs" aria-live="polite" hidden></section>\n{data_script("runs", pages)}'
             case Definitions(entries):
                 listed = "".join(
                     f'<dt id="term-{_slug(term)}">{_inline(term)}</dt><dd>{_inline(meaning)}</dd>\n'

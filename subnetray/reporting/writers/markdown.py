@@ -16,6 +16,7 @@ from subnetray.reporting.document import (
     Heading,
     Kind,
     Paragraph,
+    Runs,
     Table,
     spans,
 )
@@ -44,7 +45,7 @@ def _block(block: Block) -> str:
             return "\n".join(f"- {_line(item)}" for item in items)
         case Definitions(entries):
             return "\n".join(f"- **{_text(term)}**: {_text(meaning)}" for term, meaning in entries)
-        case Cards():
+        case Cards() | Runs():
             return ""
         case Chart(_, _, still):
             return "" if still is None else _block(still)
