@@ -97,7 +97,7 @@ def write_report(directory: Path) -> list[Path]:
     title = f"Sweep {analysis.sweep.grid.name}"
     page = to_html(blocks, title, lambda path: (directory / path).read_bytes(), folded=True)
     texts = {
-        **{f"tables/{name}.tex": to_latex(table) for name, table in _tables(analysis).items()},
+        **{f"tables/{name}.tex": to_latex(table, name) for name, table in _tables(analysis).items()},
         derived.CLAIMS: claims_text + "\n",
         derived.PAGE: page,
         derived.REPORT: to_markdown(blocks),
@@ -171,6 +171,8 @@ def _clipped(sweep: Sweep) -> float:
 def _tables(analysis: Analysis) -> dict[str, Table]:
     """The tables that are written as LaTeX, by name."""
     tables = {}
+    if tested := [each for each in analysis.claims if each.verdict != "not tested"]:
+        tables["claims"] = claims_section.claims_table(tested)
     if analysis.origins:
         tables["origins"] = sections.origins_table(analysis.sweep.grid, analysis.origins)[0]
     if (dynamics := dynamics_section.dynamics_table(analysis.sweep, analysis.origins)) is not None:

@@ -341,6 +341,17 @@ def test_figures_and_tables_are_files_and_the_report_links_them(directory: Path,
     assert r"seed & rate=fast & 3" in (directory / "tables" / "overlap.tex").read_text()
 
 
+def test_tables_for_papers_are_whole_and_plain_and_claims_are_among_them(directory: Path, text: str) -> None:
+    written = {path.stem: path.read_text() for path in (directory / "tables").glob("*.tex")}
+    assert {"claims", "origins", "overlap", "dynamics"} <= set(written)
+    for name, content in written.items():
+        assert content.isascii(), name
+        assert content.count(r"\begin{table}") == content.count(r"\end{table}") == content.count(r"\caption[")
+        assert rf"\label{{tab:{name}}}" in content
+    verdicts = [row for row in table_rows(text) if row[1:] and row[1] in ("**supported**", "**refuted**")]
+    assert sum(written["claims"].count(rf"\textbf{{{word}}}") for word in ("supported", "refuted")) == len(verdicts)
+
+
 def test_the_same_sweep_gives_the_same_bytes(directory: Path) -> None:
     def written() -> dict[str, bytes]:
         suffixes = (".md", ".html", ".json", ".tex", ".png")
