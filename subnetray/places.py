@@ -11,6 +11,15 @@ from subnetray.config import ConfigError
 from subnetray.text import clean
 
 
+def default_cache() -> Path:
+    """``$SUBNETRAY_CACHE``, else ``subnetray`` in the user's cache directory (XDG base directory specification)."""
+    chosen = os.environ.get("SUBNETRAY_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    user = os.environ.get("XDG_CACHE_HOME")
+    return (Path(user) if user else Path.home() / ".cache") / "subnetray"
+
+
 def existing(path: Path) -> Path:
     """The path itself, or the nearest directory or file above it that there is."""
     place = path.absolute()

@@ -19,7 +19,7 @@ from subnetray.config.checks import expand_home
 from subnetray.config.hints import schema_of
 from subnetray.config.words import parse
 
-_PACKAGES = ("pandas", "matplotlib")
+_PACKAGES = ("pandas", "matplotlib", "altair", "vl_convert")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from pathlib import Path
 import psutil
 
 from subnetray.doctor.finding import Finding
-from subnetray.models.cache import default_cache
-from subnetray.places import existing, free_bytes, hub_cache, unwritable
+from subnetray.places import default_cache, existing, free_bytes, hub_cache, unwritable
 
 _MIB, _GIB = 1 << 20, 1 << 30
 _LEAST, _FEW = 64 * _MIB, 2 * _GIB

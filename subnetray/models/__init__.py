@@ -8,8 +8,8 @@ from typing import Any
 
 from subnetray.config import EmbeddedModel, PretrainedModel, SmolLM2Model
 from subnetray.models import embedded, pretrained, pretraining, smollm2
-from subnetray.models.cache import default_cache
 from subnetray.models.pretrained import locate_weights, weights_fingerprint
+from subnetray.places import default_cache
 
 Model = EmbeddedModel | PretrainedModel | SmolLM2Model
 

@@ -17,15 +17,6 @@ from subnetray.places import unwritable
 _BEGINS_S = 5.0  # from making a directory to having its lock, at the most
 
 
-def default_cache() -> Path:
-    """``$SUBNETRAY_CACHE``, else ``subnetray`` in the user's cache directory (XDG base directory specification)."""
-    chosen = os.environ.get("SUBNETRAY_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    user = os.environ.get("XDG_CACHE_HOME")
-    return (Path(user) if user else Path.home() / ".cache") / "subnetray"
-
-
 def make_once(path: Path, build: Callable[[Path], None]) -> Path:
     """Return ``path``; if it does not exist yet, ``build`` fills an empty directory with files, which then becomes it.
 

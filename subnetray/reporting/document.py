@@ -7,9 +7,9 @@ Text may hold ``code`` in backticks and **strong** words in double asterisks; wr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from subnetray.text import LIMIT, clean, visible
 
@@ -104,7 +104,24 @@ class Folded:
     blocks: tuple[Block, ...]
 
 
-Block = Heading | Paragraph | Bullets | Table | Figure | Definitions | Cards | Folded
+@dataclass(frozen=True)
+class Chart:
+    """A chart in Vega-Lite whose data are the dataset ``rows``; elsewhere than on a page, and until it is drawn there,
+    its ``still`` picture, if it has one."""
+
+    spec: Mapping[str, Any]
+    caption: str
+    still: Figure | None = None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What a page shows of each run, by its id; elsewhere nothing is."""
+
+    pages: Mapping[str, Any]
+
+
+Block = Heading | Paragraph | Bullets | Table | Figure | Definitions | Cards | Folded | Chart | Runs
 
 
 def table(

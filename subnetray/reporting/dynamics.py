@@ -44,13 +44,15 @@ def density_path(sweep: Sweep, varied: dict[str, str]) -> list[Estimate]:
     return [t_interval(path[index] for path in paths) for index in range(len(SHARES))]
 
 
-def metric_path(sweep: Sweep, varied: Mapping[str, str], name: str) -> tuple[Point, ...]:
-    """What the runs of a cell wrote of a metric, step by step."""
-    paths = []
-    for run_id in runs_of(sweep.results, varied)["run_id"]:
-        lines = sweep.metrics(run_id)
-        paths.append({int(line["step"]): float(line[name]) for line in lines if line.get(name) is not None})
-    return over_runs(paths)
+def metric_paths(sweep: Sweep, varied: Mapping[str, str], names: Sequence[str]) -> list[tuple[Point, ...]]:
+    """What the runs of a cell wrote of metrics, step by step: a path for each of ``names``."""
+    runs = [sweep.metrics(run_id) for run_id in runs_of(sweep.results, varied)["run_id"]]
+    return [
+        over_runs(
+            [{int(line["step"]): float(line[name]) for line in lines if line.get(name) is not None} for lines in runs]
+        )
+        for name in names
+    ]
 
 
 def dynamics_table(sweep: Sweep, rows: Sequence[Origin]) -> Table | None:

@@ -1,4 +1,4 @@
-"""The figures of a report. Colours are those of Okabe and Ito, which colour-blind readers can tell apart."""
+"""The figures of a report."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from subnetray.files import atomic_path
 from subnetray.nulls import NULLS, STRONGEST
+from subnetray.reporting.colours import COLOURS
 
 if TYPE_CHECKING:
     from subnetray.analysis.intervals import Estimate
     from subnetray.analysis.trajectory import Point
     from subnetray.reporting.heatmap import HeatMap
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _GREY, _LIGHT = "#666666", "#DDDDDD"
 _HOLLOW: Any = {"marker": "D", "markersize": 5, "markerfacecolor": "none"}

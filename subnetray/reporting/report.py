@@ -22,13 +22,14 @@ from subnetray.analysis.pairs import SEED, Group, around_baseline, factor_groups
 from subnetray.analysis.verdicts import Claim
 from subnetray.files import write_atomic
 from subnetray.grid.design import baseline, describe
-from subnetray.nulls import STRONGEST, Uniform
+from subnetray.nulls import NULLS, STRONGEST, Uniform
+from subnetray.reporting import charts, figures, interactions, overlaps, sections, subnetworks
 from subnetray.reporting import claims as claims_section
 from subnetray.reporting import dynamics as dynamics_section
-from subnetray.reporting import figures, interactions, overlaps, sections, subnetworks
+from subnetray.reporting import runs as runs_section
 from subnetray.reporting.added import added
 from subnetray.reporting.budget import budget
-from subnetray.reporting.document import Block, Figure, Table
+from subnetray.reporting.document import Block, Chart, Figure, Table
 from subnetray.reporting.heatmap import heat_map
 from subnetray.reporting.source import Sweep, read
 from subnetray.reporting.writers.html import to_html
@@ -67,9 +68,10 @@ def write_report(directory: Path) -> list[Path]:
         *sections.head(analysis.sweep),
         *claims_section.section(analysis.sweep.grid, analysis.claims),
         *sections.found(analysis.sweep, analysis.origins, analysis.crossed, analysis.pairs),
-        *_learning_rate_figure(analysis),
+        *_charted(charts.density_by_learning_rate(analysis.sweep), _learning_rate_figure(analysis)),
+        *_overlap_matrix(analysis),
         *sections.origins(analysis.sweep, analysis.origins),
-        *_origins_figure(analysis),
+        *_charted(charts.density_by_level(analysis.sweep), _origins_figure(analysis)),
         *_heat_map(analysis),
         *sections.crossing_tables(analysis.crossed),
         *interactions.section(analysis.models, functools.partial(_figure, analysis)),
@@ -77,7 +79,9 @@ def write_report(directory: Path) -> list[Path]:
         *subnetworks.transfer(analysis.sweep.grid, analysis.arms),
         *subnetworks.early(analysis.early, _early_figure(analysis)),
         *dynamics_section.density(analysis.sweep, analysis.origins),
-        *dynamics_section.dynamics(analysis.sweep, analysis.origins, _dynamics_figure(analysis)),
+        *dynamics_section.dynamics(
+            analysis.sweep, analysis.origins, _charted(charts.along_the_run(analysis.sweep), _dynamics_figure(analysis))
+        ),
         *overlaps.ceiling(analysis.axes),
         *overlaps.overlap(
             analysis.sweep.grid, analysis.by_seed, analysis.by_factor, analysis.by_both, analysis.several
@@ -86,6 +90,7 @@ def write_report(directory: Path) -> list[Path]:
         *overlaps.nulls(analysis.sweep, analysis.pairs),
         *added(analysis.sweep.results),
         *sections.failures(analysis.sweep),
+        *runs_section.section(analysis.sweep),
         *sections.reading(),
     ]
     claims_text = json.dumps(
@@ -94,7 +99,7 @@ def write_report(directory: Path) -> list[Path]:
     title = f"Sweep {analysis.sweep.grid.name}"
     page = to_html(blocks, title, lambda path: (directory / path).read_bytes(), folded=True)
     texts = {
-        **{f"tables/{name}.tex": to_latex(table) for name, table in _tables(analysis).items()},
+        **{f"tables/{name}.tex": to_latex(table, name) for name, table in _tables(analysis).items()},
         derived.CLAIMS: claims_text + "\n",
         derived.PAGE: page,
         derived.REPORT: to_markdown(blocks),
@@ -103,7 +108,8 @@ def write_report(directory: Path) -> list[Path]:
         write_atomic(directory / name, text)
     if times := budget(analysis.sweep):
         write_atomic(directory / derived.BUDGET, to_markdown(times))
-    figures_made = [directory / block.path for block in blocks if isinstance(block, Figure)]
+    stills = [block.still if isinstance(block, Chart) else block for block in blocks]
+    figures_made = [directory / block.path for block in stills if isinstance(block, Figure)]
     return [*figures_made, *(directory / name for name in texts)]
 
 
@@ -151,6 +157,8 @@ def _identified(sweep: Sweep) -> dict[str, Identification]:
 def _tables(analysis: Analysis) -> dict[str, Table]:
     """The tables that are written as LaTeX, by name."""
     tables = {}
+    if tested := [each for each in analysis.claims if each.verdict != "not tested"]:
+        tables["claims"] = claims_section.claims_table(tested)
     if analysis.origins:
         tables["origins"] = sections.origins_table(analysis.sweep.grid, analysis.origins)[0]
     if (dynamics := dynamics_section.dynamics_table(analysis.sweep, analysis.origins)) is not None:
@@ -240,10 +248,13 @@ def _dynamics_figure(analysis: Analysis) -> list[Block]:
     sweep = analysis.sweep
     method = roles.factor_with(sweep.grid, roles.METHOD)
     cells = {level: {method: level} for level in sweep.grid.factors[method].levels} if method else {"baseline": {}}
-    panels = []
-    for title, metric in (("since the init", "density"), ("of the step", "density_step")):
-        lines = {level: dynamics_section.metric_path(sweep, cell, metric) for level, cell in cells.items()}
-        panels.append((title, {level: points for level, points in lines.items() if points}))
+    paths = {
+        level: dynamics_section.metric_paths(sweep, cell, ("density", "density_step")) for level, cell in cells.items()
+    }
+    panels = [
+        (title, {level: found[place] for level, found in paths.items() if found[place]})
+        for place, title in enumerate(("since the init", "of the step"))
+    ]
     if not all(lines for _, lines in panels):
         return []
     return [
@@ -313,6 +324,23 @@ def _overlap_figure(analysis: Analysis) -> list[Block]:
             "Overlap of pairs of runs, and what the uniform and the strongest null expect without shared structure.",
         )
     ]
+
+
+def _charted(spec: charts.Spec | None, figure: list[Block]) -> list[Block]:
+    """A figure, if there is one, with the chart that shows more of the same."""
+    return [
+        Chart(spec, f"{each.caption} {charts.USE}", each) if spec and isinstance(each, Figure) else each
+        for each in figure
+    ]
+
+
+def _overlap_matrix(analysis: Analysis) -> list[Block]:
+    spec = charts.overlap_matrix(analysis.sweep, analysis.pairs)
+    caption = (
+        f"Overlap o1 of the runs of two cells: what was observed, what the {NULLS[STRONGEST].title} null expects, and"
+        " the excess of one over the other; means over pairs, as a share of the masks of the row's runs."
+    )
+    return [] if spec is None else [Chart(spec, caption)]
 
 
 def _figure(analysis: Analysis, name: str, draw: Callable[[Path], None], caption: str) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
@@ -117,6 +118,8 @@ def origins(sweep: Sweep, rows: Sequence[Origin]) -> list[Block]:
     if not rows:
         return []
     content, notes = origins_table(sweep.grid, rows)
+    used = [runs_of(sweep.results, {row.factor: row.level})["run_id"] for row in rows]
+    content = dataclasses.replace(content, runs=tuple(map(tuple, used)))
     finished = done(sweep.runs)
     blocks: list[Block] = [Heading(2, "Origins: one factor at a time"), content]
     present = [(name, roles.role(sweep.grid, name)) for name in dict.fromkeys(row.factor for row in rows)]
@@ -157,7 +160,7 @@ def failures(sweep: Sweep) -> list[Block]:
         reason = run["error"] if isinstance(run["error"], str) else "no reason was recorded"
         rows.append((f"`{run['run_id']}`", cell, str(run["seed"]), quoted(reason)))
     header = (("run", "l"), ("cell", "l"), ("seed", "r"), ("reason", "l"))
-    return [Heading(2, "Failed runs"), table(header, rows)]
+    return [Heading(2, "Failed runs"), table(header, rows, runs=[(run_id,) for run_id in failed["run_id"]])]
 
 
 def reading() -> list[Block]:

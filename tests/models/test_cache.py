@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from subnetray.config import ConfigError
-from subnetray.models.cache import default_cache, make_once
+from subnetray.models.cache import make_once
+from subnetray.places import default_cache
 
 
 def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_the_table_has_every_effect_and_what_was_not_analysed_is_said() -> None:
     ]
     assert table.rows[1][3:] == ("9.9", "2, 55", "< 0.001", "< 0.001", "0.300", "[0.10, 0.50]")
     assert blocks[-1] == Paragraph("Not analysed: overlap of seeds of way × rate × bits: 3 of 12 cells have no value.")
-    assert "way $\\times$ rate" in to_latex(table)
+    assert "way $\\times$ rate" in to_latex(table, "interactions")
     assert "| way × rate |" in to_markdown(blocks)
 
 

@@ -329,7 +329,8 @@ def test_the_page_holds_what_the_markdown_does(directory: Path) -> None:
     page = (directory / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 6
     assert '<td>fast</td><td class="r">3</td><td class="r">70.0 ± 2.5</td>' in page
-    assert page.count("<table>") == sum(line.startswith("| :") for line in (directory / "report.md").open())
+    content = page[page.index("<main") : page.index("</main>")]
+    assert content.count("<table>") == sum(line.startswith("| :") for line in (directory / "report.md").open())
 
 
 def test_figures_and_tables_are_files_and_the_report_links_them(directory: Path, text: str) -> None:
@@ -338,6 +339,17 @@ def test_figures_and_tables_are_files_and_the_report_links_them(directory: Path,
         assert (directory / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert r"rate & fast & 3 & 70.0 $\pm$ 2.5" in (directory / "tables" / "origins.tex").read_text()
     assert r"seed & rate=fast & 3" in (directory / "tables" / "overlap.tex").read_text()
+
+
+def test_tables_for_papers_are_whole_and_plain_and_claims_are_among_them(directory: Path, text: str) -> None:
+    written = {path.stem: path.read_text() for path in (directory / "tables").glob("*.tex")}
+    assert {"claims", "origins", "overlap", "dynamics"} <= set(written)
+    for name, content in written.items():
+        assert content.isascii(), name
+        assert content.count(r"\begin{table}") == content.count(r"\end{table}") == content.count(r"\caption[")
+        assert rf"\label{{tab:{name}}}" in content
+    verdicts = [row for row in table_rows(text) if row[1:] and row[1] in ("**supported**", "**refuted**")]
+    assert sum(written["claims"].count(rf"\textbf{{{word}}}") for word in ("supported", "refuted")) == len(verdicts)
 
 
 def test_the_same_sweep_gives_the_same_bytes(directory: Path) -> None:

@@ -12,16 +12,18 @@ from subnetray.reporting.document import (
     Block,
     Bullets,
     Cards,
+    Chart,
     Definitions,
     Figure,
     Folded,
     Heading,
     Paragraph,
+    Runs,
     Table,
     spans,
 )
 from subnetray.reporting.writers.cards import cards
-from subnetray.reporting.writers.page import report_page
+from subnetray.reporting.writers.page import data_script, library, packed, report_page
 
 _TAGS = {"code": "<code>{}</code>", "strong": "<strong>{}</strong>"}
 
@@ -30,11 +32,15 @@ _RESERVED = re.compile(r"(term|claim|run)-|(main|tip|runs)$")
 
 
 def to_html(blocks: Sequence[Block], title: str, read: Callable[[str], bytes], folded: bool = False) -> str:
-    """The blocks as one HTML file; ``read`` gives the bytes of a figure's path. Tables are ``folded``, or open."""
+    """The blocks as one HTML file; ``read`` gives the bytes of a figure's path. Tables are ``folded``, or open.
+
+    Charts bring the script that draws them, once.
+    """
     terms = [term for block in blocks if isinstance(block, Definitions) for term, _ in block.entries]
     writer = _Writer(read, folded, _pattern(terms))
     body = "\n".join(map(writer.block, blocks))
-    return report_page(title, writer.contents(), body)
+    charts = any(isinstance(block, Chart) for block in blocks)
+    return report_page(title, writer.contents(), body, library() if charts else "")
 
 
 def _pattern(terms: Iterable[str]) -> re.Pattern[str] | None:
@@ -60,10 +66,14 @@ class _Writer:
                 return f"<p>{self.inline(text)}</p>"
             case Bullets(items):
                 return "<ul>\n" + "".join(f"<li>{self.inline(item)}</li>\n" for item in items) + "</ul>"
-            case Figure(path, caption):
-                data = base64.b64encode(self.read(path)).decode()
-                image = f'<img alt="{html.escape(_plain(caption))}" src="data:image/png;base64,{data}">'
-                return f"<figure>\n{image}\n{self._caption(caption)}</figure>"
+            case Figure(_, caption):
+                return f"<figure>\n{self._image(block)}\n{self._caption(caption)}</figure>"
+            case Chart(spec, caption, still):
+                image = "" if still is None else self._image(still)
+                data = data_script("chart", packed(spec))
+                return f'<figure class="chart">\n{image}\n{data}\n{self._caption(caption)}</figure>'
+            case Runs(pages):
+                return f'<section id="runs" aria-live="polite" hidden></section>\n{data_script("runs", pages)}'
             case Definitions(entries):
                 listed = "".join(
                     f'<dt id="term-{_slug(term)}">{_inline(term)}</dt><dd>{_inline(meaning)}</dd>\n'
@@ -92,6 +102,10 @@ class _Writer:
             for link, inside in sections
         )
         return f"<ul>\n{''.join(items)}</ul>"
+
+    def _image(self, figure: Figure) -> str:
+        data = base64.b64encode(self.read(figure.path)).decode()
+        return f'<img alt="{html.escape(_plain(figure.caption))}" src="data:image/png;base64,{data}">'
 
     def _heading(self, level: int, text: str) -> str:
         slug = _slug(_plain(text))

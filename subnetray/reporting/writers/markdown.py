@@ -9,12 +9,14 @@ from subnetray.reporting.document import (
     Block,
     Bullets,
     Cards,
+    Chart,
     Definitions,
     Figure,
     Folded,
     Heading,
     Kind,
     Paragraph,
+    Runs,
     Table,
     spans,
 )
@@ -43,8 +45,10 @@ def _block(block: Block) -> str:
             return "\n".join(f"- {_line(item)}" for item in items)
         case Definitions(entries):
             return "\n".join(f"- **{_text(term)}**: {_text(meaning)}" for term, meaning in entries)
-        case Cards():
+        case Cards() | Runs():
             return ""
+        case Chart(_, _, still):
+            return "" if still is None else _block(still)
         case Folded(line, blocks):
             return "\n\n".join((_line(line), *filter(None, map(_block, blocks))))
         case Figure(path, caption):

@@ -45,18 +45,40 @@ def test_cells_of_a_markdown_table_stay_in_their_row() -> None:
 
 
 def test_latex_escapes_what_is_special() -> None:
-    text = to_latex(TABLE)
+    text = to_latex(TABLE, "one")
     assert r"$|$$\Delta$$|$, \% & n\_x \\" in text
     assert r"\textbf{a} \& b\_c & 1 \\" in text
     assert r"d $\pm$ e & $-$2 \\" in text
-    assert text.startswith("\\begin{tabular}{lr}\n\\toprule\n")
-    assert text.endswith("\\bottomrule\n\\end{tabular}\n")
+    assert "\\begin{tabular}{lr}\n\\toprule\n" in text
+    assert text.endswith("\\bottomrule\n\\end{tabular}}\n\\end{table}\n")
 
 
 def test_latex_is_ascii_and_has_as_many_cells_in_each_row() -> None:
-    body = [line for line in to_latex(TABLE).splitlines() if line.endswith(r"\\")]
+    body = [line for line in to_latex(TABLE, "one").splitlines() if line.endswith(r"\\")]
     assert all(line.isascii() for line in body)
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {1}
+
+
+@given(st.lists(st.tuples(st.text("ab _", min_size=1, max_size=200), st.just("1")), max_size=120))
+def test_latex_has_every_row_once_on_pages_that_it_fits(rows: list[tuple[str, str]]) -> None:
+    made = to_latex(table((("a", "l"), ("n", "r")), rows, "A caption."), "some")
+    pages = made.split("\n\n")
+    bodies = [page.split("\\midrule\n")[1].split("\\bottomrule")[0].splitlines() for page in pages]
+    alone = to_latex(table((("a", "l"), ("n", "r")), rows[:1], ""), "some")
+    assert sum(map(len, bodies)) == len(rows)
+    assert not rows or bodies[0][0] in alone
+    for page, body in zip(pages, bodies, strict=True):
+        assert sum(-(-len(line) // 40) for line in body) <= 45 + 2 * len(body)
+        assert (page.count("\\begin{table}"), page.count("\\end{table}"), page.count("\\caption[")) == (1, 1, 1)
+    labels = re.findall(r"\\label\{(.*?)\}", made)
+    assert labels == ["tab:some", *(f"tab:some-{place}" for place in range(2, len(pages) + 1))]
+    assert made.count("A caption.") == 1
+    assert ("Part 2 of" in made) == (len(pages) > 1)
+
+
+def test_long_texts_of_latex_are_paragraphs() -> None:
+    made = to_latex(table((("a", "l"), ("b", "l"), ("n", "r")), [("x " * 40, "short", "1" * 50)]), "one")
+    assert "\\begin{tabular}{p{6cm}lr}" in made
 
 
 def test_a_row_of_another_length_is_an_error() -> None:
@@ -114,8 +136,8 @@ def test_a_quoted_text_is_one_code_in_every_format(text: str) -> None:
     assert [kind for kind, _ in spans(f"before {quoted(text)} after")] == ["plain", "code", "plain"]
     tokens = MarkdownIt("commonmark").enable("table").parse(to_markdown([table([("x", "l")], [(quoted(text),)])]))
     assert [token.type for token in tokens].count("td_open") == 1
-    assert to_latex(table([("x", "l")], [(quoted(text),)])).count(r" \\") == 2
+    assert to_latex(table([("x", "l")], [(quoted(text),)]), "x").count(r" \\") == 2
 
 
 def test_a_row_of_latex_may_begin_with_a_bracket() -> None:
-    assert "{[}1{]} x" in to_latex(table([("x", "l")], [("[1] x",)]))
+    assert "{[}1{]} x" in to_latex(table([("x", "l")], [("[1] x",)]), "x")

@@ -97,6 +97,96 @@
   document.addEventListener("focusout", hide);
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
+  // Runs: their data stand once in the page, and a run is written when a link leads to it.
+  const store = document.querySelector("script.runs");
+  const pages = store ? JSON.parse(store.textContent) : {};
+  const list = (ids) => {
+    const items = make("ul");
+    for (const id of ids) {
+      const page = pages[id];
+      const item = make("li");
+      item.append(page ? make("a", { href: `#run-${id}` }, `${page.cell}, seed ${page.seed}`) : make("code", {}, id));
+      items.append(item);
+    }
+    const box = make("details", { class: "runs" });
+    box.append(make("summary", {}, ids.length === 1 ? "its run" : `${ids.length} runs`), items);
+    return box;
+  };
+  for (const place of document.querySelectorAll("[data-runs]")) {
+    const ids = place.dataset.runs.split(" ").filter(Boolean);
+    if (ids.length) (place.tagName === "TR" ? place.cells[0] : place).append(list(ids));
+  }
+
+  const curve = (name, [steps, values]) => {
+    const [left, right] = [Math.min(...steps), Math.max(...steps)];
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const place = (value, from, to, size) => (to > from ? (size * (value - from)) / (to - from) : size / 2);
+    const points = steps.map((step, i) => `${place(step, left, right, 196) + 2},${62 - place(values[i], low, high, 60)}`);
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    const line = document.createElementNS(svg.namespaceURI, "polyline");
+    svg.setAttribute("viewBox", "0 0 200 64");
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", `${name} from ${values[0]} at step ${left} to ${values.at(-1)} at step ${right}`);
+    line.setAttribute("points", points.join(" "));
+    svg.append(line);
+    const figure = make("figure");
+    figure.append(svg, make("figcaption", {}, `${name}: ${values[0]} → ${values.at(-1)}, between ${low} and ${high}`));
+    return figure;
+  };
+  const pairs = (title, content) => {
+    const box = make("details");
+    const lines = make("dl", { class: "pairs" });
+    for (const [name, value] of Object.entries(content)) lines.append(make("dt", {}, name), make("dd", {}, value));
+    box.append(make("summary", {}, title), lines);
+    return Object.keys(content).length ? [box] : [];
+  };
+  const showRun = () => {
+    const place = document.getElementById("runs");
+    const id = location.hash.startsWith("#run-") ? location.hash.slice(5) : "";
+    const page = Object.hasOwn(pages, id) ? pages[id] : null;
+    if (!place || !page) return;
+    const title = make("h3", { tabindex: "-1" }, `Run ${id}: ${page.cell}, seed ${page.seed}`);
+    const curves = make("div", { class: "curves" });
+    for (const [name, points] of Object.entries(page.curves)) curves.append(curve(name, points));
+    place.replaceChildren(title, make("p", {}, page.error ? `${page.status}: ${page.error}` : page.status));
+    if (page.command) place.append(make("p", {}, "To run it again:"), make("pre", {}, page.command));
+    place.append(curves, ...pairs("Levels", page.levels), ...pairs("Numbers (runs.parquet)", page.numbers));
+    place.append(...pairs("Seconds", page.seconds), ...pairs("Config (config.yaml)", { "": page.config }));
+    place.hidden = false;
+    title.scrollIntoView();
+    title.focus({ preventScroll: true });
+  };
+  window.addEventListener("hashchange", showRun);
+
+  // Charts are drawn when they come into view. Expressions are interpreted, never compiled, so that no text is run.
+  const draw = async (figure) => {
+    const spec = JSON.parse(figure.querySelector("script.chart").textContent);
+    const { names, values } = spec.datasets.rows;
+    spec.datasets.rows = values.map((row) => Object.fromEntries(names.map((name, place) => [name, row[place]])));
+    const place = make("div", { class: "scroll" });
+    const image = figure.querySelector("img");
+    figure.prepend(place);
+    try {
+      const theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : undefined;
+      const { view } = await vegaEmbed(place, spec, { mode: "vega-lite", actions: false, renderer: "svg", ast: true, theme });
+      view.addEventListener("click", (event, item) => {
+        if (item && item.datum && item.datum.run) location.hash = `run-${item.datum.run}`;
+      });
+      if (image) image.hidden = true;
+    } catch (error) {
+      place.remove();
+      console.error(error);
+    }
+  };
+  const seen = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      seen.unobserve(entry.target);
+      draw(entry.target);
+    }
+  }, { rootMargin: "400px" });
+  if (window.vegaEmbed) for (const figure of document.querySelectorAll("figure.chart")) seen.observe(figure);
+
   // What is folded opens where a link leads into it, and on paper.
   const unfold = () => {
     const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
@@ -106,6 +196,7 @@
   };
   window.addEventListener("hashchange", unfold);
   unfold();
+  showRun();
   let closed = [];
   window.addEventListener("beforeprint", () => {
     closed = [...document.querySelectorAll("main details:not([open])")];
