@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -35,12 +36,15 @@ _TABLES = re.compile(r"(<!-- (claims|cells) of docs/results/(\w+) -->\n).*?(<!--
 
 @dataclass(frozen=True)
 class Kept:
-    """The results of a grid that the documentation shows: ``shown`` are claims, in their order, on ``page``."""
+    """The results of a grid that the documentation shows: ``shown`` are claims, in their order, on ``page``.
+
+    ``command``: what makes them; empty: as the sweep was last called.
+    """
 
     directory: Path
     page: Path
-    command: str
     shown: tuple[str, ...]
+    command: str = ""
 
     def read(self, name: str) -> Any:
         """Return the content of one of its JSON files."""
@@ -51,7 +55,6 @@ KEPT = {
     "origins": Kept(
         ROOT / "docs" / "results" / "origins",
         ROOT / "README.md",
-        "make results",
         (
             "rl_sparser_than_sft",
             "rl_updates_5_to_30_percent",
@@ -62,11 +65,11 @@ KEPT = {
             "seeds_overlap_beyond_joint",
             "all_changed_overlap_beyond_joint",
         ),
+        "make results",
     ),
     "pretrained": Kept(
         ROOT / "docs" / "results" / "smollm2",
         ROOT / "docs" / "pretrained.md",
-        "python -m subnetray.sweep +grid=pretrained",
         (
             "rl_sparser_than_sft",
             "rl_updates_5_to_30_percent",
@@ -138,8 +141,9 @@ def _about(sweep: Path, kept: Kept, commit: str) -> dict[str, Any]:
     runs = [run["run_id"] for run in _done(sweep)]
     results = [json.loads((sweep / "runs" / run / "result.json").read_text()) for run in runs]
     model, instructions = processor_kind()
+    words = [word for word in written["history"][-1] if not word.startswith("out=")]
     return {
-        "command": kept.command,
+        "command": kept.command or f"python -m subnetray.sweep {shlex.join(words)}",
         "seeds": written["grid"]["seeds"],
         "runs": len(results),
         "commit": commit,

@@ -40,7 +40,7 @@ EXCEPTIONS = {
         (file, f"hydra.core.{module}")
         for file, module in (
             *((file, "override_parser.types") for file in ("cli.py", "config/compose.py", "config/words.py")),
-            *((f"grid/{file}.py", "override_parser.types") for file in ("plan", "settings", "sources")),
+            *((f"grid/{file}.py", "override_parser.types") for file in ("fitting", "plan", "settings", "sources")),
             ("config/words.py", "override_parser.overrides_parser"),
             ("config/compose.py", "config_store"),
             ("config/compose.py", "global_hydra"),
