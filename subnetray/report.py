@@ -68,10 +68,10 @@ def _keys(overrides: Sequence[str]) -> _Keys:
 
 
 def _check_packages() -> None:
-    """Planning takes no pandas and no matplotlib, so that an installation may lack them."""
+    """Planning takes none of what tables and figures are made with, so that an installation may lack it."""
     if missing := [name for name in _PACKAGES if find_spec(name) is None]:
         raise ConfigError(
-            f"a report needs {' and '.join(missing)}: install them with the extra train, as in"
+            f"a report needs {', '.join(missing)}: install them with the extra train, as in"
             " pip install 'subnetray[train]'"
         )
 

@@ -56,5 +56,5 @@ def test_a_missing_package_is_one_sentence(
     monkeypatch.setattr(report, "find_spec", lambda name: None)
     assert report.main([f"sweep={tmp_path}"]) == 2
     error = capsys.readouterr().err
-    assert "a report needs pandas and matplotlib" in error
+    assert "a report needs pandas, matplotlib, altair, vl_convert: " in error
     assert "pip install 'subnetray[train]'" in error

@@ -13,7 +13,10 @@ import psutil
 from subnetray.config import ConfigError, Rollout, SweepConfig
 from subnetray.driver import container
 
-_PACKAGES = ("torch", "transformers", "trl", "datasets", "ray", "wandb", "pandas", "matplotlib")
+_PACKAGES = (
+    *("torch", "transformers", "trl", "datasets", "ray", "wandb"),
+    *("pandas", "matplotlib", "altair", "vl_convert"),  # of the report
+)
 GIB = 1 << 30
 # Measured on a CPU: Ray's own processes, and one engine with the embedded model but for its KV cache.
 _RAY_GIB = 1.0

@@ -32,6 +32,29 @@ def section(grid: Grid, verdicts: Sequence[Claim]) -> list[Block]:
     return blocks
 
 
+def short(grid: Grid, verdicts: Sequence[Claim]) -> list[Block]:
+    """The verdicts on claims that were tested, in as few columns as say them, and which grids test the others."""
+    if not verdicts:
+        return []
+    rows = [
+        (each.statement, f"**{each.verdict}**", f"{fmt.signed(each.estimate.mean, 2)} {each.unit}", _ends(each))
+        for each in verdicts
+        if each.verdict != _UNTESTED
+    ]
+    blocks: list[Block] = [Heading(2, "Claims"), Paragraph(_counts(verdicts))]
+    if rows:
+        blocks.append(table((("claim", "l"), ("verdict", "l"), ("estimate", "r"), ("interval", "l")), rows))
+    others = sorted({each.grid for each in verdicts if each.verdict == _UNTESTED and each.grid != grid.name})
+    if others:
+        names = fmt.listing(f"`+grid={name}`" for name in others)
+        blocks.append(Paragraph(f"Claims that these runs do not test are tested by {names}."))
+    return blocks
+
+
+def _ends(claim: Claim) -> str:
+    return fmt.interval(claim.estimate, claim.level)
+
+
 def claims_table(tested: Sequence[Claim]) -> Table:
     """The verdicts on claims that were tested."""
     header = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +64,30 @@ def write_report(directory: Path) -> list[Path]:
     among them. Raises ConfigError, one sentence, for a directory that is no sweep.
     """
     analysis = analyse(read(directory))
-    blocks = [
+    blocks = everything(analysis)
+    claims_text = json.dumps(
+        [claim.to_dict() for claim in analysis.claims], indent=1, ensure_ascii=False, allow_nan=False
+    )
+    title = f"Sweep {analysis.sweep.grid.name}"
+    page = to_html(blocks, title, lambda path: (directory / path).read_bytes(), folded=True)
+    texts = {
+        **{f"tables/{name}.tex": to_latex(table, name) for name, table in _tables(analysis).items()},
+        derived.CLAIMS: claims_text + "\n",
+        derived.PAGE: page,
+        derived.REPORT: to_markdown(summary(analysis, blocks)),
+    }
+    for name, text in texts.items():
+        write_atomic(directory / name, text)
+    if times := budget(analysis.sweep):
+        write_atomic(directory / derived.BUDGET, to_markdown(times))
+    stills = [block.still if isinstance(block, Chart) else block for block in blocks]
+    figures_made = [directory / block.path for block in stills if isinstance(block, Figure)]
+    return [*figures_made, *(directory / name for name in texts)]
+
+
+def everything(analysis: Analysis) -> list[Block]:
+    """All sections, as the page has them; their pictures are drawn meanwhile."""
+    return [
         *sections.head(analysis.sweep),
         *claims_section.section(analysis.sweep.grid, analysis.claims),
         *sections.found(analysis.sweep, analysis.origins, analysis.crossed, analysis.pairs),
@@ -93,24 +116,21 @@ def write_report(directory: Path) -> list[Path]:
         *runs_section.section(analysis.sweep),
         *sections.reading(),
     ]
-    claims_text = json.dumps(
-        [claim.to_dict() for claim in analysis.claims], indent=1, ensure_ascii=False, allow_nan=False
-    )
-    title = f"Sweep {analysis.sweep.grid.name}"
-    page = to_html(blocks, title, lambda path: (directory / path).read_bytes(), folded=True)
-    texts = {
-        **{f"tables/{name}.tex": to_latex(table, name) for name, table in _tables(analysis).items()},
-        derived.CLAIMS: claims_text + "\n",
-        derived.PAGE: page,
-        derived.REPORT: to_markdown(blocks),
-    }
-    for name, text in texts.items():
-        write_atomic(directory / name, text)
-    if times := budget(analysis.sweep):
-        write_atomic(directory / derived.BUDGET, to_markdown(times))
+
+
+def summary(analysis: Analysis, blocks: Sequence[Block]) -> list[Block]:
+    """One page: verdicts, what was found, the two pictures of ``blocks`` that show most of it, and where to look."""
+    sweep = analysis.sweep
     stills = [block.still if isinstance(block, Chart) else block for block in blocks]
-    figures_made = [directory / block.path for block in stills if isinstance(block, Figure)]
-    return [*figures_made, *(directory / name for name in texts)]
+    shown = [each for each in stills if isinstance(each, Figure) and Path(each.path).stem in ("density", "overlap")]
+    return [
+        *sections.head(sweep),
+        *claims_section.short(sweep.grid, analysis.claims),
+        *sections.found(sweep, analysis.origins, analysis.crossed, analysis.pairs),
+        *shown,
+        *sections.failures(sweep),
+        *sections.where_to_look(bool(_tables(analysis))),
+    ]
 
 
 def analyse(sweep: Sweep) -> Analysis:

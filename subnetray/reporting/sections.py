@@ -163,6 +163,18 @@ def failures(sweep: Sweep) -> list[Block]:
     return [Heading(2, "Failed runs"), table(header, rows, runs=[(run_id,) for run_id in failed["run_id"]])]
 
 
+def where_to_look(tables: bool) -> list[Block]:
+    """Say which file of a sweep holds what; ``tables``: whether there are any for papers."""
+    files = (
+        "`report.html`: all of it, to explore: every section, chart, table and run, and what the words mean.",
+        "`claims.json`: every claim with its test, interval, p and runs.",
+        "`runs.parquet`, `overlap.parquet`: one row a run, one row a pair of runs; docs/tables.md has their columns.",
+        *(["`tables/`: tables for papers, in LaTeX; `figures/`: all pictures."] if tables else []),
+        "`runs/`: a directory for each run, with its config, metrics, result, mask and delta.",
+    )
+    return [Heading(2, "Where to look"), Bullets(files)]
+
+
 def reading() -> list[Block]:
     """Definitions."""
     return [Heading(2, "How to read this"), glossary.definitions()]

@@ -38,4 +38,4 @@ def test_one_of_each_from_outside_works_in_a_sweep(tiny: Path, tmp_path: Path) -
     assert pair["shares_expected"] == pytest.approx(pair["uniform_expected"])
     judged = {claim["claim"]: claim for claim in json.loads((out / "claims.json").read_text())}
     assert judged["something_changes"]["seeds"] == 2
-    assert "There are 2 runs." in (out / "report.md").read_text()
+    assert "There are 2 runs." in (out / "report.html").read_text()

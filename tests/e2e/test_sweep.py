@@ -140,7 +140,7 @@ def test_all_results_are_there(swept: Path) -> None:
             *("config.yaml", "metrics.jsonl", "result.json", "mask.safetensors", "delta.safetensors"),
             *("time.json", "time.jsonl"),
         }
-    report = (swept / "report.md").read_text()
+    report = (swept / "report.html").read_text()
     assert "sft_gold" in report
     # Phases of the sweep and of its runs, which make up all of the cores' time.
     assert "## Where the time went" in (swept / "time.md").read_text()

@@ -10,7 +10,9 @@ import pandas as pd
 import yaml
 
 from subnetray.config import Grid
-from subnetray.reporting.report import write_report
+from subnetray.reporting.report import analyse, everything, write_report
+from subnetray.reporting.source import read
+from subnetray.reporting.writers.markdown import to_markdown
 
 
 def write_sweep(directory: Path, grid: Grid, runs: pd.DataFrame | None, overlap: pd.DataFrame | None = None) -> Path:
@@ -47,9 +49,14 @@ def write_sweep(directory: Path, grid: Grid, runs: pd.DataFrame | None, overlap:
 
 
 def report_text(directory: Path) -> str:
-    """The report of a sweep, just written, as Markdown."""
+    """The report of a sweep, just written, with all of its sections, as Markdown."""
     write_report(directory)
-    return (directory / "report.md").read_text()
+    return all_sections(directory)
+
+
+def all_sections(directory: Path) -> str:
+    """What the page of a sweep says, as Markdown, where a test can read it."""
+    return to_markdown(everything(analyse(read(directory))))
 
 
 def table_rows(markdown: str, *starts: str) -> list[list[str]]:

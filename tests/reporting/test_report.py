@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from subnetray.reporting.document import Table
 from subnetray.reporting.heatmap import heat_map
 from subnetray.reporting.report import write_report
 from tests.analysis.tables import Cell, Run, is_baseline, make_grid, make_overlap, make_runs
-from tests.reporting.sweeps import report_text, table_rows, write_sweep
+from tests.reporting.sweeps import all_sections, report_text, table_rows, write_sweep
 
 GRID = make_grid()
 DENSITY = {("slow", "rl"): 0.1, ("slow", "copy"): 0.3, ("slow", "own"): 0.2, ("fast", "rl"): 0.7, ("fast", "copy"): 0.8}
@@ -69,7 +70,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def text(directory: Path) -> str:
-    return (directory / "report.md").read_text()
+    return all_sections(directory)
 
 
 def test_the_head_says_what_was_run(text: str) -> None:
@@ -262,6 +263,7 @@ def test_failed_runs_are_named_with_their_reasons_and_do_not_count(tmp_path: Pat
     runs.loc[index, ["density_bitwise", "density_1e-05", "n"]] = float("nan")
     text = report_text(write_sweep(tmp_path, GRID, runs))
     assert "17 of 18 runs are done, 1 failed" in text
+    assert "the loss is nan at step 3" in (tmp_path / "report.md").read_text()
     assert table_rows(text, f"`{runs['run_id'][index]}`")[0][1:] == ["rate=fast", "1", "`the loss is nan at step 3`"]
     assert table_rows(text, "rate", "fast")[0][2:4] == ["2", f"70.0 ± {12.706 * 1:.1f}"]
 
@@ -325,12 +327,12 @@ def test_a_verdict_stands_beside_what_all_claims_together_leave_of_it(p: float, 
     assert shown.rows[0][7] == left
 
 
-def test_the_page_holds_what_the_markdown_does(directory: Path) -> None:
+def test_the_page_holds_what_the_markdown_does(directory: Path, text: str) -> None:
     page = (directory / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 6
     assert '<td>fast</td><td class="r">3</td><td class="r">70.0 ± 2.5</td>' in page
     content = page[page.index("<main") : page.index("</main>")]
-    assert content.count("<table>") == sum(line.startswith("| :") for line in (directory / "report.md").open())
+    assert content.count("<table>") == sum(line.startswith("| :") for line in text.splitlines())
 
 
 def test_figures_and_tables_are_files_and_the_report_links_them(directory: Path, text: str) -> None:
@@ -350,6 +352,25 @@ def test_tables_for_papers_are_whole_and_plain_and_claims_are_among_them(directo
         assert rf"\label{{tab:{name}}}" in content
     verdicts = [row for row in table_rows(text) if row[1:] and row[1] in ("**supported**", "**refuted**")]
     assert sum(written["claims"].count(rf"\textbf{{{word}}}") for word in ("supported", "refuted")) == len(verdicts)
+
+
+def test_the_summary_is_one_page_of_verdicts_two_figures_and_where_to_look(directory: Path, text: str) -> None:
+    page = (directory / "report.md").read_text()
+    assert page.startswith("# Sweep made_up\n\nWhat if?\n")
+    assert [line for line in page.splitlines() if line.startswith("## ")] == [
+        *("## Claims", "## What was found", "## Where to look")
+    ]
+    full = {row[0]: row[1:4] for row in table_rows(text) if row[1:] and row[1].startswith("**")}
+    short = [row for row in table_rows(page) if row[1:] and row[1].startswith("**")]
+    assert short
+    for claim, verdict, estimate, interval in short:
+        assert full[claim][0] == verdict
+        assert estimate.startswith(full[claim][1])
+        assert interval == full[claim][2]
+    assert page.count("![") == 2
+    for name in re.findall(r"^- `([^`]*)`", page.split("## Where to look")[1], re.MULTILINE):
+        assert (directory / name).exists()
+    assert len(page.split()) < 900
 
 
 def test_the_same_sweep_gives_the_same_bytes(directory: Path) -> None:

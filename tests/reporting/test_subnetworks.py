@@ -11,7 +11,7 @@ import pytest
 from subnetray.config import Factor
 from subnetray.reporting.report import write_report
 from tests.analysis.tables import make_grid, make_overlap, make_runs
-from tests.reporting.sweeps import report_text, table_rows, write_sweep
+from tests.reporting.sweeps import all_sections, report_text, table_rows, write_sweep
 
 PART = Factor(
     "what is trained",
@@ -68,7 +68,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def text(directory: Path) -> str:
-    return (directory / "report.md").read_text()
+    return all_sections(directory)
 
 
 def test_arms_are_beside_the_full_runs(text: str) -> None:
