@@ -1,4 +1,7 @@
-"""Every run as a page of the report shows it: its levels, numbers, curves, time, config, and how to run it again."""
+"""Every run as a page of the report shows it: its levels, numbers, curves, config, and how to run it again.
+
+Not its time: a report is the same bytes whatever interrupted its sweep, and times have files of their own.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,6 @@ def _page(sweep: Sweep, run: Mapping[str, Any], levels: Mapping[str, str]) -> di
             for name, value in run.items()
             if name not in (*_TEXTS, *levels) and (shown := _shown(value)) is not None
         },
-        "seconds": {name: round(value, 2) for name, value in sweep.seconds(run_id).items() if _shown(value)},
         "curves": _curves(sweep.metrics(run_id)),
         "config": _config(sweep, run_id),
     }

@@ -65,7 +65,7 @@ def test_every_run_has_a_page_and_a_row_that_leads_to_it(tmp_path: Path) -> None
     assert found[first]["error"] == "</script><script>alert(1)</script>"
     page = found[second]
     assert (page["seed"], page["status"], page["config"]) == (1, "done", "task: </script>\n")
-    assert page["seconds"] == {"train": 1.23, "sync": 0.5}
+    assert "1.234" not in text  # files are the same whatever interrupted a sweep, and times are not
     assert page["curves"]["density"] == [list(range(1, 11)), pytest.approx([0.05 * step for step in range(1, 11)])]
     assert page["numbers"]["density_bitwise"] == "0.5"
     assert "growth_held" not in page["numbers"]

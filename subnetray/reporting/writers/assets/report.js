@@ -151,7 +151,7 @@
     place.replaceChildren(title, make("p", {}, page.error ? `${page.status}: ${page.error}` : page.status));
     if (page.command) place.append(make("p", {}, "To run it again:"), make("pre", {}, page.command));
     place.append(curves, ...pairs("Levels", page.levels), ...pairs("Numbers (runs.parquet)", page.numbers));
-    place.append(...pairs("Seconds", page.seconds), ...pairs("Config (config.yaml)", { "": page.config }));
+    place.append(...pairs("Config (config.yaml)", { "": page.config }));
     place.hidden = false;
     title.scrollIntoView();
     title.focus({ preventScroll: true });
