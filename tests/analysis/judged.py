@@ -37,11 +37,15 @@ def off_distribution(cell: Cell) -> bool:
     return cell.get("method") in ("sft_gold", "dpo_off_policy") or cell.get("distribution") == "off"
 
 
+def _tensor(layer: int | None, module: str, n: int, changed: int) -> dict[str, Any]:
+    return {"layer": layer, "module": module, "n": n, "changed_bitwise": changed, "changed_abs": {"1e-05": changed}}
+
+
 # What every run says of its tensors: half of each of two layers changed, and a tenth of the norms.
 TENSORS: list[dict[str, Any]] = [
-    *({"layer": layer, "module": "q", "n": 1000, "changed_bitwise": 500} for layer in (0, 1)),
-    {"layer": 1, "module": "norm", "n": 100, "changed_bitwise": 10},
-    {"layer": None, "module": "embedding", "n": 1000, "changed_bitwise": 900},
+    *(_tensor(layer, "q", 1000, 500) for layer in (0, 1)),
+    _tensor(1, "norm", 100, 10),
+    _tensor(None, "embedding", 1000, 900),
 ]
 
 

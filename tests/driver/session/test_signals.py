@@ -138,7 +138,7 @@ from functools import partial
 lock = threading.Lock()
 with signals.orderly():
     try:
-        print(namespace["take"](lock, partial(signal.raise_signal, signal.SIGINT)), flush=True)
+        print(namespace["take"](lock, partial(signal.raise_signal, signal.SIGTERM)), flush=True)
         time.sleep(30)
     except KeyboardInterrupt:
         print("asked", lock.locked(), flush=True)
@@ -151,7 +151,7 @@ def test_no_lock_of_imports_and_logs_is_left_held(file: str) -> None:
     """The next import of another thread would wait for ever: a command that was told to end did not."""
     command = [sys.executable, "-c", _WHERE_A_LOCK_IS_TAKEN, file]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (found.returncode, found.stdout, found.stderr) == (130, "took it\nasked False\n", "")
+    assert (found.returncode, found.stdout, found.stderr) == (143, "took it\nasked False\n", "")
 
 
 @pytest.mark.parametrize("ignored", [signal.SIGINT, signal.SIGHUP])
