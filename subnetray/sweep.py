@@ -22,6 +22,7 @@ from subnetray.driver.progress import clock
 from subnetray.driver.tracking import masks
 from subnetray.grid import Plan, plan
 from subnetray.grid.design import describe
+from subnetray.grid.plan import check_name
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m subnetray.sweep") -> int:
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m subnetra
 def _run(options: argparse.Namespace) -> int:
     composer = Composer(options.config_dir)
     if (pairs := composer.pairs(options.overrides)) is not None:
+        check_name(composer, options.overrides, pairs.grid.name, pairs.out)
         return _compare(pairs)
     sweep, planned = plan(composer, options.overrides, masks.fetch)
     for sentence in planned.left_out:

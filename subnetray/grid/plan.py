@@ -78,6 +78,7 @@ def plan(composer: Composer, overrides: Sequence[str], fetch: Fetch | None = Non
     grid = sweep.grid
     if grid is None:
         raise ConfigError(f"no grid is named: write +grid=NAME with one of {', '.join(composer.choices('grid'))}")
+    check_name(composer, overrides, grid.name, sweep.out)
     recipe = recipe_overrides(*composer.recipe(overrides), keys)
     grid, left_out = fit(grid, parse(overrides), recipe, keys)
     common = common_overrides(grid, overrides)
@@ -111,6 +112,16 @@ def plan(composer: Composer, overrides: Sequence[str], fetch: Fetch | None = Non
     own = {run.run_id for run in runs}
     others = tuple(run for run in sources.values() if run.run_id not in own)
     return dataclasses.replace(sweep, run=runs[0].config, grid=grid), Plan(grid, tuple(runs), others, tuple(left_out))
+
+
+def check_name(composer: Composer, overrides: Sequence[str], name: str, out: str | None) -> None:
+    """Raise ConfigError for a grid that keeps the name of another, in whose directory it would write."""
+    (chosen,) = {str(each.value()) for each in parse(overrides) if key_of(each) == "grid"}
+    if out is None and name != chosen and name in composer.choices("grid"):
+        raise ConfigError(
+            f"grid.name must be of +grid={chosen} alone, and {name} is another grid, whose directory outputs/{name} it"
+            f" would write in: write name: {chosen} in its file, or name a directory by out="
+        )
 
 
 def _with_file(config: RunConfig, sweep: SweepConfig, fetch: Fetch | None) -> RunConfig:
