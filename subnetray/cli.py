@@ -19,7 +19,9 @@ from hydra.core.override_parser.types import OverrideType
 
 from subnetray import plugins
 from subnetray.config import ConfigError
+from subnetray.config.compose import Composer
 from subnetray.config.hints import Hints, below, may_be_none, schema_of
+from subnetray.config.shown import PARTS, choices
 from subnetray.config.words import parse
 from subnetray.driver.background import StartError
 from subnetray.driver.session import signals
@@ -34,6 +36,17 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
+class _Help(argparse.Action):
+    """Print the help, with what can be chosen where a command composes configs: of ``--config-dir`` before it, too."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: object) -> None:
+        if hasattr(namespace, "config_dir"):
+            given = namespace.config_dir
+            parser.epilog = choices(Composer(None if given is None else _directory(given)))
+        parser.print_help()
+        parser.exit()
+
+
 def run(
     prog: str,
     about: str,
@@ -45,7 +58,7 @@ def run(
 
     ``prog``: what it is called as, ``subnetray sweep`` or ``python -m subnetray.sweep``. ``about``: what ``--help``
     prints, where the latter is replaced by it. ``work`` is given ``overrides``, a list of words. ``config_dir``:
-    whether the command takes ``--config-dir`` too, a path or None.
+    whether the command composes configs, and takes ``--config-dir``, a path or None, and ``--cfg``, a part or None.
     """
     try:
         options = _options(prog, about, arguments, config_dir)
@@ -104,10 +117,14 @@ def _options(prog: str, about: str, arguments: Sequence[str] | None, config_dir:
         prog=prog,
         description=re.sub(r"python -m subnetray\.\w+", prog, about),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
         allow_abbrev=False,
     )
+    parser.add_argument("-h", "--help", action=_Help, nargs=0, help="print this, and do nothing")
     if config_dir:
         parser.add_argument("--config-dir", metavar="DIR", help="a directory of yours in the layout of conf/")
+        said = "; ".join(f"{part}: {what}" for part, what in PARTS.items())
+        parser.add_argument("--cfg", choices=[*PARTS], help=f"print what the words compose to, and do nothing ({said})")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides in Hydra's syntax")
     try:
         options = parser.parse_intermixed_args(arguments)

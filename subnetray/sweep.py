@@ -13,8 +13,9 @@ import sys
 from collections.abc import Sequence
 
 from subnetray import cli
-from subnetray.config import PairsConfig, SweepConfig
+from subnetray.config import ConfigError, PairsConfig, SweepConfig
 from subnetray.config.compose import Composer
+from subnetray.config.shown import composed
 from subnetray.driver import estimate, machine
 from subnetray.driver.execute import check, execute, missing
 from subnetray.driver.ledger import Ledger
@@ -22,6 +23,7 @@ from subnetray.driver.progress import clock
 from subnetray.driver.tracking import masks
 from subnetray.grid import Plan, plan
 from subnetray.grid.design import describe
+from subnetray.grid.plan import check_name
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m subnetray.sweep") -> int:
@@ -32,14 +34,24 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m subnetra
 def _run(options: argparse.Namespace) -> int:
     composer = Composer(options.config_dir)
     if (pairs := composer.pairs(options.overrides)) is not None:
-        return _compare(pairs)
+        check_name(composer, options.overrides, pairs.grid.name, pairs.out)
+        if options.cfg == "job":
+            raise ConfigError(f"--cfg must be grid or all with +grid={pairs.grid.name}, which has no runs")
+        return _print(pairs, options.cfg) if options.cfg else _compare(pairs)
     sweep, planned = plan(composer, options.overrides, masks.fetch)
     for sentence in planned.left_out:
-        _say(sentence)
+        _say(f"# {sentence}" if options.cfg else sentence)
+    if options.cfg:
+        return _print(sweep, options.cfg)
     if sweep.dry_run:
         _show(sweep, planned)
         return 0
     return sweep.exit_code(execute(sweep, planned, options.overrides, _say))
+
+
+def _print(config: SweepConfig | PairsConfig, part: str) -> int:
+    print(composed(config, part), end="")
+    return 0
 
 
 def _compare(config: PairsConfig) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 from subnetray import cli
 from subnetray.config import ConfigError
 from subnetray.config.compose import Composer, parse
+from subnetray.config.shown import composed
 from subnetray.driver.execute import check, execute
 from subnetray.driver.ledger import Ledger
 from subnetray.driver.tracking import masks
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m subnetra
 def _run(options: argparse.Namespace) -> int:
     overrides = _of_a_grid(options.overrides)
     sweep, planned = plan(Composer(options.config_dir), overrides, masks.fetch)
+    if options.cfg:
+        print(composed(sweep, options.cfg), end="")
+        return 0
     run = planned.runs[0]
     if sweep.out is None:
         sweep = dataclasses.replace(sweep, out=f"outputs/train/{run.run_id}")

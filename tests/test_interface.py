@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,12 @@ import pytest
 import subnetray
 from subnetray import Sweep, run_sweep
 from subnetray.config import ConfigError
+from subnetray.config.compose import Composer
+from subnetray.grid import plan
 from tests.analysis.tables import make_grid, make_overlap, make_runs
 from tests.reporting.sweeps import write_sweep
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_a_sweep_is_opened_with_its_runs_pairs_and_claims_as_data_frames(tmp_path: Path) -> None:
@@ -25,6 +31,43 @@ def test_a_sweep_is_opened_with_its_runs_pairs_and_claims_as_data_frames(tmp_pat
     assert {"a.seed", "b.seed", "differs", "joint_excess"} <= set(sweep.pairs.columns)
     assert sweep.claims.loc["seeds_overlap_beyond_uniform", "verdict"] == "supported"
     assert {"estimate", "interval", "unit", "test", "runs"} <= set(sweep.claims.columns)
+
+
+def _page() -> str:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "reference" / "sweeps.md").read_text(), re.DOTALL)
+    return str(block)
+
+
+def test_the_example_reads_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = make_grid()
+    runs = make_runs(grid, lambda cell, seed: 0.2 + 0.1 * seed if cell["way"] == "rl" else 0.9)
+    runs.loc[runs["way"] == "own", "status"] = "failed"
+    overlap = make_overlap(runs, lambda a, b: (250, 250, 100, 80.0)).assign(joint_o1=0.32)
+    write_sweep(tmp_path, grid, runs, overlap)
+    example = runpy.run_path(str(ROOT / "examples" / "sweeps.py"))
+    sweep = Sweep.open(tmp_path)
+    means = example["densities"](sweep)["mean"]
+    assert means["slow", "rl", "yes"] == pytest.approx(0.3)
+    assert means["fast", "copy", "yes"] == pytest.approx(0.9)
+    assert "own" not in means.index.get_level_values("way")
+    found = example["overlaps"](sweep)
+    assert set(found.index) == {"seed", *grid.factors}
+    assert found.loc["seed"].tolist() == pytest.approx([0.4, 0.32])
+    assert "not tested" not in set(example["verdicts"](sweep)["verdict"])
+    example["main"](str(tmp_path))
+    assert f"made_up: {len(runs)} of {len(runs)} runs" in capsys.readouterr().out
+
+
+def test_what_the_page_shows_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = plan(Composer(), ["+grid=smoke"])[1].grid
+    runs = make_runs(grid, lambda cell, seed: 0.25)
+    overlap = make_overlap(runs, lambda a, b: (250, 250, 100, 80.0)).assign(joint_o1=0.32)
+    write_sweep(tmp_path / "outputs" / "origins", grid, runs, overlap)
+    monkeypatch.chdir(tmp_path)
+    asked: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr("subnetray.interface.run_sweep", lambda name, words: asked.append((name, words)))
+    exec(_page(), {})
+    assert asked == [("origins", ["grid.seeds=[0]"])]
 
 
 def test_what_is_no_sweep_is_a_sentence(tmp_path: Path) -> None:

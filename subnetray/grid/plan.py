@@ -13,12 +13,20 @@ from hydra.core.override_parser.types import Override
 
 from subnetray.config import ConfigError, Grid, RunConfig, Subnetwork, SweepConfig
 from subnetray.config.compose import GROUPS, Composer, parse
-from subnetray.grid.checks import check_offers, check_run
+from subnetray.grid.checks import check_run
 from subnetray.grid.design import baseline, describe, expand
-from subnetray.grid.fitting import drop, fit
+from subnetray.grid.fitting import GROUPS_THAT_FIT, Fitting, drop, fit
 from subnetray.grid.identity import run_id
-from subnetray.grid.settings import common_overrides, concerns_run, recipe_overrides, resolve
-from subnetray.grid.sources import CellOverrides, compose_source, mask_of, source_config
+from subnetray.grid.settings import (
+    CellOverrides,
+    common_overrides,
+    concerns_run,
+    key_of,
+    recipe_overrides,
+    resolve,
+    text_of,
+)
+from subnetray.grid.sources import compose_source, mask_of, source_config
 
 # Where the mask of an artifact is, by its name; the directory is that of prepared inits, None the user's own.
 Fetch = Callable[[str, Path | None], Path]
@@ -70,12 +78,14 @@ def plan(composer: Composer, overrides: Sequence[str], fetch: Fetch | None = Non
     grid = sweep.grid
     if grid is None:
         raise ConfigError(f"no grid is named: write +grid=NAME with one of {', '.join(composer.choices('grid'))}")
+    check_name(composer, overrides, grid.name, sweep.out)
     recipe = recipe_overrides(*composer.recipe(overrides), keys)
     grid, left_out = fit(grid, parse(overrides), recipe, keys)
     common = common_overrides(grid, overrides)
-    if any(override.key_or_group == "task" for override in parse(overrides)):
-        grid, without_data = drop(grid, partial(_lacks_data, composer, grid, common, recipe))
-        left_out += without_data
+    if chosen := {key_of(each): text_of(each) for each in parse(overrides) if key_of(each) in GROUPS_THAT_FIT}:
+        grid, cannot_be = drop(grid, Fitting(composer, grid, common, recipe, chosen))
+        common = common_overrides(grid, overrides)
+        left_out += cannot_be
     cells = expand(grid)
     settings = resolve(grid, cells, common, keys, recipe)
     configs = _configs(composer, grid, cells, settings)
@@ -104,19 +114,14 @@ def plan(composer: Composer, overrides: Sequence[str], fetch: Fetch | None = Non
     return dataclasses.replace(sweep, run=runs[0].config, grid=grid), Plan(grid, tuple(runs), others, tuple(left_out))
 
 
-def _lacks_data(
-    composer: Composer, grid: Grid, common: Sequence[Override], recipe: Sequence[Override], cell: dict[str, str]
-) -> str | None:
-    """Say which training data of a cell its task does not have; None if it has them, or if something else is wrong."""
-    try:
-        (config,) = composer.runs(resolve(grid, [cell], common, composer.keys, recipe))
-    except ConfigError:
-        return None
-    try:
-        check_offers(config)
-    except ConfigError as error:
-        return str(error)
-    return None
+def check_name(composer: Composer, overrides: Sequence[str], name: str, out: str | None) -> None:
+    """Raise ConfigError for a grid that keeps the name of another, in whose directory it would write."""
+    (chosen,) = {str(each.value()) for each in parse(overrides) if key_of(each) == "grid"}
+    if out is None and name != chosen and name in composer.choices("grid"):
+        raise ConfigError(
+            f"grid.name must be of +grid={chosen} alone, and {name} is another grid, whose directory outputs/{name} it"
+            f" would write in: write name: {chosen} in its file, or name a directory by out="
+        )
 
 
 def _with_file(config: RunConfig, sweep: SweepConfig, fetch: Fetch | None) -> RunConfig:

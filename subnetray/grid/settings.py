@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from hydra.core.override_parser.types import Override, OverrideType
 
@@ -13,6 +14,16 @@ from subnetray.grid.design import describe
 
 # The keys of the config that a list of choices (model=..., algorithm=...) composes to.
 Keys = Callable[[Sequence[str]], frozenset[str]]
+
+
+@dataclass(frozen=True)
+class CellOverrides:
+    """The overrides that make a cell: its levels, what all cells have in ``common``, and those of the ``recipe``."""
+
+    grid: Grid
+    cell: Mapping[str, str]
+    common: Sequence[Override]
+    recipe: Sequence[Override]
 
 
 def level_overrides(grid: Grid) -> dict[str, dict[str, list[Override]]]:
@@ -79,33 +90,48 @@ def resolve(
     resolved = []
     known_somewhere: frozenset[str] = frozenset()
     for cell in cells:
-        own = merge_levels(grid, cell, levels)
-        said = [*common, *(override for override, _ in own.values())]
-        choosing = {key_of(o): o for o in (*recipe, *said) if is_choice(o)}
-        choices = {key: text_of(override) for key, override in choosing.items()}
-        known = keys(tuple(choices.values()))
-        skipped = {key_of(override) for override in said}
-        values = [text_of(o) for o in recipe_values(recipe, choosing, known) if key_of(o) not in skipped]
-        values += [text_of(o) for o in common if not is_choice(o) and key_of(o) in known]
-        for key, (override, source) in own.items():
-            if is_choice(override):
-                continue
-            if key not in known:
-                # An algorithm without a choice trains on what its policy samples.
-                if key == "algorithm.data" and override.value() == "in_distribution":
-                    continue
-                raise ConfigError(_lacking(grid, cell, key, source, choices))
-            values.append(text_of(override))
-        resolved.append([*choices.values(), *values])
+        texts, known = resolve_cell(CellOverrides(grid, cell, common, recipe), levels, keys)
+        resolved.append(texts)
         known_somewhere |= known
     for override in common:
         key = key_of(override)
-        if is_choice(override) or key in known_somewhere:
+        if is_choice(override) or key in known_somewhere or _of_no_choice(override):
             continue
         group = key.rpartition(".")[0]
         near = sorted(name.rpartition(".")[2] for name in known_somewhere if name.rpartition(".")[0] == group)
         raise ConfigError(f"there is no config key {key} in any cell of the grid: choose one of {', '.join(near)}")
     return resolved
+
+
+def resolve_cell(
+    of: CellOverrides, levels: dict[str, dict[str, list[Override]]], keys: Keys
+) -> tuple[list[str], frozenset[str]]:
+    """Return the overrides of a cell, choices first, and the keys that it has; as :func:`resolve` does of each."""
+    own = merge_levels(of.grid, of.cell, levels)
+    said = [*of.common, *(override for override, _ in own.values())]
+    choosing = {key_of(o): o for o in (*of.recipe, *said) if is_choice(o)}
+    choices = {key: text_of(override) for key, override in choosing.items()}
+    known = keys(tuple(choices.values()))
+    skipped = {key_of(override) for override in said}
+    values = [text_of(o) for o in recipe_values(of.recipe, choosing, known) if key_of(o) not in skipped]
+    values += [text_of(o) for o in of.common if not is_choice(o) and key_of(o) in known]
+    for key, (override, source) in own.items():
+        if is_choice(override):
+            continue
+        if key not in known:
+            if _of_no_choice(override):
+                continue
+            raise ConfigError(_lacking(of.grid, of.cell, key, source, choices))
+        values.append(text_of(override))
+    return [*choices.values(), *values], known
+
+
+def _of_no_choice(override: Override) -> bool:
+    """Whether it is so without being said where its key is not there.
+
+    An algorithm that has no choice trains on what its policy samples.
+    """
+    return key_of(override) == "algorithm.data" and override.value() == "in_distribution"
 
 
 def concerns_run(override: Override) -> bool:

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.override_parser.types import Override, OverrideType
 
 from subnetray import models
-from subnetray.config import Algorithm, ConfigError, Grid, RunConfig, Subnetwork
+from subnetray.config import Algorithm, ConfigError, RunConfig, Subnetwork
 from subnetray.config.compose import RUN_KEYS, Composer, parse
-from subnetray.grid.settings import Keys, is_choice, key_of, level_overrides, merge_levels, recipe_values, text_of
+from subnetray.grid.settings import (
+    CellOverrides,
+    Keys,
+    is_choice,
+    key_of,
+    level_overrides,
+    merge_levels,
+    recipe_values,
+    text_of,
+)
 from subnetray.store import results
 
 _KEY = "subnetwork.source"
 # What a source of another algorithm has of the run that it is the source of, where it does not say otherwise.
 _SHARED = {f"algorithm.{field.name}" for field in dataclasses.fields(Algorithm)}
-
-
-@dataclass(frozen=True)
-class CellOverrides:
-    """The overrides that make a cell: its levels, what all cells have in ``common``, and those of the ``recipe``."""
-
-    grid: Grid
-    cell: Mapping[str, str]
-    common: Sequence[Override]
-    recipe: Sequence[Override]
 
 
 def compose_source(

@@ -48,6 +48,9 @@ OPTIONS = [
     case("train", ["--config-dir=", "seed=1"], "--config-dir must be a directory"),
     case("diff", ["--config-dir=x"], "--config-dir"),
     case("report", ["--config-dir=x"], "--config-dir"),
+    case("sweep", ["--cfg", "jobs", "+grid=smoke"], "argument --cfg: invalid choice: 'jobs'"),
+    case("sweep", ["--cfg", "job", "+grid=checkpoints"], "--cfg must be grid or all with +grid=checkpoints"),
+    case("diff", ["--cfg=all"], "--cfg"),
 ]
 NO_KEYS = [
     *_each(

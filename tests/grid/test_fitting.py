@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ GRIDS = [name for name in Composer().choices("grid") if name != "checkpoints"]
 REAL = ["model=smollm2_135m", "task=reasoning_gym"]
 
 
+@cache
 def _plan(grid: str, *words: str) -> Plan:
     return plan(Composer(), [f"+grid={grid}", *words])[1]
 
@@ -25,7 +27,7 @@ def test_every_grid_takes_a_pretrained_model_and_another_task(grid: str) -> None
     for run in planned.runs:
         assert isinstance(run.config.model, SmolLM2Model)
         assert isinstance(run.config.task, ReasoningGymTask)
-    assert [run.cell for run in planned.runs] == [run.cell for run in _plan(grid, *REAL).runs]
+    assert [run.cell for run in planned.runs] == [run.cell for run in _plan.__wrapped__(grid, *REAL).runs]
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -87,10 +89,27 @@ def test_the_embedded_model_on_the_pretrained_grid() -> None:
     assert "task.generator=chain_sum of the grid is left out: task=arithmetic has no task.generator" in fitted.left_out
 
 
-def test_levels_whose_training_data_a_task_lacks_are_left_out(tmp_path: Path) -> None:
+@pytest.fixture
+def own(tmp_path: Path) -> list[str]:
+    """Data with an answer to each prompt, and nothing worse beside it."""
     (tmp_path / "sums.jsonl").write_text("".join(f'{{"prompt": "{n}+1=", "gold": "{n + 1}"}}\n' for n in range(99)))
-    own = ["task=jsonl", f"task.path={tmp_path / 'sums.jsonl'}", "task.gold=gold", "task.reward=number"]
-    fitted = _plan("origins", *own)
+    return ["task=jsonl", f"task.path={tmp_path / 'sums.jsonl'}", "task.gold=gold", "task.reward=number"]
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_grid_takes_data_of_ones_own(grid: str, own: list[str]) -> None:
+    for words in (own, [word.replace("gold=", "reference=") for word in own]):  # without gold completions, too
+        planned = _plan(grid, *words, "model=smollm2_135m")
+        whole = _plan(grid)
+        assert planned.runs
+        assert {run.config.task.name for run in planned.runs} == {"jsonl"}
+        assert planned.grid.factors.keys() <= whole.grid.factors.keys()
+        assert bool(planned.left_out) == (planned.grid.factors != whole.grid.factors)
+
+
+def test_levels_whose_training_data_a_task_lacks_are_left_out(own: list[str]) -> None:
+    # A key of one algorithm is no key of every cell that is looked at.
+    fitted = _plan("origins", *own, "algorithm.group_size=4")
     assert "dpo_off_policy" not in fitted.grid.factors["method"].levels
     (sentence,) = [each for each in fitted.left_out if each.startswith("method=")]
     assert sentence.startswith(
@@ -99,7 +118,46 @@ def test_levels_whose_training_data_a_task_lacks_are_left_out(tmp_path: Path) ->
     assert "dpo_off_policy" not in {run.cell["method"] for run in fitted.runs}
 
 
-def test_a_baseline_whose_training_data_a_task_lacks_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "sums.jsonl").write_text("".join(f'{{"prompt": "{n}+1=", "gold": "{n + 1}"}}\n' for n in range(99)))
+@pytest.mark.parametrize("grid", ["factorial", "screening"])
+def test_where_two_levels_together_lack_data_the_one_that_chooses_them_goes(grid: str, own: list[str]) -> None:
+    fitted = _plan(grid, *own)
+    (sentence,) = fitted.left_out
+    assert sentence.startswith("distribution=off is left out: with method=dpo, algorithm=dpo algorithm.data=off_policy")
+    assert "distribution" not in fitted.grid.factors
+    # What the baseline says of it holds all the same: SFT trains on its own samples, not on gold.
+    assert {run.config.algorithm.data for run in fitted.runs if run.cell["method"] == "sft"} == {"rejection"}
+    assert {run.config.algorithm.data for run in fitted.runs if run.cell["method"] == "dpo"} == {"on_policy"}
+    assert all("distribution" not in pair for pair in fitted.grid.interactions)
+
+
+def test_a_source_without_training_data_takes_its_arm_with_it(own: list[str]) -> None:
+    fitted = _plan("transfer", *[word.replace("gold=", "reference=") for word in own], "model=smollm2_135m")
+    assert [each.partition(" is left out")[0] for each in fitted.left_out] == ["method=sft", "mask=of_sft"]
+    assert {run.cell["mask"] for run in fitted.runs} == {"full", "of_grpo", "of_ppo", "of_dpo", "random"}
+
+
+def test_a_level_that_is_the_baseline_with_the_chosen_model_is_left_out() -> None:
+    fitted = _plan("origins", "model=tiny_sft")
+    assert fitted.left_out == ("init=after_sft is left out: with model=tiny_sft it is the baseline",)
+    with pytest.raises(ConfigError, match="the cells baseline and method=sft_gold are the same run"):
+        _plan("smoke", "model=tiny", "grid.factors.method.levels.sft_gold=['algorithm=grpo']")
+
+
+def test_what_else_a_lost_factor_has_at_its_baseline_holds_everywhere() -> None:
+    words = ["grid.factors.data.levels.arithmetic=['task=arithmetic','evaluation.prompts=77']"]
+    fitted = _plan("origins", "task=multiplication", *words)
+    assert fitted.left_out == (
+        "the factor data is left out: it has task=arithmetic, and task=multiplication is chosen",
+    )
+    assert {run.config.evaluation.prompts for run in fitted.runs} == {77}
+
+
+def test_a_crossing_of_nothing_is_refused_whatever_is_chosen() -> None:
+    for chosen in ([], REAL):
+        with pytest.raises(ConfigError, match=r"^grid\.crossed must name at least one level of method"):
+            _plan("smoke", *chosen, "grid.crossed=[{method:[]}]")
+
+
+def test_a_baseline_whose_training_data_a_task_lacks_is_refused(own: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"^algorithm=grpo needs a reward for completions of the policy"):
-        _plan("origins", "task=jsonl", f"task.path={tmp_path / 'sums.jsonl'}", "task.gold=gold")
+        _plan("origins", *own[:-1])

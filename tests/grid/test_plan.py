@@ -223,6 +223,16 @@ def test_the_grids_of_a_user_s_own_directory(tmp_path: Path) -> None:
     assert [run.seed for run in planned.runs] == [4] * 6
 
 
+@pytest.mark.parametrize("begin", ["defaults: [smoke, _self_]", "name: smoke", "name: origins"])
+def test_a_copied_grid_that_keeps_its_name_is_refused_unless_it_writes_elsewhere(tmp_path: Path, begin: str) -> None:
+    (tmp_path / "grid").mkdir()
+    (tmp_path / "grid" / "mine.yaml").write_text(f"# @package grid\n{begin}\nseeds: [4]\n")
+    with pytest.raises(ConfigError, match=r"^grid\.name must be of \+grid=mine alone, .* write name: mine in its file"):
+        plan(Composer(tmp_path), ["+grid=mine"])
+    assert plan(Composer(tmp_path), ["+grid=mine", "out=x"])[1].runs
+    assert plan(Composer(tmp_path), ["+grid=mine", "grid.name=mine"])[1].runs
+
+
 @pytest.mark.parametrize("task", [{}, {"operators": ("*",)}, {"operators": ("-",), "max_left": 7, "max_right": 120}])
 def test_the_longest_texts_are_those_of_all_problems(task: dict[str, object]) -> None:
     config = dataclasses.replace(make().task, **{"max_left": 99, "max_right": 12} | task)
