@@ -17,7 +17,7 @@ from tests.chaos.runs import Runs
 from tests.chaos.scene import SWEEP
 
 # Of the undisturbed sweep's time: so that ten kills fall into a sweep that still has runs to do.
-_SHARE = 0.5
+_SHARE = 0.2
 _FIRST_S = 1.0
 _LAST_S = 3600.0
 
