@@ -24,12 +24,11 @@ from subnetray.checkpoints.match import Match, Matching, Skipped
 from subnetray.subnetwork.bits import from_integers
 from subnetray.subnetwork.update.energy import Concentration, concentration
 from subnetray.subnetwork.update.geometry import Geometry, matrix_geometry
-from subnetray.subnetwork.update.rank import Rank, RankBounds, rank, rank_bounds, shuffled
+from subnetray.subnetwork.update.rank import SHUFFLED, Rank, RankBounds, rank, rank_bounds, shuffled
 from subnetray.subnetwork.update.spectrum import EXACT, blocks_of
 
 NO_MATRIX = "no matrix"  # why norms and biases are skipped
 _CHUNK = 1 << 20  # coordinates read at a time
-_SHUFFLED = 1 << 24  # entries that change places among themselves
 _DIRECTIONS = 256  # of randomised ranks
 
 
@@ -112,7 +111,7 @@ def _study(name: str, old: Tensor, new: Tensor, asked: Asked) -> MatrixFindings:
 
 
 def _ranks(delta: Tensor) -> tuple[Rank, Rank] | tuple[RankBounds, RankBounds]:
-    mixed = shuffled(blocks_of(delta, _SHUFFLED), seed=0)
+    mixed = shuffled(blocks_of(delta, SHUFFLED), seed=0)
     if min(delta.shape) <= EXACT:
         return rank(blocks_of(delta), delta.shape), rank(mixed, delta.shape)
     along = 0 if delta.shape[0] >= delta.shape[1] else 1

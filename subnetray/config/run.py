@@ -111,6 +111,7 @@ class Measurement:
     # After which optimizer steps to keep scores of all coordinates, and to say how well each finds the final mask: of
     # runs that train all weights, for what a restricted run may change is known before.
     early: tuple[int, ...] = ()
+    ranks: int = 16  # matrices, spread over the model, whose update's rank is taken; 0: none
 
     MOST: ClassVar[int] = 64  # each is a column, or scores of all coordinates
     ULPS: ClassVar[tuple[int, ...]] = (2, 4)  # counted beside the tolerances: 1 is bit for bit
@@ -119,6 +120,7 @@ class Measurement:
     def __post_init__(self) -> None:
         freeze(self, "tolerances", "early")
         at_least("measurement.every", self.every, 1)
+        at_least("measurement.ranks", self.ranks, 0)
         for key in ("tolerances", "early"):
             count = len(getattr(self, key))
             require(count <= self.MOST, f"measurement.{key}", f"a list of at most {self.MOST}", f"one of {count}")

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from subnetray import models, tasks
-from subnetray.config import OnPolicy, RunConfig
+from subnetray.config import Measurement, OnPolicy, RunConfig
 from subnetray.mask_file import inspect
 
 # Raise it whenever the same config would give other bytes than before: finished runs are then no longer reused.
@@ -37,6 +37,8 @@ def _content(config: RunConfig, data_parallel: int, source: str | None = None, s
     measurement = dataclasses.asdict(config.measurement)
     if not config.measurement.early or subnetwork.mask is not None:  # it counts where it does anything
         del measurement["early"]
+    if config.measurement.ranks == Measurement.ranks:  # it came later: ids that exist stay
+        del measurement["ranks"]
     restricted: dict[str, Any] = {}
     if subnetwork.arm is not None:
         restricted = {"arm": subnetwork.arm, "at": subnetwork.at, "source": source, "clip": subnetwork.clip}

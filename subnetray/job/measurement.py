@@ -25,6 +25,7 @@ from subnetray.subnetwork.hashing import weights_hash
 from subnetray.subnetwork.mask import Mask
 from subnetray.subnetwork.overlap.distance_to_run import distance_to_run
 from subnetray.subnetwork.update.formats import views
+from subnetray.subnetwork.update.rank import mean_ranks
 from subnetray.subnetwork.visible import Comparison, compare
 from subnetray.subnetwork.weights import Weights, named_weights
 
@@ -73,6 +74,7 @@ def measure(spec: RunSpec, setting: Setting, init: Weights, followed: Followed, 
     held_init = init if held == export else _held(spec, held)
     seen = views(held_init, named_weights(model), reach, export)
     del held_init
+    ranks = mean_ranks(init, final, config.measurement.ranks)
     found = {} if early is None else {"early": early.results(mask, config.seed)}
     distance = None if spec.source is None else _distance(spec, spec.source, init, final, reach)
     pad, temperature = setting.tokenizer.pad_token_id or 0, config.rollout.temperature
@@ -94,6 +96,7 @@ def measure(spec: RunSpec, setting: Setting, init: Weights, followed: Followed, 
         },
         "dynamics": recorder.dynamics.summary().to_dict() | {"every": config.measurement.every},
         "views": seen.to_dict(),
+        **({} if ranks is None else {"ranks": dataclasses.asdict(ranks)}),
         **found,
         **_summary(comparison),
     }

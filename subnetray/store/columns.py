@@ -147,6 +147,22 @@ _UPDATE = (
     ),
     Column("participation", REAL, "participation ratio of Δ² over coordinates", "share", "result.views.participation"),
     Column("reachable", REAL, "coordinates that Σ lr could change in this dtype", "share", "result.views.reachable"),
+    *(
+        Column(
+            f"rank_{name}{suffix}",
+            REAL,
+            f"{meaning}, mean over matrices{of}; of the full rank",
+            "share",
+            f"result.ranks.{what}.{name}",
+        )
+        for name, meaning in (
+            ("numerical", "rank of the update as torch's matrix_rank"),
+            ("stable", "stable rank of the update, ‖Δ‖²/σ1²"),
+            ("entropy", "effective rank of the update, by the entropy of its singular values"),
+            ("energy_99", "fewest singular values of the update with 99 % of ‖Δ‖²"),
+        )
+        for suffix, what, of in (("", "update", ""), ("_shuffled", "shuffled", " whose entries are put anywhere"))
+    ),
     Column("density_step", REAL, "mean share that one measured step changes", "share", "result.dynamics.density_step"),
     Column(
         "density_ever", REAL, "share that has changed at any measured step", "share", "result.dynamics.density_ever"

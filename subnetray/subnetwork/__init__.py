@@ -41,7 +41,7 @@ from subnetray.subnetwork.update.geometry import (
     small_weights,
     spectral_drift,
 )
-from subnetray.subnetwork.update.rank import Rank, RankBounds, rank, rank_bounds, shuffled
+from subnetray.subnetwork.update.rank import MeanRanks, Rank, RankBounds, mean_ranks, rank, rank_bounds, shuffled
 from subnetray.subnetwork.update.ranking import Ranking
 from subnetray.subnetwork.update.spectrum import Spectrum, decompose, principal_angles, singular_values
 from subnetray.subnetwork.visible import Comparison, MismatchError, compare, count_changed
@@ -65,6 +65,7 @@ __all__ = [
     "JointExpectation",
     "Margins",
     "Mask",
+    "MeanRanks",
     "MismatchError",
     "Null",
     "Overlap",
@@ -102,6 +103,7 @@ __all__ = [
     "load_scores",
     "margins",
     "matrix_geometry",
+    "mean_ranks",
     "named_weights",
     "pair_counts",
     "principal_angles",

@@ -29,6 +29,7 @@ from subnetray.analysis.claims import (
     interactions,
     parts,
     published,
+    rank,
     restricted,
     sparsity,
     stages,
@@ -259,6 +260,23 @@ WORLDS = (
         lambda results: parts.claims(results)[1:],
         100 * parts.HARDLY,
         columns={"density_norms": lambda cell: parts.HARDLY},
+    ),
+    World(
+        "updates_of_full_rank",
+        lambda results: rank.claims(results)[:1],
+        100 * rank.NEARLY,
+        columns={"rank_numerical": lambda cell: rank.NEARLY},
+        noisy=("rank_numerical",),
+    ),
+    World(
+        "updates_concentrated",
+        lambda results: rank.claims(results)[1:],
+        100 * rank.CONCENTRATED,
+        columns={
+            "rank_energy_99": lambda cell: 0.9 - rank.CONCENTRATED,
+            "rank_energy_99_shuffled": lambda cell: 0.9,
+        },
+        noisy=("rank_energy_99",),
     ),
     World(
         "subnetwork_beats_full",

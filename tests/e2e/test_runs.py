@@ -38,7 +38,7 @@ from subnetray.config import (
 from subnetray.driver import cluster
 from subnetray.job import RunSpec, launch
 from subnetray.rollout import Policy, Probe, Sampling
-from subnetray.subnetwork import Delta, Mask, compare, named_weights, weights_hash
+from subnetray.subnetwork import Delta, Mask, compare, mean_ranks, named_weights, weights_hash
 from subnetray.tasks import load
 from tests.rounding import Rounding
 
@@ -247,6 +247,9 @@ def test_a_run_writes_what_restores_its_final(
     assert result["views"]["density"]["float32" if config.precision == "fp32" else "bfloat16"] == mask.density
     assert mask.density <= result["views"]["density"]["float32"]
     assert (result["views"]["reachable"] is None) == (config.algorithm.optimizer == "sgd")
+    ranks = mean_ranks(init, final, config.measurement.ranks)
+    assert ranks is not None
+    assert result["ranks"] == dataclasses.asdict(ranks)
     assert all(line["grad_norm"] > 0 for line in lines)
     assert result["steps"] == 3
     assert 0 < result["data"]["nll"] < 5

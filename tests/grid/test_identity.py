@@ -180,6 +180,13 @@ def test_early_steps_count_only_where_there_are_any() -> None:
     assert len({run_id(config, 1, source="0123456789ab") for config in restricted}) == 1  # keeps none
 
 
+def test_ranks_count_only_where_another_number_of_them_is_asked_for() -> None:
+    """The ids of runs are those of before ranks were taken."""
+    ids = {run_id(make(measurement=Measurement(ranks=count)), 1) for count in (Measurement.ranks, 0, 32)}
+    assert run_id(make(), 1) in ids
+    assert len(ids) == 3
+
+
 def test_identity_survives_serialisation() -> None:
     config = make(DPO(lr=1e-6), seed=7)
     backwards = dict(reversed(json.loads(json.dumps(config.to_dict())).items()))

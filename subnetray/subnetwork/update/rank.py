@@ -7,7 +7,7 @@ numerical rank already. What an update's structure adds shows against :func:`shu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,18 @@ from torch import Tensor
 
 from subnetray.subnetwork.update.spectrum import (
     Reals,
+    blocks_of,
     bound_rest,
     range_basis,
     singular_values,
     squared_norm,
     transposed_times,
 )
+from subnetray.subnetwork.weights import Weights
 
+# Shorter side of the matrices that a run ranks: a larger one takes a minute of a core.
+LARGEST = 2048
+SHUFFLED = 1 << 24  # entries that change places among themselves
 _FP32 = float(np.finfo(np.float32).eps)
 _FP64 = float(np.finfo(np.float64).eps)
 
@@ -62,6 +67,56 @@ class RankBounds:
     numerical: tuple[int, int]
     stable: tuple[float, float]
     energy_99: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class MeanRanks:
+    """Ranks of some matrices of an update, as shares of the full rank, mean over them; ``shuffled``: of their entries.
+
+    ``update`` and ``shuffled`` are by definition, named as in :class:`Rank`; each is 0 of a matrix of zeros.
+    ``matrices``: how many were ranked, ``of`` how many that the model has.
+    """
+
+    matrices: int
+    of: int
+    update: dict[str, float]
+    shuffled: dict[str, float]
+
+
+def mean_ranks(init: Weights, final: Weights, most: int) -> MeanRanks | None:
+    """Rank the update of at most ``most`` matrices, spread evenly over the model; None where there is none to rank.
+
+    Those of a shorter side beyond :data:`LARGEST` are left out. Of a tensor of three dimensions, as experts are stored,
+    every matrix is one. Memory: two fp32 copies of one matrix, and four fp64 squares of its shorter side.
+    """
+    every = [
+        (name, index)
+        for name, tensor in final.items()
+        if tensor.dim() in (2, 3) and tensor.numel()
+        for index in range(tensor.shape[0] if tensor.dim() == 3 else 1)
+    ]
+    known = [(name, index) for name, index in every if min(final[name].shape[-2:]) <= LARGEST]
+    count = min(most, len(known))
+    if not count:
+        return None
+    found: list[dict[str, float]] = []
+    nulls: list[dict[str, float]] = []
+    for place in range(count):
+        name, index = known[(2 * place + 1) * len(known) // (2 * count)]
+        old, new = (weights[name].reshape(-1, *weights[name].shape[-2:])[index] for weights in (init, final))
+        delta = new.to(torch.promote_types(new.dtype, torch.float32), copy=True).sub_(old)
+        found.append(_shares(rank(blocks_of(delta), delta.shape)))
+        nulls.append(_shares(rank(shuffled(blocks_of(delta, SHUFFLED), seed=place), delta.shape)))
+    return MeanRanks(count, len(every), _means(found), _means(nulls))
+
+
+def _shares(of: Rank) -> dict[str, float]:
+    ranks = {"numerical": of.numerical, "stable": of.stable, "entropy": of.entropy, "energy_99": of.energy_99}
+    return {name: 0.0 if math.isnan(value) else value / of.full for name, value in ranks.items()}
+
+
+def _means(shares: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: math.fsum(each[name] for each in shares) / len(shares) for name in shares[0]}
 
 
 def rank(blocks: Iterable[Tensor], shape: Sequence[int]) -> Rank:

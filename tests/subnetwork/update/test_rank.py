@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from subnetray.subnetwork import rank, rank_bounds, shuffled
+from subnetray.subnetwork import mean_ranks, rank, rank_bounds, shuffled
 from tests.subnetwork.matrices import random_mask, with_values
 
 
@@ -165,3 +165,70 @@ def test_bounds_of_what_has_no_rank() -> None:
     assert math.isnan(found.captured)
     with pytest.raises(ValueError, match="has no rank"):
         rank_bounds(torch.tensor([[math.inf, 1.0]]), 1)
+
+
+def _model(matrices: int, seed: int, dtype: torch.dtype = torch.bfloat16) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(12, 30), (30, 12), (16, 16)]
+    found = {f"{i}.weight": torch.randn(shapes[i % 3], generator=generator).to(dtype) for i in range(matrices)}
+    return found | {"norm.weight": torch.randn(30, generator=generator).to(dtype)}
+
+
+def test_mean_ranks_are_those_of_torch_over_all_matrices() -> None:
+    init, final = _model(7, 0), _model(7, 1)
+    final["3.weight"] = init["3.weight"].clone()  # of rank 0
+    final["5.weight"] = init["5.weight"].clone()
+    final["5.weight"][3, 4] += 1
+    found = mean_ranks(init, final, 16)
+    assert found is not None
+    assert (found.matrices, found.of) == (7, 7)
+    deltas = [final[name].float() - init[name].float() for name in init if init[name].dim() == 2]
+    numerical = [int(torch.linalg.matrix_rank(delta)) / min(delta.shape) for delta in deltas]
+    assert found.update["numerical"] == pytest.approx(sum(numerical) / 7)
+    alone = [rank([delta], delta.shape) for delta in deltas]
+    for name in ("stable", "entropy", "energy_99"):
+        shares = [float(getattr(each, name)) / each.full for each in alone]
+        assert found.update[name] == pytest.approx(sum(share for share in shares if share == share) / 7)
+
+
+def test_mean_ranks_of_a_matrix_of_few_directions_lie_below_those_of_its_entries_anywhere() -> None:
+    generator = torch.Generator().manual_seed(0)
+    init = {"a": torch.zeros(40, 60), "b": torch.zeros(60, 40)}
+    final = {
+        name: torch.randn(*tensor.shape[:1], 2, generator=generator) @ torch.randn(2, tensor.shape[1])
+        for name, tensor in init.items()
+    }
+    found = mean_ranks(init, final, 2)
+    assert found is not None
+    assert found.update["numerical"] == found.update["energy_99"] == pytest.approx(2 / 40)
+    assert found.shuffled["numerical"] == 1
+    assert found.shuffled["energy_99"] > 0.5
+
+
+def test_mean_ranks_are_of_matrices_from_all_over_the_model() -> None:
+    init = {str(i): torch.zeros(4, 4) for i in range(10)}
+    final = {name: tensor.clone() for name, tensor in init.items()}
+    for place in (1, 3, 5, 7, 9):  # the middles of five parts
+        final[str(place)][0, 0] = 1.0
+    found = mean_ranks(init, final, 5)
+    assert found is not None
+    assert (found.matrices, found.of, found.update["numerical"]) == (5, 10, 0.25)
+    assert found == mean_ranks(init, final, 5)
+
+
+def test_experts_are_matrices_and_norms_and_what_is_too_large_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    init = {
+        "experts": torch.zeros(3, 4, 6),
+        "norm": torch.zeros(6),
+        "large": torch.zeros(9, 9),
+        "empty": torch.ones(0, 3),
+    }
+    final = {
+        name: tensor + torch.eye(*tensor.shape[-2:]) if tensor.dim() > 1 else tensor for name, tensor in init.items()
+    }
+    monkeypatch.setattr("subnetray.subnetwork.update.rank.LARGEST", 8)
+    found = mean_ranks(init, final, 16)
+    assert found is not None
+    assert (found.matrices, found.of, found.update["numerical"]) == (3, 4, 1.0)
+    assert mean_ranks(init, final, 0) is None
+    assert mean_ranks({"norm": init["norm"]}, final | {}, 0) is None
