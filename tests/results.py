@@ -79,6 +79,8 @@ KEPT = {
             "off_distribution_dpo_dense",
             "unchanged_were_never_changed",
             "layers_alike",
+            "updates_of_full_rank",
+            "updates_concentrated",
             "seeds_overlap_beyond_uniform",
             "seeds_overlap_beyond_joint",
         ),
