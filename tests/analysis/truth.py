@@ -342,7 +342,7 @@ def simulate(world: World, sweeps: int) -> Outcome:
         runs = skeleton.copy()
         by_seed = {seed: rng.normal(0, SEED_SD) for seed in grid.seeds}
         for name in noisy:
-            scale = 0.1 if name == "density_step" else 1.0  # it is 2 % of the weights
+            scale = 0.1 if name in ("density_step", "rank_numerical") else 1.0  # near 0, and near 1
             noise = runs["seed"].map(by_seed).to_numpy() + rng.normal(0, RUN_SD, len(runs))
             runs[name] = np.clip(runs[name].astype(float) + scale * noise, 1e-6, 1 - 1e-6)
         if world.share is not None:
