@@ -5,20 +5,18 @@ Nothing of Altair is imported before one is made. Names of others are data of a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from subnetray.analysis import roles
-from subnetray.analysis.effects import DENSITY, cells, done, runs_of
+from subnetray.analysis.effects import DENSITY, runs_of
 from subnetray.analysis.trajectory import Point
 from subnetray.config import Grid
 from subnetray.grid.design import baseline, describe
 from subnetray.nulls import NULLS, STRONGEST
 from subnetray.reporting import dynamics
 from subnetray.reporting.colours import COLOURS
+from subnetray.reporting.format import rounded
 from subnetray.reporting.source import Sweep
 
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ Rows = list[dict[str, Any]]
 # What a page's readers can do, beside the caption of a picture.
 USE = "Point at a mark for its run or numbers; choose by the legend or the list."
 _STEPS = 100  # of a line, at most: more cannot be told apart
-_CELLS = 60  # of a matrix, at most
 _BASE = {
     "background": "transparent",
     "config": {"view": {"stroke": None}, "legend": {"orient": "bottom", "columns": 3}},
@@ -109,16 +106,15 @@ def along_the_run(sweep: Sweep) -> Spec | None:
     return _spec(facets, rows)
 
 
-def overlap_matrix(sweep: Sweep, pairs: pd.DataFrame) -> Spec | None:
-    """Overlap of the runs of cells, means over pairs: what was observed, what the strongest null expects, or the rest.
+def overlap_matrix(rows: Rows) -> Spec | None:
+    """Overlap of the runs of cells: what was observed, what the strongest null expects, or the rest.
 
-    A row's value is a share of the masks of that row's runs.
+    ``rows``: as :func:`subnetray.reporting.cell_matrix.cell_matrix` returns them.
     """
-    import altair as alt
-
-    rows = _matrix(sweep.grid, sweep.runs, pairs)
     if not rows:
         return None
+    import altair as alt
+
     shown = alt.param(
         name="shown",
         value="observed",
@@ -180,46 +176,9 @@ def _runs(sweep: Sweep, varied: Mapping[str, str], level: str) -> Rows:
     return [
         {
             **{"level": level, "run": run["run_id"], "cell": cell, "seed": int(run["seed"])},
-            **{"lr": _known(run["lr"]), "density": _known(run[DENSITY]), "accuracy": _known(moved)},
+            **{"lr": rounded(run["lr"]), "density": rounded(run[DENSITY]), "accuracy": rounded(moved)},
         }
         for (_, run), moved in zip(found.iterrows(), change, strict=True)
-    ]
-
-
-def _matrix(grid: Grid, runs: pd.DataFrame, pairs: pd.DataFrame) -> Rows:
-    """One row two cells, in both orders, in the order of the grid."""
-    finished = done(runs)
-    labels = {
-        run["run_id"]: describe(grid, {name: str(run[name]) for name in grid.factors})
-        for run in finished.to_dict("records")
-    }
-    order = dict.fromkeys(describe(grid, baseline(grid) | varied) for varied in cells(grid))
-    shown = [label for label in order if label in set(labels.values())][:_CELLS]
-    if pairs.empty:
-        return []
-    a, b = pairs["run_a"].map(labels), pairs["run_b"].map(labels)
-    expected = pairs[f"{STRONGEST}_expected"].astype(float)
-    sides = []
-    for one, other, k in ((a, b, pairs["k1"]), (b, a, pairs["k2"])):
-        size = k.where(k > 0).astype(float)
-        shares = {"observed": pairs["k12"] / size, "expected": expected / size}
-        sides.append(pd.DataFrame(shares).assign(row=one, column=other))
-    both = pd.concat(sides)
-    both = both[both["row"].isin(shown) & both["column"].isin(shown)]
-    both["excess"] = both["observed"] - both["expected"]
-    by_cells = both.groupby(["row", "column"])
-    means = by_cells[["observed", "expected", "excess"]].mean().to_dict("index")
-    counts = by_cells.size().to_dict()
-    return [
-        {
-            **{"row": one, "column": other},
-            **{str(name): _known(value) for name, value in means[one, other].items()},
-            # Of one cell every pair is there from both of its sides.
-            "pairs": counts[one, other] // (2 if one == other else 1),
-        }
-        for one in shown
-        for other in shown
-        if (one, other) in means
     ]
 
 
@@ -234,7 +193,7 @@ def _lines(sweep: Sweep, varied: Mapping[str, str]) -> Rows:
 
 
 def _point(point: Point) -> dict[str, Any]:
-    return {"step": point.step, "mean": _known(point.mean), "low": _known(point.low), "high": _known(point.high)}
+    return {"step": point.step, "mean": rounded(point.mean), "low": rounded(point.low), "high": rounded(point.high)}
 
 
 def _thinned(points: Sequence[Point]) -> Sequence[Point]:
@@ -242,11 +201,6 @@ def _thinned(points: Sequence[Point]) -> Sequence[Point]:
     if len(points) <= _STEPS:
         return points
     return [points[round(index * (len(points) - 1) / (_STEPS - 1))] for index in range(_STEPS)]
-
-
-def _known(value: Any) -> float | None:
-    """A number to five digits; None if it is none."""
-    return float(f"{float(value):.5g}") if value is not None and math.isfinite(float(value)) else None
 
 
 def _spec(chart: Any, rows: Rows) -> Spec:

@@ -90,7 +90,7 @@ class OverlapRow:
 
 def density_by_learning_rate(path: Path, series: Sequence[Series], x_label: str) -> None:
     """Visible density against learning rate: seeds as dots, a line through their means."""
-    with _figure(path, 5.2, 3.4) as figure:
+    with drawn(path, 5.2, 3.4) as figure:
         axes = figure.add_subplot()
         rates = sorted({x for each in series for x, _ in each.values})
         for index, each in enumerate(series):
@@ -134,7 +134,7 @@ def density_by_learning_rate(path: Path, series: Sequence[Series], x_label: str)
 
 def along_the_run(path: Path, panels: Sequence[tuple[str, Mapping[str, Sequence[Point]]]]) -> None:
     """Shares by optimizer step, panels side by side: for each level a line through the mean, a band over its runs."""
-    with _figure(path, 3.9 * len(panels), 3.2) as figure:
+    with drawn(path, 3.9 * len(panels), 3.2) as figure:
         names = list(dict.fromkeys(name for _, lines in panels for name in lines))
         for position, (title, lines) in enumerate(panels, 1):
             axes = figure.add_subplot(1, len(panels), position)
@@ -163,7 +163,7 @@ def along_the_run(path: Path, panels: Sequence[tuple[str, Mapping[str, Sequence[
 
 def identification(path: Path, panels: Sequence[tuple[str, float, Mapping[str, Sequence[tuple[int, float]]]]]) -> None:
     """Average precision by optimizer step, panels side by side, each with its chance level: a line a score."""
-    with _figure(path, 3.9 * len(panels), 3.4) as figure:
+    with drawn(path, 3.9 * len(panels), 3.4) as figure:
         names = list(dict.fromkeys(name for *_, lines in panels for name in lines))
         for position, (title, chance, lines) in enumerate(panels, 1):
             axes = figure.add_subplot(1, len(panels), position)
@@ -199,7 +199,7 @@ def _line(index: int) -> Any:
 
 def dots(path: Path, groups: Sequence[tuple[str, Sequence[Row]]], baseline: float, reference_label: str) -> None:
     """Density of each factor's levels with intervals, grouped by factor; ``baseline`` is drawn as a line."""
-    with _figure(path, 6.6, 0.7 + _ROW * _height(groups)) as figure:
+    with drawn(path, 6.6, 0.7 + _ROW * _height(groups)) as figure:
         axes = figure.add_subplot()
         for index, (_, at) in enumerate(_rows(axes, groups)):
             for row, y in at:
@@ -222,7 +222,7 @@ def dots(path: Path, groups: Sequence[tuple[str, Sequence[Row]]], baseline: floa
 
 def shares(path: Path, groups: Sequence[tuple[str, Sequence[Row]]], label: str) -> None:
     """Shares with intervals, grouped: a row each."""
-    with _figure(path, 6.6, 0.7 + _ROW * _height(groups)) as figure:
+    with drawn(path, 6.6, 0.7 + _ROW * _height(groups)) as figure:
         axes = figure.add_subplot()
         for index, (_, at) in enumerate(_rows(axes, groups)):
             for row, y in at:
@@ -233,7 +233,7 @@ def shares(path: Path, groups: Sequence[tuple[str, Sequence[Row]]], label: str) 
 
 def overlaps(path: Path, panels: Sequence[Sequence[tuple[str, Sequence[OverlapRow]]]]) -> None:
     """Observed overlap against what the uniform and the strongest null expect: a row a group of pairs, in panels."""
-    with _figure(path, 5.4 * len(panels) if len(panels) > 1 else 6.6, 0.9 + _ROW * max(map(_height, panels))) as figure:
+    with drawn(path, 5.4 * len(panels) if len(panels) > 1 else 6.6, 0.9 + _ROW * max(map(_height, panels))) as figure:
         for position, groups in enumerate(panels, 1):
             axes = figure.add_subplot(1, len(panels), position)
             for _, at in _rows(axes, groups):
@@ -282,7 +282,7 @@ def heat_map(path: Path, found: HeatMap) -> None:
     """Density by layer and module: a cell each, its percentage in it; what is outside of the layers is a wide cell."""
     # Of tensors without coordinates an empty frame is left.
     widths, heights = len(found.columns), max(1, len(found.rows))
-    with _figure(path, 1.6 + _COLUMN * widths, 0.75 + _ROW * heights) as figure:
+    with drawn(path, 1.6 + _COLUMN * widths, 0.75 + _ROW * heights) as figure:
         axes = figure.add_subplot()
         for y, row in enumerate(found.rows):
             for name, cell in row.cells.items():
@@ -366,7 +366,8 @@ def _percent_axis(axes: Axes, which: str) -> None:
 
 
 @contextmanager
-def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+def drawn(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """A figure of this size in inches, which is written to ``path`` when this is left."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)

@@ -11,20 +11,10 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """Shares of 0 to 1 by two labels; None where nothing is known. ``title`` says what they are."""
-
-    title: str
-    labels: Sequence[str]
-    values: Sequence[Sequence[float | None]]
-
-
-@dataclass(frozen=True)
 class Findings:
     """All of it, by keys in sections, as in ``sparsity/method/grpo/mean``; no two parts have a key in common."""
 
     summary: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Sequence[Row]] = field(default_factory=dict)
-    matrices: Mapping[str, Matrix] = field(default_factory=dict)
     images: Mapping[str, Path] = field(default_factory=dict)
     pages: Mapping[str, Path] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from subnetray.analysis.intervals import Estimate
@@ -72,3 +72,8 @@ def _with_interval(mean: str, estimate: Estimate, scale: float, digits: int) -> 
 
 def _short(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def rounded(value: Any) -> float | None:
+    """A number to five digits; None if it is none."""
+    return float(f"{float(value):.5g}") if value is not None and math.isfinite(float(value)) else None

@@ -23,7 +23,7 @@ from subnetray.analysis.verdicts import Claim
 from subnetray.files import write_atomic
 from subnetray.grid.design import baseline, describe
 from subnetray.nulls import NULLS, STRONGEST, Uniform
-from subnetray.reporting import charts, figures, interactions, overlaps, sections, subnetworks
+from subnetray.reporting import cell_matrix, charts, figures, interactions, overlaps, sections, subnetworks
 from subnetray.reporting import claims as claims_section
 from subnetray.reporting import dynamics as dynamics_section
 from subnetray.reporting import runs as runs_section
@@ -355,12 +355,16 @@ def _charted(spec: charts.Spec | None, figure: list[Block]) -> list[Block]:
 
 
 def _overlap_matrix(analysis: Analysis) -> list[Block]:
-    spec = charts.overlap_matrix(analysis.sweep, analysis.pairs)
+    rows = cell_matrix.cell_matrix(analysis.sweep, analysis.pairs)
+    spec = charts.overlap_matrix(rows)
+    if spec is None:
+        return []
     caption = (
         f"Overlap o1 of the runs of two cells: what was observed, what the {NULLS[STRONGEST].title} null expects, and"
         " the excess of one over the other; means over pairs, as a share of the masks of the row's runs."
     )
-    return [] if spec is None else [Chart(spec, caption)]
+    still = _figure(analysis, "overlap_heat_map", lambda path: cell_matrix.draw(path, rows), caption)
+    return [Chart(spec, caption, still)]
 
 
 def _figure(analysis: Analysis, name: str, draw: Callable[[Path], None], caption: str) -> Figure:

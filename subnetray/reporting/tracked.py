@@ -15,15 +15,14 @@ from subnetray.analysis.intervals import Estimate, pair_interval
 from subnetray.analysis.pairs import SEED, around_baseline
 from subnetray.config import Grid
 from subnetray.grid.design import baseline, describe
-from subnetray.nulls import NULLS, STRONGEST
-from subnetray.reporting.findings import Findings, Matrix, Row
+from subnetray.nulls import NULLS
+from subnetray.reporting.findings import Findings, Row
 from subnetray.reporting.source import Sweep, read
 from subnetray.store import derived
 
 _EXPECTED = "_expected"
 _SHARES = ("o1", "o2", "jaccard", "kappa")
 _MOST_ROWS = 5000  # of a table: what a browser shows
-_MOST_CELLS = 60  # of a heat map: what can be told apart
 
 
 def findings(directory: Path) -> Findings:
@@ -48,7 +47,6 @@ def findings(directory: Path) -> Findings:
             "tables/pairs": _pairs(labels, pairs),
             "tables/claims": claims,
         },
-        matrices=_matrices(grid, labels, pairs),
         images={f"figures/{path.stem}": path for path in sorted((directory / "figures").glob("*.png"))},
         pages={"report": page} if (page := directory / derived.PAGE).is_file() else {},
     )
@@ -167,30 +165,3 @@ def _claims(directory: Path) -> list[dict[str, Any]]:
         low, high = claim.pop("interval", None) or (None, None)
         rows.append({**claim, "low": low, "high": high, "runs": " ".join(claim.get("runs", ()))})
     return rows
-
-
-def _matrices(grid: Grid, labels: Mapping[str, str], pairs: pd.DataFrame) -> Mapping[str, Matrix]:
-    """Heat maps of cells: overlap, and what exceeds the strongest null; means over pairs.
-
-    A row's value is a share of the masks of that row's runs.
-    """
-    if pairs.empty:
-        return {}
-    a, b = pairs["run_a"].map(labels), pairs["run_b"].map(labels)
-    excess = pairs["k12"] - pairs[f"{STRONGEST}{_EXPECTED}"].astype(float)
-    known = {*a, *b}
-    order = dict.fromkeys(describe(grid, baseline(grid) | varied) for varied in cells(grid))
-    shown = [label for label in order if label in known][:_MOST_CELLS]
-    found = {}
-    for name, title, above in (
-        ("overlap", "overlap of masks", pairs["k12"]),
-        (f"excess_{STRONGEST}", f"overlap above the {NULLS[STRONGEST].title} null", excess),
-    ):
-        sides = ((a, b, pairs["k1"]), (b, a, pairs["k2"]))
-        both = pd.concat(
-            pd.DataFrame({"row": one, "column": other, "value": above / k.where(k > 0)}) for one, other, k in sides
-        )
-        means = both.groupby(["row", "column"])["value"].mean().to_dict()
-        values = [[_known(float(means.get((one, other), math.nan))) for other in shown] for one in shown]
-        found[f"figures/{name}_heat_map"] = Matrix(f"{title}: share of the row's mask, mean over pairs", shown, values)
-    return found

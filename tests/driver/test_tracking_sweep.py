@@ -12,7 +12,7 @@ import pytest
 from subnetray.config import Tracking
 from subnetray.driver.tracking import RunFiles, Tracker, artifacts
 from subnetray.driver.tracking.notes import Notes
-from subnetray.reporting.findings import Findings, Matrix
+from subnetray.reporting.findings import Findings
 from tests.driver.sweeps import make_restricted_plan
 from tests.driver.tracked import files, label, offline, row, sweep_plan, write_steps
 
@@ -37,7 +37,6 @@ def _findings(directory: Path) -> Findings:
             "tables/runs": [{"run_id": RUN.run_id, "method": "grpo"}, {"run_id": OTHER.run_id, "method": None}],
             "tables/claims": [{"claim": "sparse", "verdict": "supported"}],
         },
-        matrices={"figures/overlap_heat_map": Matrix("$overlap", ["a", "b"], [[1.0, 0.5], [None, -0.25]])},
         images={"figures/density": figure},
         pages={"report": page},
     )
@@ -55,7 +54,7 @@ def test_the_sweep_s_run_holds_scalars_tables_pictures_and_the_report(tmp_path: 
     assert (kept.summary["sparsity/method/grpo/mean"], kept.summary["overlap/seed/o1/mean"]) == (0.75, 0.5)
     (shown,) = kept.history
     media = {key.removesuffix("/path") for key in shown if key.endswith("/path")}
-    assert media == {"tables/runs", "tables/claims", "figures/density", "figures/overlap_heat_map", "report"}
+    assert media == {"tables/runs", "tables/claims", "figures/density", "report"}
     for key in media:
         assert (kept.directory / "files" / shown[f"{key}/path"]).is_file()
         assert kept.summary[f"{key}/path"] == shown[f"{key}/path"]  # and no number has taken its place

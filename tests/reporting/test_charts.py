@@ -15,6 +15,7 @@ from subnetray.analysis.pairs import label_pairs
 from subnetray.config import Factor
 from subnetray.nulls import STRONGEST
 from subnetray.reporting import charts
+from subnetray.reporting.cell_matrix import cell_matrix
 from subnetray.reporting.source import Sweep, read
 from tests.analysis.tables import Cell, Run, make_grid, make_overlap, make_runs
 from tests.reporting.sweeps import write_sweep
@@ -45,7 +46,7 @@ def made(sweep: Sweep) -> dict[str, charts.Spec | None]:
         "rate": charts.density_by_learning_rate(sweep),
         "level": charts.density_by_level(sweep),
         "along": charts.along_the_run(sweep),
-        "matrix": charts.overlap_matrix(sweep, pairs),
+        "matrix": charts.overlap_matrix(cell_matrix(sweep, pairs)),
     }
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from subnetray.analysis import roles
 from subnetray.driver.tracking.records import sweep_id
-from subnetray.nulls import STRONGEST
 from subnetray.reporting.source import read
 from subnetray.store import derived
 from subnetray.store.columns import of_runs
@@ -88,8 +87,7 @@ def content(directory: Path, project: str, entity: str | None) -> Content:
         sections=[Section(name, keys, name in _OPEN) for name, keys in sections.items()],
         results=[key for key in _RESULTS if key in known],
         claims=_claims(directory),
-        figures=[f"figures/{path.stem}" for path in sorted((directory / "figures").glob("*.png"))]
-        + ["figures/overlap_heat_map", f"figures/excess_{STRONGEST}_heat_map"],
+        figures=[f"figures/{path.stem}" for path in sorted((directory / "figures").glob("*.png"))],
     )
 
 

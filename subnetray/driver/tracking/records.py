@@ -50,7 +50,6 @@ class Record:
     metrics: Path | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, Any] = field(default_factory=dict)
-    matrices: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)  # images and pages, by key
     lineage: Lineage | None = None
     exit_code: int = 0
@@ -61,7 +60,7 @@ class Record:
             **{"id": self.id, "name": self.name, "group": self.group, "job_type": self.job_type},
             **{"tags": list(self.tags), "notes": self.notes},
             **{"config": self.config, "summary": self.summary, "tables": self.tables, "exit_code": self.exit_code},
-            **{"matrices": self.matrices, "files": {key: str(path) for key, path in self.files.items()}},
+            "files": {key: str(path) for key, path in self.files.items()},
             "metrics": None if self.metrics is None else str(self.metrics),
             "lineage": None if self.lineage is None else self.lineage.message(),
         }
@@ -132,7 +131,6 @@ def of_sweep(sweep: Sweep, found: Findings) -> Record:
         notes=grid.about,
         summary=found.summary,
         tables={key: _table(rows) for key, rows in found.tables.items() if rows},
-        matrices={key: dataclasses.asdict(matrix) for key, matrix in found.matrices.items()},
         files={**found.images, **found.pages},
     )
 
