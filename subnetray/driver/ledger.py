@@ -29,7 +29,7 @@ from subnetray.store.results import State
 VERSION = 2
 _VERSIONS = (1, VERSION)  # of sweep.yaml, that a sweep goes on with
 _SEEN = ".verified.json"
-_WHERE = ("out", "cache", "store", "dry_run", "resume", "on_failed_runs", "tracking", "checkpoint")
+_WHERE = ("out", "cache", "store", "dry_run", "resume", "on_failed_runs", "tracking", "checkpoint", "report")
 # Beyond this a run that is taken over is linked, not copied: a file of another sweep is then one with this one's.
 _COPIED_BYTES = 64 << 20
 
