@@ -127,8 +127,8 @@ class Ledger:
         ids = {*_run_ids(owner.get("runs")), *_run_ids(owner.get("kept"))}
         places = [self.directory / "runs" / run_id for run_id in sorted(ids)]
         runs = [path for place in places for path in results.of_run(place)]
-        checkpoints = [path for place in places if (path := results.checkpoint(place)).is_file()]
-        return [*checkpoints, *runs, *derived.written(self.directory)]
+        unfinished = [path for place in places for path in results.unfinished(place)]
+        return [*unfinished, *runs, *derived.written(self.directory)]
 
     def _clear(self) -> None:
         for path in self.named():

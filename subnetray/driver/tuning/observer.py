@@ -13,7 +13,7 @@ from ray.tune import Callback
 
 from subnetray.driver.gather import Gatherer
 from subnetray.driver.live import LivePage
-from subnetray.driver.progress import Progress, steps_done
+from subnetray.driver.progress import Progress, state
 from subnetray.grid.plan import Plan, Run
 from subnetray.job import RunSpec
 from subnetray.job.launch import failure
@@ -139,8 +139,8 @@ class Observer:
         waiting = []
         for run_id, run in self._running.items():
             self._gatherer.follow(run)
-            done, steps = steps_done(self._specs[run_id].metrics), run.config.algorithm.steps
-            waiting.append(f"{self._labels[run_id]} seed={run.seed} (step {done} of {steps})")
+            now = state(self._specs[run_id].directory, run.config.algorithm.steps)
+            waiting.append(f"{self._labels[run_id]} seed={run.seed} ({now})")
         self._progress.tick(waiting, len(self._running))
 
 
