@@ -136,11 +136,11 @@ class LivePage:
                 except OSError:  # what it was not told any more
                     continue
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, why: str) -> None:
         """Say once that the page could not be written; it is tried again all the same."""
         if not self._failed and not self._left.is_set():
             self._failed = True
-            self._say(f"{derived.PAGE} could not be written while the sweep runs ({clean(reason)}): the sweep goes on")
+            self._say(f"{derived.PAGE} could not be written while the sweep runs ({clean(why)}): the sweep goes on")
 
 
 def main(directory: Path, scratch: Path) -> None:
