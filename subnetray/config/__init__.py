@@ -31,7 +31,7 @@ from subnetray.config.checks import ConfigError
 from subnetray.config.model import MODELS, EmbeddedModel, PretrainedModel, SmolLM2Model
 from subnetray.config.pairs import CheckpointPair, PairGrid, PairsConfig
 from subnetray.config.run import Evaluation, Measurement, Rollout, RunConfig, Subnetwork
-from subnetray.config.sweep import Checkpointing, Cluster, Factor, Grid, SweepConfig, Tracking
+from subnetray.config.sweep import Checkpointing, Cluster, Factor, Grid, Reporting, SweepConfig, Tracking
 from subnetray.config.task import TASKS, ArithmeticTask, DatasetTask, ReasoningGymTask
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "PretrainedModel",
     "RAFTPlusPlus",
     "ReasoningGymTask",
+    "Reporting",
     "Rollout",
     "RunConfig",
     "SimPO",

@@ -49,7 +49,7 @@ RUN_KEYS = (*_SECTIONS, "precision", "seed")
 # The files in conf/ that a command line starts from, and their keys: a sweep of runs, or a comparison of pairs.
 _SWEEP, _PAIRS = "config", "checkpoints"
 _WHERE_KEYS = ("grid", "recipe", "cluster", "tracking", "out", "cache", "store")
-_HOW_KEYS = ("checkpoint", "dry_run", "resume", "on_failed_runs")
+_HOW_KEYS = ("checkpoint", "report", "dry_run", "resume", "on_failed_runs")
 _ROOT_KEYS = {
     _SWEEP: frozenset((*RUN_KEYS, *_WHERE_KEYS, *_HOW_KEYS)),
     _PAIRS: frozenset(each.name for each in dataclasses.fields(PairsConfig)),
@@ -90,6 +90,7 @@ def _register() -> None:
         "measurement": _structured(schema.Measurement),
         "subnetwork": _structured(schema.Subnetwork),
         "checkpoint": _structured(schema.Checkpointing),
+        "report": _structured(schema.Reporting),
     }
     store.store(name="schema", node=root)
     for group, kinds in SCHEMAS.items():
@@ -131,12 +132,10 @@ class Composer:
             return SweepConfig(
                 run=_run(node),
                 grid=_grid(node),
-                cluster=_typed("cluster", node.cluster),
-                tracking=_typed("tracking", node.tracking),
+                **{key: _typed(key, node[key]) for key in ("cluster", "tracking", "checkpoint", "report")},
                 out=_text(node, "out"),
                 cache=_text(node, "cache"),
                 store=_text(node, "store"),
-                checkpoint=_typed("checkpoint", node.checkpoint),
                 dry_run=node.dry_run,
                 resume=_text(node, "resume") or "",
                 on_failed_runs=_text(node, "on_failed_runs") or "",

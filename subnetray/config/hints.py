@@ -12,7 +12,7 @@ from subnetray.config.algorithm import ALGORITHMS
 from subnetray.config.model import MODELS
 from subnetray.config.pairs import PairGrid, PairsConfig
 from subnetray.config.run import Evaluation, Measurement, Rollout, Subnetwork
-from subnetray.config.sweep import Checkpointing, Cluster, Grid, Tracking
+from subnetray.config.sweep import Checkpointing, Cluster, Grid, Reporting, Tracking
 from subnetray.config.task import TASKS
 
 # The types of a value; the keys of a table; or several where the key's owner is a choice.
@@ -39,6 +39,7 @@ COMMAND: Schema = {
     "subnetwork": (Subnetwork,),
     "cluster": (Cluster,),
     "checkpoint": (Checkpointing,),
+    "report": (Reporting,),
     "tracking": (Tracking,),
     "grid": (Grid, PairGrid),
     "recipe": (Recipe,),

@@ -64,6 +64,14 @@ class Checkpointing:
 
 
 @dataclass(frozen=True)
+class Reporting:
+    """The report of a sweep while it runs."""
+
+    # Whether report.html is written again as runs end, as a page that loads itself again until the sweep has ended.
+    live: bool = False
+
+
+@dataclass(frozen=True)
 class Tracking:
     """W&B: ``offline`` writes local run files that ``wandb sync`` uploads; ``online``; ``disabled``."""
 
@@ -127,6 +135,7 @@ class SweepConfig:
     store: str | None = None
     on_failed_runs: str = "exit1"
     checkpoint: Checkpointing = Checkpointing()
+    report: Reporting = Reporting()
 
     RESUME: ClassVar[tuple[str, ...]] = ("auto", "never", "must")
     ON_FAILED_RUNS: ClassVar[tuple[str, ...]] = ("exit1", "exit0")

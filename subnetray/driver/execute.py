@@ -137,6 +137,7 @@ def _run(this: SweepSession, todo: Sequence[Run]) -> int:
         load("subnetray.driver.tuning.schedule")
         from subnetray.driver.finish import Execution, finish
         from subnetray.driver.gather import Gatherer
+        from subnetray.driver.live import LivePage
         from subnetray.driver.pairs import Pairs
         from subnetray.driver.tuning.schedule import run_all
 
@@ -144,7 +145,8 @@ def _run(this: SweepSession, todo: Sequence[Run]) -> int:
         tracker = tracking.Tracker(sweep.tracker, plan, ledger.directory, say)
         pairs = Pairs([run.run_id for run in plan.runs], ledger.directory / derived.OVERLAP)
         gatherer = Gatherer(ledger, this.inits, pairs, tracker)
-        run_all(this, todo, pool, gatherer)
+        with LivePage(ledger.directory, say, sweep.report.live) as page:
+            run_all(this, todo, pool, gatherer, page)
         gatherer.write()
         return finish(sweep, ledger, Execution(todo, clock, making.cpu_s), tracker, say)
 

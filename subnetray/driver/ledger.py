@@ -29,7 +29,7 @@ from subnetray.store.results import State
 VERSION = 2
 _VERSIONS = (1, VERSION)  # of sweep.yaml, that a sweep goes on with
 _SEEN = ".verified.json"
-_WHERE = ("out", "cache", "store", "dry_run", "resume", "on_failed_runs", "tracking", "checkpoint")
+_WHERE = ("out", "cache", "store", "dry_run", "resume", "on_failed_runs", "tracking", "checkpoint", "report")
 # Beyond this a run that is taken over is linked, not copied: a file of another sweep is then one with this one's.
 _COPIED_BYTES = 64 << 20
 
@@ -127,8 +127,8 @@ class Ledger:
         ids = {*_run_ids(owner.get("runs")), *_run_ids(owner.get("kept"))}
         places = [self.directory / "runs" / run_id for run_id in sorted(ids)]
         runs = [path for place in places for path in results.of_run(place)]
-        checkpoints = [path for place in places if (path := results.checkpoint(place)).is_file()]
-        return [*checkpoints, *runs, *derived.written(self.directory)]
+        unfinished = [path for place in places for path in results.unfinished(place)]
+        return [*unfinished, *runs, *derived.written(self.directory)]
 
     def _clear(self) -> None:
         for path in self.named():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from subnetray.grid.plan import Run
+from subnetray.store import results
 from subnetray.text import LINE, clean
 
 Say = Callable[[str], None]
@@ -63,6 +64,14 @@ def clock(seconds: float) -> str:
     whole = round(max(0.0, seconds))
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def state(directory: Path, steps: int) -> str:
+    """What the run in ``directory`` does now, as it has noted, or to which of its steps it has come."""
+    words = clean(results.doing(directory), LINE)
+    if words == results.TRAINS:
+        return f"step {steps_done(directory / results.METRICS)} of {steps}"
+    return words or "starts"
 
 
 def steps_done(metrics: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import json
 import logging
@@ -57,6 +58,8 @@ def _run(spec: RunSpec, import_s: float) -> None:
     if rank == 0:
         kept = () if found is None else (results.checkpoint(spec.directory), *found.scores)
         results.clear(spec.directory, kept)
+    doing = functools.partial(results.note_doing, spec.directory) if rank == 0 else _unsaid
+    doing("waits for its init and its engines")
     with clock("start"):
         rollout.await_model(spec.init)
         engines = rollout.connect(spec.engines)
@@ -66,6 +69,7 @@ def _run(spec: RunSpec, import_s: float) -> None:
     gc.collect()
     gc.freeze()
     quiet()
+    doing("loads the model")
     with clock("load"):
         held, export = DTYPES[config.precision]
         # Seeds torch, numpy and random: what is drawn before the trainer seeds them again is decided too.
@@ -95,10 +99,13 @@ def _run(spec: RunSpec, import_s: float) -> None:
             rank=rank,
             shards=shards,
             drawn=found.drawn if found is not None else {} if spec.checkpoint.wanted else None,
+            doing=doing,
         )
+        doing("evaluates the init")
         setting.publish("init")
         with clock("evaluate"):
             before = evaluate(setting)[0] if found is None else found.before
+        doing("prepares to train")
         with _beside(clock, "prepare", policy):
             restricted = restrict(setting, init, spec.source)
             early = None
@@ -115,8 +122,10 @@ def _run(spec: RunSpec, import_s: float) -> None:
                 del running
         went_on_from, reached = (None, None) if found is None else (found.step, found.reached)
         found = None
+        doing(results.TRAINS)
         with _beside(clock, "train", policy):
             train(trainer, Path(scratch), reached)
+        doing("evaluates the final")
         setting.publish("final")
         with clock("evaluate"):
             after, sampled = evaluate(setting)
@@ -129,9 +138,11 @@ def _run(spec: RunSpec, import_s: float) -> None:
         gc.collect()
     if rank != 0:
         return
+    doing("measures the update")
     with clock("measure"):
         blowup.check(setting, init, recorder.update_norm, before, after)
         measured = measure(spec, setting, init, Followed(recorder, early), sampled)
+    doing("writes its results")
     with clock("write"):
         metadata = {"run_id": spec.run_id}
         write_atomic(spec.directory / results.CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False))
@@ -160,6 +171,10 @@ def _run(spec: RunSpec, import_s: float) -> None:
     }
     results.write(spec.directory, result)
     results.forget(spec.directory)
+
+
+def _unsaid(words: str) -> None:
+    """What other workers do is what the first does."""
 
 
 @contextlib.contextmanager

@@ -55,6 +55,7 @@ class Analysis:
     early: dict[str, Identification]  # of the cells that kept scores, in words
     models: list[Model]  # of crossings
     claims: list[Claim]
+    pictures: Path | None = None  # where they are drawn; None: in the sweep's directory
 
 
 def write_report(directory: Path) -> list[Path]:
@@ -369,5 +370,5 @@ def _overlap_matrix(analysis: Analysis) -> list[Block]:
 
 def _figure(analysis: Analysis, name: str, draw: Callable[[Path], None], caption: str) -> Figure:
     relative = f"figures/{name}.png"
-    draw(analysis.sweep.directory / relative)
+    draw((analysis.pictures or analysis.sweep.directory) / relative)
     return Figure(relative, caption)

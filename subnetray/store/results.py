@@ -24,6 +24,8 @@ MASK, DELTA, RESTRICTION = "mask.safetensors", "delta.safetensors", "restriction
 TIME, TIMES = "time.json", "time.jsonl"
 _EARLY = "early-*.safetensors"
 _CHECKPOINT = "checkpoint/state.safetensors"
+_DOING = ".doing"
+TRAINS = "trains"  # what a run does whose steps can be counted
 _NAMES = (RESULT, CONFIG, METRICS, MASK, DELTA, RESTRICTION, TIME, TIMES)
 _DIGEST = "digest"
 _CHUNK = 1 << 22
@@ -55,9 +57,29 @@ def checkpoint(directory: Path) -> Path:
     return directory / _CHECKPOINT
 
 
+def unfinished(directory: Path) -> list[Path]:
+    """The files that there are of a run that was not done: its checkpoint, and the note of what it did."""
+    return [path for path in (checkpoint(directory), directory / _DOING) if path.is_file()]
+
+
+def note_doing(directory: Path, words: str) -> None:
+    """Note in a few words what a run does from now on, for who waits for it; a disk that takes nothing is no matter."""
+    with suppress(OSError):
+        (directory / _DOING).write_text(words, encoding="utf-8")
+
+
+def doing(directory: Path) -> str:
+    """What a run that is not done has noted that it does; empty if it has not yet."""
+    try:
+        return read_whole(directory / _DOING).decode()
+    except (OSError, ValueError):
+        return ""
+
+
 def clear(directory: Path, keep: Collection[Path] = ()) -> None:
     """Remove what an earlier execution of a run left, its result first; other files stay, as do those to ``keep``."""
     (directory / RESULT).unlink(missing_ok=True)
+    (directory / _DOING).unlink(missing_ok=True)
     for path in of_run(directory):
         if path not in keep:
             path.unlink()
@@ -67,7 +89,8 @@ def clear(directory: Path, keep: Collection[Path] = ()) -> None:
 
 
 def forget(directory: Path) -> None:
-    """Remove the checkpoint of a run."""
+    """Remove what a run needs that goes on: its checkpoint, and the note of what it does."""
+    (directory / _DOING).unlink(missing_ok=True)
     path = checkpoint(directory)
     path.unlink(missing_ok=True)
     remove_unfinished(path.parent)

@@ -193,6 +193,7 @@ def test_resume_never_removes_what_sweeps_wrote_and_nothing_else(tmp_path: Path)
     for path in (*mine, results.checkpoint(tmp_path / "runs" / other.runs[0].run_id)):
         path.parent.mkdir(exist_ok=True)
         path.touch()
+    results.note_doing(tmp_path / "runs" / other.runs[0].run_id, "measures")  # it was killed
     fresh = Ledger(tmp_path, other)
     fresh.open([], "never")
     assert all(path.exists() for path in mine)

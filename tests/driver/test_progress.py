@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from subnetray.driver.progress import Progress, clock, steps_done
+from subnetray.driver.progress import Progress, clock, state, steps_done
+from subnetray.store import results
 from tests.driver.sweeps import make_plan, make_result
 
 
@@ -50,6 +51,22 @@ def test_steps_are_the_lines_written_so_far(tmp_path: Path) -> None:
     assert steps_done(tmp_path / "none") == 0
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"st')
     assert steps_done(tmp_path / "metrics.jsonl") == 2
+
+
+def test_a_run_says_what_it_does_and_its_step_while_it_trains(tmp_path: Path) -> None:
+    assert state(tmp_path / "none", 6) == "starts"
+    results.note_doing(tmp_path, "samples pairs")
+    assert state(tmp_path, 6) == "samples pairs"
+    results.note_doing(tmp_path, results.TRAINS)
+    assert state(tmp_path, 6) == "step 0 of 6"
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    assert state(tmp_path, 6) == "step 1 of 6"
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n' * 6)
+    results.note_doing(tmp_path, "evaluates the final")
+    assert state(tmp_path, 6) == "evaluates the final"
+    results.note_doing(tmp_path, "\x1b[2J" + "x" * 10_000)
+    assert len(state(tmp_path, 6)) <= 300
+    assert state(tmp_path, 6).isprintable()
 
 
 def test_a_run_that_starts_again_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,3 +146,19 @@ def test_equal_content_gives_equal_bytes(run: Path, tmp_path_factory: pytest.Tem
         (other / path.name).write_bytes(path.read_bytes())
     results.write(other, {"run_id": "a", "status": "done", "error": None, "n": 3, "growth": None})
     assert (other / results.RESULT).read_bytes() == (run / results.RESULT).read_bytes()
+
+
+def test_what_a_run_does_is_noted_while_it_goes_on_and_never_part_of_it(run: Path, tmp_path: Path) -> None:
+    assert results.doing(run) == ""
+    before = results.of_run(run)
+    results.note_doing(run, "evaluates")
+    results.note_doing(run / "no such directory", "evaluates")
+    assert results.doing(run) == "evaluates"
+    assert results.of_run(run) == before
+    assert results.inspect(run).status == "done"
+    (note,) = results.unfinished(run)
+    results.forget(run)
+    assert not note.exists()
+    results.note_doing(run, "measures")
+    results.clear(run)
+    assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -86,6 +86,7 @@ class Setting:
 
     ``shards``: how many of its ``workers`` share one copy of the model, 1 or all. ``drawn``: completions of the init
     that it trains on, by their purpose, where they are kept: the engines are not asked again for what is there.
+    ``doing`` is told in a few words what the run does from then on.
     """
 
     config: RunConfig
@@ -101,6 +102,7 @@ class Setting:
     rank: int = 0
     shards: int = 1
     drawn: dict[str, list[list[int]]] | None = None
+    doing: Callable[[str], None] = lambda words: None
 
     def sampling(self, purpose: str, temperature: float | None = None, rank: int = 0) -> Sampling:
         """How to sample for one purpose; the temperature is the config's unless given.
@@ -185,17 +187,21 @@ class Setting:
         repeated = [prompt for prompt in prompts for _ in range(count)]
         completions = (self.drawn or {}).get(purpose)
         if completions is None:
+            self.doing("samples pairs" if purpose == "pairs" else "samples completions")
             completions = self.policy.sample(repeated, self.sampling(purpose)).completions
             if self.drawn is not None:
                 self.drawn[purpose] = completions
+        self.doing("scores what it has sampled")
         texts = {ids: self.decode(ids) for ids in set(map(tuple, completions))}
-        return [
+        scored = [
             [
                 (Example(prompt, ids), self.task.reward(problem, texts[tuple(ids)]))
                 for ids in completions[index * count : (index + 1) * count]
             ]
             for index, (problem, prompt) in enumerate(zip(problems, prompts, strict=True))
         ]
+        self.doing("prepares to train")
+        return scored
 
 
 def require_finite(logprobs: Sequence[float], weights: Iterable[Tensor], version: str) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 from ray.tune import Callback
 
 from subnetray.driver.gather import Gatherer
-from subnetray.driver.progress import Progress, steps_done
+from subnetray.driver.live import LivePage
+from subnetray.driver.progress import Progress, state
 from subnetray.grid.plan import Plan, Run
 from subnetray.job import RunSpec
 from subnetray.job.launch import failure
@@ -60,17 +61,22 @@ class Events(Callback):
 class Observer:
     """Turns what Tune says into rows, overlaps, W&B runs and lines of progress, in a thread of its own."""
 
-    def __init__(self, plan: Plan, specs: Mapping[str, RunSpec], gatherer: Gatherer, progress: Progress) -> None:
-        self._specs, self._gatherer, self._progress = specs, gatherer, progress
+    def __init__(
+        self, plan: Plan, specs: Mapping[str, RunSpec], gatherer: Gatherer, progress: Progress, page: LivePage
+    ) -> None:
+        self._specs, self._gatherer, self._progress, self._page = specs, gatherer, progress, page
         self._labels = gatherer.labels
         self._runs = {run.run_id: run for run in (*plan.sources, *plan.runs)}
         self._running: dict[str, Run] = {}
+        self._is_new = True  # whether there is anything that the page has not
         self.events = Events(specs)
         self._thread = threading.Thread(target=self._watch, name="observer")
         self._error: BaseException | None = None
 
     def __enter__(self) -> Observer:
         self._gatherer.found()
+        if self._page.wanted:
+            self._write()
         self._thread.start()
         return self
 
@@ -115,19 +121,26 @@ class Observer:
                 self._finish(ended)
                 ended, due = [], math.inf
             if time.monotonic() - written > _WRITE_EVERY_S:
-                self._gatherer.write()
+                self._write()
                 written = time.monotonic()
 
     def _finish(self, ended: Sequence[Run]) -> None:
         for run in ended:
+            self._is_new = True
             self._progress.finished(run, self._labels[run.run_id], self._gatherer.add(run), len(self._running))
+
+    def _write(self) -> None:
+        self._gatherer.write()
+        if self._is_new:
+            self._page.update()
+            self._is_new = False
 
     def _tick(self) -> None:
         waiting = []
         for run_id, run in self._running.items():
             self._gatherer.follow(run)
-            done, steps = steps_done(self._specs[run_id].metrics), run.config.algorithm.steps
-            waiting.append(f"{self._labels[run_id]} seed={run.seed} (step {done} of {steps})")
+            now = state(self._specs[run_id].directory, run.config.algorithm.steps)
+            waiting.append(f"{self._labels[run_id]} seed={run.seed} ({now})")
         self._progress.tick(waiting, len(self._running))
 
 

@@ -14,6 +14,7 @@ from ray import tune
 from subnetray.config import OnPolicy
 from subnetray.driver import cluster, estimate, machine
 from subnetray.driver.gather import Gatherer
+from subnetray.driver.live import LivePage
 from subnetray.driver.progress import Progress
 from subnetray.driver.sweep_session import SweepSession
 from subnetray.driver.tuning.observer import Observer
@@ -25,8 +26,8 @@ from subnetray.job.spec import RunSpec
 from subnetray.rollout.pool import Pool
 
 
-def run_all(this: SweepSession, todo: Sequence[Run], pool: Pool, gatherer: Gatherer) -> None:
-    """Run ``todo``; all results are written, and go to ``gatherer`` with those that were there.
+def run_all(this: SweepSession, todo: Sequence[Run], pool: Pool, gatherer: Gatherer, page: LivePage) -> None:
+    """Run ``todo``; all results are written, and go to ``gatherer`` with those that were there, and so to ``page``.
 
     The engines of ``pool`` serve the runs' models.
     """
@@ -49,7 +50,7 @@ def run_all(this: SweepSession, todo: Sequence[Run], pool: Pool, gatherer: Gathe
     )
     progress = Progress(total, total - len(todo), costs, this.say)
     storage = ledger.directory / ".tune"
-    with this.clock("runs"), Observer(plan, specs, gatherer, progress) as observer:
+    with this.clock("runs"), Observer(plan, specs, gatherer, progress, page) as observer:
         order = Order(
             {run.run_id: run.source for run in todo},
             ledger.source_problem,

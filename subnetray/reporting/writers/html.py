@@ -31,16 +31,18 @@ _TAGS = {"code": "<code>{}</code>", "strong": "<strong>{}</strong>"}
 _RESERVED = re.compile(r"(term|claim|run)-|(main|tip|runs)$")
 
 
-def to_html(blocks: Sequence[Block], title: str, read: Callable[[str], bytes], folded: bool = False) -> str:
+def to_html(
+    blocks: Sequence[Block], title: str, read: Callable[[str], bytes], folded: bool = False, again_s: int = 0
+) -> str:
     """The blocks as one HTML file; ``read`` gives the bytes of a figure's path. Tables are ``folded``, or open.
 
-    Charts bring the script that draws them, once.
+    Charts bring the script that draws them, once. The page loads itself again every ``again_s`` seconds; 0: never.
     """
     terms = [term for block in blocks if isinstance(block, Definitions) for term, _ in block.entries]
     writer = _Writer(read, folded, _pattern(terms))
     body = "\n".join(map(writer.block, blocks))
     charts = any(isinstance(block, Chart) for block in blocks)
-    return report_page(title, writer.contents(), body, library() if charts else "")
+    return report_page(title, writer.contents(), body, library() if charts else "", again_s)
 
 
 def _pattern(terms: Iterable[str]) -> re.Pattern[str] | None:

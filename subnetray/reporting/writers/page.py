@@ -20,23 +20,28 @@ def page(title: str, body: str, css: str = "") -> str:
     return _page(title, f"<body>\n{body}\n</body>", css)
 
 
-def report_page(title: str, contents: str, body: str, library: str = "") -> str:
+def report_page(title: str, contents: str, body: str, library: str = "", again_s: int = 0) -> str:
     """A page with a list of its contents, and with the script of reports; all but the title are HTML already.
 
-    ``library`` is a script that goes before.
+    ``library`` is a script that goes before. The page loads itself again every ``again_s`` seconds; 0: never.
     """
     nav = (
         '<a class="skip" href="#main">Skip to the content</a>\n<nav aria-label="Contents">\n'
         f"<details open>\n<summary>Contents</summary>\n{contents}\n</details>\n</nav>"
     )
     script = "".join(f"<script>\n{text}</script>\n" for text in (library, asset("report.js")) if text)
-    return _page(title, f'<body class="contents">\n{nav}\n<main id="main">\n{body}\n</main>\n{script}</body>')
+    head = ""
+    if again_s:  # the script keeps the reader's place; where there is none, the page loads all the same
+        head = f'<noscript><meta http-equiv="refresh" content="{again_s}"></noscript>\n'
+        script += f'<script data-seconds="{again_s}">\n{asset("live.js")}</script>\n'
+    whole = f'<body class="contents">\n{nav}\n<main id="main">\n{body}\n</main>\n{script}</body>'
+    return _page(title, whole, head=head)
 
 
-def _page(title: str, body: str, css: str = "") -> str:
+def _page(title: str, body: str, css: str = "", head: str = "") -> str:
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{head}'
         f"<title>{html.escape(title)}</title>\n<style>\n{asset('report.css')}{css}</style>\n</head>\n"
         f"{body}\n</html>\n"
     )

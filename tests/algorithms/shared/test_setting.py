@@ -88,6 +88,26 @@ def test_a_replica_samples_anew_and_what_is_not_one_as_ever() -> None:
     assert len({*first, *seeds(1), *seeds(2)}) == 12
 
 
+@pytest.mark.parametrize(("purpose", "words"), [("pairs", "samples pairs"), ("labels", "samples completions")])
+def test_it_is_said_what_is_sampled_unless_it_is_there_already(purpose: str, words: str) -> None:
+    said: list[str] = []
+    parts: dict[str, Any] = {
+        "encode": lambda problems: [[1] for _ in problems],
+        "policy": SimpleNamespace(sample=lambda prompts, _: SimpleNamespace(completions=[[2]] * len(prompts))),
+        "sampling": lambda _: None,
+        "decode": str,
+        "task": SimpleNamespace(reward=lambda problem, text: 1.0),
+        "drawn": {},
+        "doing": said.append,
+    }
+    setting = cast(Setting, SimpleNamespace(**parts))
+    first = Setting.sample_init(setting, [Problem("1+2=")], 2, purpose)
+    assert said == [words, "scores what it has sampled", "prepares to train"]
+    said.clear()
+    assert Setting.sample_init(setting, [Problem("1+2=")], 2, purpose) == first
+    assert words not in said
+
+
 def test_engines_are_compared_on_what_the_policy_sees() -> None:
     held_out = Problem(({"role": "user", "content": "3"},), gold="4")
     parts = setting(TEMPLATE).__dict__ | {"task": SimpleNamespace(held_out=lambda _: [held_out])}
