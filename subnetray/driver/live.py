@@ -1,7 +1,7 @@
 """The page of a sweep that runs: ``report.html``, written again as runs end, by a process that gives way to all others.
 
-``python -m subnetray.driver.live DIRECTORY SCRATCH`` makes the page of the sweep in DIRECTORY, in SCRATCH, for each
-line of its standard input, and answers with a line: empty, or one that says why there is none.
+``python -m subnetray.driver.live DIRECTORY SCRATCH NICE`` makes the page of the sweep in DIRECTORY, in SCRATCH, for
+each line of its standard input, and answers with a line: empty, or one that says why there is none.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from subnetray.process.libraries import load
 from subnetray.store import derived
 from subnetray.text import clean, reason
 
+_NICE = 19  # the lowest priority: it has what runs and engines leave
 _EVERY_S = 20  # that the page is written, at most, and loads itself again
 
 
@@ -111,7 +112,7 @@ class LivePage:
         with self._lock:
             if self._process is None and not self._left.is_set():
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", __name__, str(self._directory), str(scratch)],
+                    [sys.executable, "-m", __name__, str(self._directory), str(scratch), str(_NICE)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
@@ -143,9 +144,9 @@ class LivePage:
             self._say(f"{derived.PAGE} could not be written while the sweep runs ({clean(why)}): the sweep goes on")
 
 
-def main(directory: Path, scratch: Path) -> None:
+def main(directory: Path, scratch: Path, nice: int) -> None:
     """Make the page for each line of standard input."""
-    os.nice(19)
+    os.nice(nice)
     load("subnetray.reporting.live")
     from subnetray.reporting.live import live_page
 
@@ -161,4 +162,4 @@ def main(directory: Path, scratch: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
