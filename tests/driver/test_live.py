@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -40,8 +41,12 @@ def _until(true: Callable[[], bool]) -> None:
 
 
 def _processes() -> list[psutil.Process]:
-    found = psutil.Process().children(recursive=True)
-    return [each for each in found if "subnetray.driver.live" in each.cmdline()]
+    found = []
+    for each in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # of one that has just ended
+            if "subnetray.driver.live" in each.cmdline():
+                found.append(each)
+    return found
 
 
 def test_the_page_says_what_is_done_and_loads_itself_again_and_nothing_else_is_written(sweep: Path) -> None:
