@@ -1,8 +1,8 @@
 """``python -m tests.results outputs/origins``: take a sweep's claims and figure over into the documentation.
 
 ``make results`` runs the sweep first. What README and docs then show lies in ``docs/results``: the figure and
-``claims.json`` as the sweep wrote them, ``cells.json``, means over the seeds of each cell, and ``about.json``, which
-says of what they are. A sweep is known by its grid's name.
+``claims.json`` as the sweep wrote them, ``cells.json``, means over the seeds of each cell, ``overlap.json``, what these
+share, and ``about.json``, which says of what they are. A sweep is known by its grid's name.
 """
 
 from __future__ import annotations
@@ -23,28 +23,31 @@ import pyarrow.parquet as pq
 import yaml
 
 from subnetray.doctor.hardware import processor_kind
+from subnetray.nulls import NULLS
 from subnetray.store.results import sha256
 
 ROOT = Path(__file__).parents[1]
 FIGURE = "density.png"
+_NULLS = ("uniform", "ulp", "joint")
 MEANS = (
     *("density_bitwise", "density_1e-05", "data_nll", "kl_to_init", "accuracy_sampled_before"),
     *("accuracy_sampled_after", "accuracy_greedy_before", "accuracy_greedy_after"),
 )
-_TABLES = re.compile(r"(<!-- (claims|cells) of docs/results/(\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
+_TABLES = re.compile(r"(<!-- (claims|cells|overlap) of docs/results/(\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Kept:
     """The results of a grid that the documentation shows: ``shown`` are claims, in their order, on ``page``.
 
-    ``command``: what makes them; empty: as the sweep was last called.
+    ``command``: what makes them; empty: as the sweep was last called. ``figures``: those of its report that are shown.
     """
 
     directory: Path
     page: Path
     shown: tuple[str, ...]
     command: str = ""
+    figures: tuple[str, ...] = (FIGURE,)
 
     def read(self, name: str) -> Any:
         """Return the content of one of its JSON files."""
@@ -84,6 +87,7 @@ KEPT = {
             "seeds_overlap_beyond_uniform",
             "seeds_overlap_beyond_joint",
         ),
+        figures=(FIGURE, "overlap_heat_map.png"),
     ),
 }
 
@@ -120,10 +124,22 @@ def cells_table(kept: Kept) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def overlap_table(kept: Kept) -> str:
+    """Write what runs of each cell share between seeds, and how far above the nulls that is, as a table in Markdown."""
+    found = kept.read("overlap.json")
+    factors = [name for name in found[0] if name not in ("pairs", "o1", *_NULLS)]
+    header = [*factors, "pairs", "shared (o1), %", *(f"above the {NULLS[null].title} null" for null in _NULLS)]
+    lines = [f"| {' | '.join(header)} |", f"| {' | '.join('---' for _ in header)} |"]
+    for cell in found:
+        numbers = [f"{100 * cell[name]:.1f}" for name in ("o1", *_NULLS)]
+        lines.append(f"| {' | '.join([*(f'`{cell[name]}`' for name in factors), str(cell['pairs']), *numbers])} |")
+    return "".join(f"{line}\n" for line in lines)
+
+
 def with_tables(text: str) -> str:
     """Put the tables between their marks in a page."""
     by_directory = {kept.directory.name: kept for kept in KEPT.values()}
-    make = {"claims": claims_table, "cells": cells_table}
+    make = {"claims": claims_table, "cells": cells_table, "overlap": overlap_table}
     return _TABLES.sub(lambda found: found[1] + make[found[2]](by_directory[found[3]]) + found[4], text)
 
 
@@ -131,6 +147,8 @@ def _estimate(claim: Mapping[str, Any]) -> str:
     if claim["estimate"] is None:
         return str(claim["note"])
     mean = f"{round(claim['estimate'], 1) + 0.0:.1f}"
+    if mean == "100.0" and claim["estimate"] < 100:  # which nothing is that is not all
+        mean = f"{claim['estimate']:.2f}"
     unit = {"percentage points": "points"}.get(claim["unit"], claim["unit"])
     if claim["interval"] is None:
         return f"{mean} {unit}".replace("-", "−")
@@ -168,6 +186,25 @@ def cells(sweep: Path) -> list[dict[str, Any]]:
     ]
 
 
+def overlaps(sweep: Path) -> list[dict[str, Any]]:
+    """Return, for each cell with pairs of seeds, its levels and means over these: o1, and the excess over each null."""
+    factors = yaml.safe_load((sweep / "sweep.yaml").read_text())["grid"]["factors"]
+    cell_of = {run["run_id"]: tuple(run[name] for name in factors) for run in _done(sweep)}
+    by_cell: dict[tuple[str, ...], list[Mapping[str, Any]]] = {cell: [] for cell in cell_of.values()}
+    for pair in pq.read_table(sweep / "overlap.parquet").to_pylist():
+        if pair["k1"] and cell_of.get(pair["run_a"]) == cell_of.get(pair["run_b"]):
+            by_cell[cell_of[pair["run_a"]]].append(pair)
+    return [
+        {
+            **dict(zip(factors, cell, strict=True)),
+            **{"pairs": len(pairs), "o1": math.fsum(pair["o1"] for pair in pairs) / len(pairs)},
+            **{null: math.fsum(pair[f"{null}_excess"] / pair["k1"] for pair in pairs) / len(pairs) for null in _NULLS},
+        }
+        for cell, pairs in by_cell.items()
+        if pairs
+    ]
+
+
 def _done(sweep: Path) -> list[Mapping[str, Any]]:
     return [run for run in pq.read_table(sweep / "runs.parquet").to_pylist() if run["status"] == "done"]
 
@@ -182,9 +219,10 @@ def main(sweep: Path, commit: str) -> None:
     """Write what is kept of a finished sweep, and its page's tables."""
     kept = KEPT[yaml.safe_load((sweep / "sweep.yaml").read_text())["grid"]["name"]]
     kept.directory.mkdir(parents=True, exist_ok=True)
-    for name, place in (("claims.json", "claims.json"), (FIGURE, f"figures/{FIGURE}")):
-        shutil.copyfile(sweep / place, kept.directory / name)
-    (kept.directory / "cells.json").write_text(json.dumps(cells(sweep), indent=1) + "\n")
+    for place in ("claims.json", *(f"figures/{name}" for name in kept.figures)):
+        shutil.copyfile(sweep / place, kept.directory / Path(place).name)
+    for name, content in (("cells.json", cells(sweep)), ("overlap.json", overlaps(sweep))):
+        (kept.directory / name).write_text(json.dumps(content, indent=1) + "\n")
     (kept.directory / "about.json").write_text(json.dumps(_about(sweep, kept, commit), indent=1) + "\n")
     kept.page.write_text(with_tables(kept.page.read_text()))
 

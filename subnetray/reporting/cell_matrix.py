@@ -23,7 +23,8 @@ from subnetray.reporting.source import Sweep
 Rows = list[dict[str, Any]]
 
 _MOST = 60  # cells that can be told apart
-_SQUARE, _LABELS = 0.3, 2.2  # inches
+_SQUARE, _LETTER = 0.3, 0.075  # inches: a cell, and a letter of its name
+_BARS, _TITLE = 2.2, 0.5  # inches beside and above the cells
 _WRITTEN = 20  # cells, of which each square has room for its number
 
 
@@ -73,7 +74,8 @@ def draw(path: Path, rows: Rows) -> None:
     labels = list(dict.fromkeys(row["row"] for row in rows))
     side = _SQUARE * max(6, len(labels))
     panels = (("observed", "Overlap o1"), ("excess", f"Above the {NULLS[STRONGEST].title} null"))
-    with drawn(path, 2 * side + _LABELS + 1.6, side + _LABELS) as figure:
+    names = _LETTER * max(map(len, labels))
+    with drawn(path, 2 * side + names + _BARS, side + names + _TITLE) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, (name, title) in zip((left, right), panels, strict=True):
             values = np.full((len(labels), len(labels)), math.nan)
@@ -98,4 +100,5 @@ def _panel(axes: Axes, values: npt.NDArray[np.float64], labels: Sequence[str]) -
             if not math.isnan(value):
                 ink = "white" if value > 0.6 * top or value < -0.6 * top else "black"
                 axes.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=6, color=ink)
-    axes.figure.colorbar(image, ax=axes, shrink=0.6, format=PercentFormatter(1, decimals=0))
+    bar = axes.figure.colorbar(image, ax=axes, shrink=0.8, format=PercentFormatter(1, decimals=0))
+    bar.ax.tick_params(labelsize=7)

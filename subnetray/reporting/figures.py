@@ -17,7 +17,7 @@ from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator, PercentFormatter
 
 from subnetray.files import atomic_path
 from subnetray.nulls import NULLS, STRONGEST
@@ -32,6 +32,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _GREY, _LIGHT = "#666666", "#DDDDDD"
 _HOLLOW: Any = {"marker": "D", "markersize": 5, "markerfacecolor": "none"}
 _OPEN: Any = {"marker": "o", "markersize": 5, "markerfacecolor": "white"}
+_LOW = 0.4  # densities below it have an axis of their own, as on one to 100 % they would lie on each other
 _ROW = 0.19  # inches
 _COLUMN = 0.52  # inches
 # From white to dark blue: told apart by lightness alone, on paper and by colour-blind readers too.
@@ -113,6 +114,11 @@ def density_by_learning_rate(path: Path, series: Sequence[Series], x_label: str)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0e}".replace("e-0", "e-")))
         _percent_axis(axes, "y")
+        top = max(value for each in series for _, values in each.values for value in values)
+        if top < _LOW:
+            axes.set_ylim(-0.02 * top, 1.1 * top)
+            axes.yaxis.set_major_locator(MaxNLocator(5))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
         axes.set_xlabel(x_label)
         axes.set_ylabel("density: visibly changed weights")
         axes.grid(axis="y", color=_LIGHT, linewidth=0.6)
@@ -129,7 +135,7 @@ def density_by_learning_rate(path: Path, series: Sequence[Series], x_label: str)
                 )
                 for index, each in enumerate(series)
             ]
-            axes.legend(handles=handles, loc="lower right")
+            figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4))
 
 
 def along_the_run(path: Path, panels: Sequence[tuple[str, Mapping[str, Sequence[Point]]]]) -> None:
