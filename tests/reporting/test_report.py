@@ -329,7 +329,7 @@ def test_a_verdict_stands_beside_what_all_claims_together_leave_of_it(p: float, 
 
 def test_the_page_holds_what_the_markdown_does(directory: Path, text: str) -> None:
     page = (directory / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 6
+    assert page.count("data:image/png;base64,") == 7
     assert '<td>fast</td><td class="r">3</td><td class="r">70.0 ± 2.5</td>' in page
     content = page[page.index("<main") : page.index("</main>")]
     assert content.count("<table>") == sum(line.startswith("| :") for line in text.splitlines())
