@@ -83,9 +83,28 @@ class LivePage:
         return not self._left.is_set()
 
     def _write(self, scratch: Path) -> None:
+        answer = self._ask(scratch)
+        if answer is None:  # the process has ended, as by who needed its memory
+            self._end()
+            answer = self._ask(scratch)
+        if self._left.is_set():
+            return
+        if answer is None:
+            self._end()
+            self._fail("its process ended")
+        elif answer:
+            self._fail(answer)
+        else:
+            try:
+                write_atomic(self._directory / derived.PAGE, (scratch / derived.PAGE).read_bytes())
+            except OSError as error:
+                self._fail(str(error))
+
+    def _ask(self, scratch: Path) -> str | None:
+        """Have the page made; why it could not be, empty if it could. None: the process ended, or there is none."""
         process = self._started(scratch)
         if process is None:
-            return
+            return None
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -93,19 +112,8 @@ class LivePage:
             process.stdin.flush()
             answer = process.stdout.readline()
         except (OSError, ValueError):
-            answer = ""
-        if self._left.is_set():
-            return
-        if not answer:
-            self._end()  # the next one is made by another
-            self._fail("its process ended")
-        elif answer.strip():
-            self._fail(answer)
-        else:
-            try:
-                write_atomic(self._directory / derived.PAGE, (scratch / derived.PAGE).read_bytes())
-            except OSError as error:
-                self._fail(str(error))
+            return None
+        return answer.strip() if answer else None
 
     def _started(self, scratch: Path) -> subprocess.Popen[str] | None:
         """Return the process, which is started once and kept, as imports are most of its work; None if this is left."""
