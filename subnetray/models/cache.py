@@ -25,10 +25,13 @@ def make_once(path: Path, build: Callable[[Path], None]) -> Path:
     """
     if path.is_dir():
         return path
-    temporary = _beside(path)
-    # Held while the build goes on: by this others know that it does.
-    handle = os.open(temporary, os.O_RDONLY)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    handle = None
+    # Begun inside: a Ctrl-C that comes right after the directory is there leaves none.
     try:
+        _begin(temporary, path)
+        # Held while the build goes on: by this others know that it does.
+        handle = os.open(temporary, os.O_RDONLY)
         _lock(handle)
         build(temporary)
         for file in temporary.iterdir():
@@ -46,8 +49,9 @@ def make_once(path: Path, build: Callable[[Path], None]) -> Path:
             _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        os.close(handle)
-        _remove_abandoned(path)
+        if handle is not None:
+            os.close(handle)
+            _remove_abandoned(path)
     return path
 
 
@@ -79,14 +83,12 @@ def _remove_abandoned(path: Path) -> None:
                 os.close(handle)
 
 
-def _beside(path: Path) -> Path:
-    """An empty directory that nobody else has."""
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+def _begin(temporary: Path, path: Path) -> None:
+    """Make the empty directory that is to become ``path``."""
     try:
         temporary.mkdir(parents=True)
     except OSError as error:
         raise _refusal(path, error.strerror or str(error)) from error
-    return temporary
 
 
 def _refusal(path: Path, why: str) -> ConfigError:
