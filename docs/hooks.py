@@ -8,6 +8,7 @@ from pathlib import Path
 import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 _ROOT = Path(__file__).parents[1]
 # Where a page lies in the repository, and what it is called in the site.
@@ -32,6 +33,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, page in _PAGES.items():
         files.append(File.generated(config, page, content=_LINK.sub(_in_site, (_ROOT / source).read_text())))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Lead the links of a page in docs/ that leave it to where those pages are in the site."""
+    return _LINK.sub(lambda link: _PAGES.get(link[0].removeprefix("../"), link[0]), markdown)
 
 
 def _in_site(link: re.Match[str]) -> str:
