@@ -237,7 +237,7 @@ def _show(config: DiffConfig, difference: Difference, more: dict[str, Any], seco
         values = [part.sparsity_bitwise, *(1 - density for density in densities)]
         table.add_row(Text(name), f"{part.n:,}", *("–" if math.isnan(value) else f"{value:.2%}" for value in values))
     console.print(table)
-    matrices = {key: more[key] for key in ("rank", "geometry") if key in more}
+    matrices = {key: part for key, part in more.items() if key != "parity"}
     if matrices:
         show_matrices(matrices, console)
     if "parity" in more:

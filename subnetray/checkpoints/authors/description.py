@@ -89,9 +89,9 @@ def show_parity(content: dict[str, Any], rank: float | None, console: Console) -
         more = ", …" if len(left_out) > _NAMES else ""
         n = sum(each["n"] for each in left_out)
         lines.append(f"left out by the scripts: {len(left_out)} tensors ({n:,} weights): {names}{more}")
-    lines.append("why they differ, script : here")
+    lines.append("why they differ:")
     for each in content["quirks"]:
-        lines.append(f"  {each['name']}: {each['scripts']} : {each['subnetray']}{_in_brackets(each['here'])}")
+        lines.append(f"  {each['name']}: {each['scripts']}; here, {each['subnetray']}{_in_brackets(each['here'])}")
     lines += [f"  not known: {each}" for each in content["unknown"]]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -128,15 +128,17 @@ def _here(of: Parameters, options: Options, comparison: Comparison) -> dict[str,
         "stretched": sum(each.stretched for each in of.compared),
         "many_dimensions": sum(len(each.shape) > 2 for each in of.compared),
     }
-    here = {name: f"here: {count} tensors" for name, count in counted.items() if count}
+    here = {name: f"in these: {count} tensors" for name, count in counted.items() if count}
     if comparison.nonfinite:
-        here["nan_changed"] = f"here: {comparison.nonfinite} coordinates are not finite"
+        here["nan_changed"] = f"in these: {comparison.nonfinite} coordinates are not finite"
     if twice := [each.name for each in of.compared if each.name not in names and is_head(each.name)]:
-        here["ties_by_config"] = f"here: {shown(twice[0])} counts"
+        here["ties_by_config"] = f"in these: {shown(twice[0])} counts"
     rounded = {tau: float(torch.tensor(tau, dtype=torch.float32).to(options.dtype)) for tau in options.tolerances}
-    here["rounded_tolerance"] = "here: " + ", ".join(f"{tau:g} is {near:.4g}" for tau, near in rounded.items() if tau)
+    here["rounded_tolerance"] = "that is, " + ", ".join(
+        f"{tau:g} is {near:.4g}" for tau, near in rounded.items() if tau
+    )
     if not any(each.name.startswith(LAYERS) for each in of.compared):
-        here["layers_by_prefix"] = "here: none"
+        here["layers_by_prefix"] = "in these: none"
     return here
 
 

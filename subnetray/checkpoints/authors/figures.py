@@ -120,11 +120,12 @@ def update_rank(of: Parameters, progress: Progress) -> Ranks:
         if len(each.shape) < 2 or _NO_MATRIX in each.name:
             progress(each.n)
             continue
-        try:
-            rank = torch.linalg.matrix_rank(of.delta(each, torch.bfloat16).float())
-        except torch.linalg.LinAlgError:
-            found.stops = f"the difference of {shown(each.name)} has no singular values: it is not finite"
+        delta = of.delta(each, torch.bfloat16).float()
+        if not bool(delta.isfinite().all()):
+            # Of NaN torch raises an error; of infinities too, or it returns what LAPACK made of them.
+            found.stops = f"the difference of {shown(each.name)} is not finite, and has no rank"
             return found
+        rank = torch.linalg.matrix_rank(delta)
         full = min(each.shape)
         found.matrices.append(MatrixRank(each.name, each.shape, rank.tolist(), full))
         shares.append(rank / full)  # in fp32

@@ -81,7 +81,8 @@ def parameters(init: Checkpoint, final: Checkpoint) -> Parameters:
     tied = _tied(final, news)
     if tied and head is not None:
         del news[head]
-    if _tied(init, olds) and old_head is not None:
+    init_ties = _tied(init, olds)
+    if init_ties and old_head is not None:
         del olds[old_head]
     compared, left_out = [], []
     for name in sorted(olds, key=_place):
@@ -97,8 +98,9 @@ def parameters(init: Checkpoint, final: Checkpoint) -> Parameters:
             left_out.append(Skipped(name, f"shape {old.shape} in the init, {new.shape} in the final", old.n, new.n))
             continue
         compared.append(Parameter(name, name, new.name, shape, old.shape != new.shape))
-    known = {*olds, old_head}
-    left_out += [Skipped(name, "only in the final", 0, news[name].n) for name in sorted(news.keys() - known)]
+    for name in sorted(news.keys() - olds.keys()):
+        reason = "its embedding in the init" if init_ties and name == head else "only in the final"
+        left_out.append(Skipped(name, reason, 0, news[name].n))
     return Parameters(init, final, tuple(compared), tuple(left_out))
 
 

@@ -43,7 +43,7 @@ QUIRKS = (
         "layers_by_prefix",
         (SPARSITY,),
         "only names that begin with model.layers have a layer, and other families print none",
-        "a layer is a number in a name, in any family",
+        "a layer is the number behind layers, wherever that stands in a name",
     ),
     Quirk(
         "share_as_percentage",
@@ -55,7 +55,7 @@ QUIRKS = (
         "rounded_tolerance",
         (SPARSITY,),
         "torch rounds a tolerance to the dtype of the difference, up or down",
-        "|Δ| is held against the tolerance itself",
+        "the tolerance is taken as it was given",
     ),
     Quirk(
         "nan_changed",
