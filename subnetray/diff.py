@@ -8,7 +8,9 @@ with scales), ``threads`` (default: as many as cores), ``cluster`` (``local``; `
 ``RAY_ADDRESS`` names, or on this machine, all of whose nodes find the files at the same paths), ``rank=true`` (ranks
 of every matrix's Δ, beside those of its shuffled null) and ``geometry=true`` (where in its matrices the update lies,
 and what it does to their spectra); for these two a matrix at a time is in the memory of this process (see
-``subnetray.checkpoints.matrices``). ``partial=true`` compares what can be compared where that is less than 99 % of the
+``subnetray.checkpoints.matrices``). ``parity=authors`` adds the figures that the two scripts of arXiv 2505.11711 would
+print, each beside ours, and names what they do otherwise (``check_sparsity`` or ``update_rank``: those of one of them;
+``docs/parity.md``). ``partial=true`` compares what can be compared where that is less than 99 % of the
 weights of either. ``docs/diff.md`` says what is read. Exit codes: 0 done; 1 a file cannot be read or written; 2 bad
 input, or less than 99 % can be compared.
 """
@@ -35,6 +37,9 @@ from rich.text import Text
 
 from subnetray import cli
 from subnetray.checkpoints import Difference, Work, compare_checkpoints, open_checkpoint
+from subnetray.checkpoints.authors import RANK, SCRIPTS, SPARSITY
+from subnetray.checkpoints.authors.description import Options, describe_parity, show_parity
+from subnetray.checkpoints.authors.parameters import parameters
 from subnetray.checkpoints.coverage import by_reason, left_out, require_enough
 from subnetray.checkpoints.description import describe
 from subnetray.checkpoints.findings import describe_matrices, show_matrices
@@ -71,6 +76,7 @@ class DiffConfig:
     rank: bool = False
     geometry: bool = False
     partial: bool = False
+    parity: str | None = None  # whose figures are added: the authors', of both of their scripts or of one
 
     def __post_init__(self) -> None:
         expand_home(self, "", "init", "final", "out")
@@ -90,6 +96,26 @@ class DiffConfig:
             raise ConfigError("threads is for cluster=local: on a cluster, as many tasks run as it has CPUs")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads must be a whole number >= 1, not {self.threads}")
+        if self.parity is not None:
+            self._check_parity(self.parity)
+
+    def _check_parity(self, parity: str) -> None:
+        if parity not in SCRIPTS:
+            raise ConfigError(f"parity must be one of {', '.join(SCRIPTS)}, not {parity!r}")
+        if RANK in SCRIPTS[parity] and self.dtype not in (None, "bfloat16"):
+            raise ConfigError(
+                f"parity={parity} cannot be combined with dtype={self.dtype}: {RANK}.py compares in bfloat16 alone, and"
+                f" parity={SPARSITY} in any dtype"
+            )
+        if SPARSITY in SCRIPTS[parity] and not self.tolerances:
+            raise ConfigError(f"parity={parity} cannot be combined with tolerances=[]: {SPARSITY}.py asks for one")
+
+    @property
+    def parity_options(self) -> Options | None:
+        """What is asked of the authors' scripts, whose dtype is bfloat16 unless another is named."""
+        if self.parity is None:
+            return None
+        return Options(self.parity, _DTYPES[self.dtype or "bfloat16"], self.tolerances)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -103,15 +129,15 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m subnetra
 
 def _main(options: argparse.Namespace) -> int:
     config = _config(options.overrides)
-    seconds, difference, matrices = _run(config)
+    seconds, difference, more = _run(config)
     if config.out is not None:
-        content = describe(config.init, config.final, difference, seconds) | matrices
+        content = describe(config.init, config.final, difference, seconds) | more
         write_atomic(Path(config.out) / "diff.json", json.dumps(content, indent=1))
         # Here: it takes a second to import, which counts alone need not wait for.
         from subnetray.reporting.heatmap import write_heat_map
 
         write_heat_map(Path(config.out), content)
-    _show(config, difference, matrices, seconds)
+    _show(config, difference, more, seconds)
     return 0
 
 
@@ -127,6 +153,7 @@ def _config(words: Sequence[str]) -> DiffConfig:
 
 
 def _run(config: DiffConfig) -> tuple[float, Difference, dict[str, Any]]:
+    """Seconds, what was compared, and what else was asked for, as ``diff.json`` has it."""
     began = time.perf_counter()
     dtype = None if config.dtype is None else _DTYPES[config.dtype]
     # The threads are ours: torch's own within each of them would only get in their way.
@@ -138,17 +165,23 @@ def _run(config: DiffConfig) -> tuple[float, Difference, dict[str, Any]]:
         matching = match(init, final)
         if not config.partial:
             require_enough(matching.coverage, matching.skipped)
+        options = config.parity_options
+        paired = None if options is None else parameters(init, final)  # refuses what the scripts would not load
         out = None if config.out is None else Path(config.out)
         threads = config.threads or len(os.sched_getaffinity(0))
         work = stack.enter_context(_ray_tasks()) if config.cluster == "ray" else Work(threads)
         with progress_bar("comparing", matching.n) as progress:
             work = replace(work, progress=progress)
             difference = compare_checkpoints(matching, config.thresholds, dtype, work, out)
-        matrices: dict[str, Any] = {}
+        more: dict[str, Any] = {}
         if config.rank or config.geometry:
             with progress_bar("decomposing", matching.n) as progress:
-                matrices = describe_matrices(matching, dtype, Asked(config.rank, config.geometry), threads, progress)
-    return time.perf_counter() - began, difference, matrices
+                more = describe_matrices(matching, dtype, Asked(config.rank, config.geometry), threads, progress)
+        if options is not None and paired is not None:
+            torch.set_num_threads(threads)
+            with progress_bar("parity", paired.n * len(options.scripts)) as progress:
+                more["parity"] = describe_parity(paired, options, difference.comparison, progress)
+    return time.perf_counter() - began, difference, more
 
 
 @contextmanager
@@ -178,7 +211,7 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _show(config: DiffConfig, difference: Difference, matrices: dict[str, Any], seconds: float) -> None:
+def _show(config: DiffConfig, difference: Difference, more: dict[str, Any], seconds: float) -> None:
     # Names are of files that others wrote: nothing in them is markup.
     comparison, console = difference.comparison, Console(markup=False, emoji=False)
     # Columns so narrow that the default thresholds fit 80 columns.
@@ -204,8 +237,11 @@ def _show(config: DiffConfig, difference: Difference, matrices: dict[str, Any], 
         values = [part.sparsity_bitwise, *(1 - density for density in densities)]
         table.add_row(Text(name), f"{part.n:,}", *("–" if math.isnan(value) else f"{value:.2%}" for value in values))
     console.print(table)
+    matrices = {key: part for key, part in more.items() if key != "parity"}
     if matrices:
         show_matrices(matrices, console)
+    if "parity" in more:
+        show_parity(more["parity"], matrices["rank"]["mean"]["numerical"] if "rank" in matrices else None, console)
     lines = [] if config.partial is False or coverage.whole else [f"partial=true: what is said is{of}"]
     lines += difference.notes
     if comparison.changed_bitwise == 0:

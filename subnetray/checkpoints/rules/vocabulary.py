@@ -155,12 +155,12 @@ def _ordered(number: int, one: str, other: str) -> tuple[str, str]:
 
 
 def _may_tie(side: Checkpoint) -> bool:
-    return _said(side) is not False
+    return tied_by_config(side) is not False
 
 
 def _says_tied(side: Checkpoint) -> bool:
     """Return whether a model without a head says that it uses its embedding: one for rewards has neither."""
-    return _said(side) is True
+    return tied_by_config(side) is True
 
 
 def _is_near(side: Checkpoint, head: str, other: Checkpoint, embedding: str) -> bool:
@@ -179,7 +179,8 @@ def _is_near(side: Checkpoint, head: str, other: Checkpoint, embedding: str) -> 
     return bool(np.median(np.abs(one - two)) <= np.median(np.abs(two)) / 2)
 
 
-def _said(side: Checkpoint) -> bool | None:
+def tied_by_config(side: Checkpoint) -> bool | None:
+    """Whether a config says that head and embedding are one; None where it says nothing of it."""
     said = side.config.get("tie_word_embeddings")
     inner = side.config.get("text_config")
     if said is None and isinstance(inner, dict):
