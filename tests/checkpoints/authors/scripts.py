@@ -34,7 +34,7 @@ def differences(init: Weights, final: Weights, dtype: torch.dtype) -> dict[str, 
         if name not in final:
             continue
         try:
-            pair = np.broadcast_arrays(*(each.to(dtype).double().numpy() for each in (final[name], tensor)))
+            pair = np.broadcast_arrays(*(each.detach().to(dtype).double().numpy() for each in (final[name], tensor)))
         except ValueError:
             continue
         new, old = (each.ravel().tolist() for each in pair)

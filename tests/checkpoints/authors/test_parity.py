@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 import subnetray
 from subnetray.checkpoints.authors import COMMIT, SCRIPTS, parameters
@@ -193,8 +194,38 @@ def test_a_head_counts_as_the_config_says(
         elif one:
             kept["lm_head.weight"] = kept["model.embed_tokens.weight"]
         models.append(kept)
-    found = pairs.diff(*places, tmp_path / "out", "parity=authors", "partial=true")["parity"]
+    found = pairs.diff(places[0], places[1], tmp_path / "out", "parity=authors", "partial=true")["parity"]
     _check(found, *models)
+
+
+@pytest.mark.parametrize(("tied", "rows"), [(False, 40), (True, 40), (False, 43)])
+def test_figures_are_those_of_models_that_transformers_loads(tmp_path: Path, tied: bool, rows: int) -> None:
+    models = []
+    for seed, vocabulary in enumerate((40, rows)):
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            tie_word_embeddings=tied,
+        )
+        models.append(LlamaForCausalLM(config).to(BF16))
+    with torch.no_grad():
+        olds = dict(models[0].named_parameters())
+        for name, new in models[1].named_parameters():
+            old = olds[name][: len(new)]
+            step = 2e-5 * torch.randn(old.shape) * (torch.rand(old.shape) < 0.3)
+            new[: len(old)] = (old.float() + step).to(BF16)
+    places = [tmp_path / "init", tmp_path / "final"]
+    for model, place in zip(models, places, strict=True):
+        model.save_pretrained(place)
+    found = pairs.diff(places[0], places[1], tmp_path / "out", "parity=authors")["parity"]
+    init, final = (AutoModelForCausalLM.from_pretrained(place, dtype=BF16) for place in places)
+    with torch.no_grad():
+        _check(found, dict(init.named_parameters()), final.state_dict())
 
 
 def test_a_head_of_the_same_bits_counts_twice(tmp_path: Path) -> None:
