@@ -112,7 +112,7 @@ class DiffConfig:
 
     @property
     def parity_options(self) -> Options | None:
-        """What is asked of the authors' scripts, whose dtype is bfloat16 unless another is named."""
+        """Return the options of the authors' scripts, whose dtype is bfloat16 unless another is named."""
         if self.parity is None:
             return None
         return Options(self.parity, _DTYPES[self.dtype or "bfloat16"], self.tolerances)

@@ -1,4 +1,4 @@
-"""What a command line can choose from, and what it composes to, as text."""
+"""Write as text what a command line can choose from, and what it composes to."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _part(config: Any, part: str) -> dict[str, Any]:
 
 
 def _defaults() -> dict[str, str]:
-    """By group, what conf/config.yaml chooses."""
+    """Return the choices of conf/config.yaml, by group."""
     entries = yaml.safe_load((files("subnetray.conf") / "config.yaml").read_text())["defaults"]
     return dict(_pairs(entries))
 

@@ -164,7 +164,7 @@ def main(directory: Path, scratch: Path, nice: int) -> None:
             said = ""
             try:
                 write_atomic(scratch / derived.PAGE, live_page(directory, scratch, _EVERY_S))
-            except Exception as error:
+            except Exception as error:  # whatever a section raises, others' too: the sweep is not to blame
                 said = reason(error)
             print(said, file=answers, flush=True)
 

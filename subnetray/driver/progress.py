@@ -67,7 +67,7 @@ def clock(seconds: float) -> str:
 
 
 def state(directory: Path, steps: int) -> str:
-    """What the run in ``directory`` does now, as it has noted, or to which of its steps it has come."""
+    """Say what the run in ``directory`` does now, as it has noted, or to which of its steps it has come."""
     words = clean(results.doing(directory), LINE)
     if words == results.TRAINS:
         return f"step {steps_done(directory / results.METRICS)} of {steps}"

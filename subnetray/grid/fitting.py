@@ -75,14 +75,14 @@ def fit(grid: Grid, command_line: Sequence[Override], recipe: Sequence[Override]
 
 
 def _rest(overrides: Sequence[Override], chosen: Mapping[str, Override], known: frozenset[str]) -> list[str]:
-    """What of a baseline goes with what was chosen: without its factor it holds in every cell."""
+    """Return what of a baseline goes with what was chosen: without its factor it holds in every cell."""
     misfits = [override for override, _ in _misfits(overrides, chosen, known)]
     return [text_of(override) for override in overrides if override not in misfits]
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """What cells of a grid cannot be with the model and the task that a command line has ``chosen``, in its words."""
+    """Tells which cells of a grid cannot be with what a command line has ``chosen`` (model, task), in its words."""
 
     composer: Composer
     grid: Grid
@@ -121,7 +121,7 @@ class Fitting:
 
     @cached_property
     def levels(self) -> dict[str, dict[str, list[Override]]]:
-        """What each level of each factor sets."""
+        """Return what each level of each factor sets."""
         return level_overrides(self.grid)
 
     def _is_about_chosen(self, cell: Mapping[str, str]) -> bool:

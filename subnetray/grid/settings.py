@@ -127,7 +127,7 @@ def resolve_cell(
 
 
 def _of_no_choice(override: Override) -> bool:
-    """Whether it is so without being said where its key is not there.
+    """Return whether an override holds without being said where its key is not there.
 
     An algorithm that has no choice trains on what its policy samples.
     """

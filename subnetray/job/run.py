@@ -174,7 +174,7 @@ def _run(spec: RunSpec, import_s: float) -> None:
 
 
 def _unsaid(words: str) -> None:
-    """What other workers do is what the first does."""
+    """Say nothing: the other workers do what the first does."""
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ def note_doing(directory: Path, words: str) -> None:
 
 
 def doing(directory: Path) -> str:
-    """What a run that is not done has noted that it does; empty if it has not yet."""
+    """Return what a run that is not done has noted that it does; empty if it has not yet."""
     try:
         return read_whole(directory / _DOING).decode()
     except (OSError, ValueError):

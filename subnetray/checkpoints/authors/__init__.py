@@ -1,4 +1,4 @@
-"""What the two scripts of arXiv 2505.11711 would print of two checkpoints, each of their ways named (``parity=``).
+"""Give what the two scripts of arXiv 2505.11711 would print of two checkpoints, and name their ways (``parity=``).
 
 Read in ``SagnikMukherjee/sparsity_in_rl`` at :data:`COMMIT`: ``src/check_sparsity.py`` and ``src/update_rank.py``.
 """

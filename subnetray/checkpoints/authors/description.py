@@ -26,7 +26,7 @@ _NAMES = 3  # of what was left out, in a line
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked of the scripts: ``parity`` as in ``SCRIPTS``, dtype and tolerances of ``check_sparsity.py``."""
+    """The options of the scripts: ``parity`` as in ``SCRIPTS``, dtype and tolerances of ``check_sparsity.py``."""
 
     parity: str
     dtype: torch.dtype
@@ -40,7 +40,7 @@ class Options:
 def describe_parity(
     of: Parameters, options: Options, comparison: Comparison, progress: Callable[[int], None]
 ) -> dict[str, Any]:
-    """What the scripts would print, each figure beside that of ``comparison``, and why the two differ.
+    """Describe what the scripts would print, each figure beside that of ``comparison``, and why the two differ.
 
     ``progress`` is told how many coordinates are done, by each script.
     """
@@ -121,7 +121,7 @@ def _sparsities(found: Sparsity, comparison: Comparison) -> list[dict[str, Any]]
 
 
 def _here(of: Parameters, options: Options, comparison: Comparison) -> dict[str, str]:
-    """What the quirks come to in these two checkpoints, where that can be counted."""
+    """Count what the quirks come to in these two checkpoints, where that is possible."""
     names = {each.name for each in comparison.tensors}
     counted = {
         "skipped": len(of.left_out),

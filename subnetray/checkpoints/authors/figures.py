@@ -19,7 +19,7 @@ Progress = Callable[[int], None]
 
 @dataclass
 class Sparsity:
-    """What ``check_sparsity.py`` finds: counts over ``n`` coordinates, and densities by tensor and by layer.
+    """The findings of ``check_sparsity.py``: counts over ``n`` coordinates, and densities by tensor and by layer.
 
     ``close`` counts the coordinates within a tolerance. ``stops`` says where the script ends with an error, if it does;
     what stands here is what it printed before.
@@ -59,7 +59,7 @@ class MatrixRank:
 
 @dataclass
 class Ranks:
-    """What ``update_rank.py`` finds; ``mean`` is None, and ``stops`` says why, where it prints none."""
+    """The findings of ``update_rank.py``; ``mean`` is None, and ``stops`` says why, where it prints none."""
 
     matrices: list[MatrixRank] = field(default_factory=list)
     mean: Tensor | None = None
@@ -71,7 +71,7 @@ class Ranks:
 
 
 def check_sparsity(of: Parameters, dtype: torch.dtype, tolerances: Sequence[float], progress: Progress) -> Sparsity:
-    """What the script of this name finds, given ``--torch_dtype`` and ``--tolerances``."""
+    """Find what the script of this name does, given ``--torch_dtype`` and ``--tolerances``."""
     found = Sparsity(close=dict.fromkeys(tolerances, 0))
     for each in of.compared:
         if not each.n:
@@ -113,7 +113,7 @@ def _by_layer(found: Sparsity) -> None:
 
 
 def update_rank(of: Parameters, progress: Progress) -> Ranks:
-    """What the script of this name finds, were it not for the two models that stand in it."""
+    """Find what the script of this name would, were it not for the two models that stand in it."""
     found = Ranks()
     shares: list[Tensor] = []
     for each in of.compared:

@@ -1,4 +1,4 @@
-"""Which tensors the authors' scripts subtract from which: the parameters of two models, by equal names."""
+"""Pair the tensors that the authors' scripts subtract: the parameters of two models, by equal names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Parameter:
 
 @dataclass(frozen=True, eq=False)
 class Parameters:
-    """All parameters whose difference the scripts take, in order of layers and names, and what they leave out."""
+    """The parameters whose difference the scripts take, in order of layers and names, and what they leave out."""
 
     init: Checkpoint
     final: Checkpoint

@@ -1,4 +1,4 @@
-"""In what the authors' scripts differ from ``subnetray``, each way by a name, and what files cannot tell of them."""
+"""Name each way in which the authors' scripts differ from ``subnetray``, and what files cannot tell of them."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ UNKNOWN = (
 
 
 def quirks(scripts: tuple[str, ...], here: Mapping[str, str]) -> list[dict[str, str]]:
-    """Those of some scripts, as ``diff.json`` has them; ``here`` says, by name, what they come to in this case."""
+    """Return the quirks of some scripts, as ``diff.json`` has them; ``here``: what each comes to, by its name."""
     return [
         {"name": each.name, "scripts": each.theirs, "subnetray": each.ours, "here": here.get(each.name, "")}
         for each in QUIRKS

@@ -180,7 +180,7 @@ def _is_near(side: Checkpoint, head: str, other: Checkpoint, embedding: str) -> 
 
 
 def tied_by_config(side: Checkpoint) -> bool | None:
-    """Whether a config says that head and embedding are one; None where it says nothing of it."""
+    """Return whether a config says that head and embedding are one; None where it says nothing of it."""
     said = side.config.get("tie_word_embeddings")
     inner = side.config.get("text_config")
     if said is None and isinstance(inner, dict):

@@ -44,7 +44,7 @@ def differences(init: Weights, final: Weights, dtype: torch.dtype) -> dict[str, 
 
 
 def sparsity(init: Weights, final: Weights, tolerances: Sequence[float], dtype: torch.dtype) -> list[str]:
-    """What ``check_sparsity.py`` prints of its figures."""
+    """Return what ``check_sparsity.py`` prints of its figures."""
     moved = {name: delta for name, delta in differences(init, final, dtype).items() if delta.size}
     every = [float(value) for delta in moved.values() for value in delta.ravel()]
     lines = [f"Deltas shape: torch.Size([{len(every)}])"]
@@ -74,7 +74,7 @@ def ranks(init: Weights, final: Weights) -> dict[str, tuple[int, int]]:
 
 
 def mean_rank(init: Weights, final: Weights) -> str:
-    """What ``update_rank.py`` prints last."""
+    """Return what ``update_rank.py`` prints last."""
     total = np.float32(0)
     found = ranks(init, final)
     for rank, full in found.values():

@@ -276,7 +276,7 @@ def test_other_families_have_no_layers(tmp_path: Path) -> None:
 def test_what_cannot_be_asked_is_a_sentence(
     words: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of init and final nothing is looked at: neither exists."""
+    """Neither init nor final exists: nothing is looked at."""
     assert main(["init=a", "final=b", *words]) == 2
     said = capsys.readouterr().err
     assert sentence in said
