@@ -134,7 +134,7 @@ def _main(options: argparse.Namespace) -> int:
         content = describe(config.init, config.final, difference, seconds) | more
         write_atomic(Path(config.out) / "diff.json", json.dumps(content, indent=1))
         # Here: it takes a second to import, which counts alone need not wait for.
-        from subnetray.reporting.heatmap import write_heat_map
+        from subnetray.reporting.pictures.heatmap import write_heat_map
 
         write_heat_map(Path(config.out), content)
     _show(config, difference, more, seconds)

@@ -27,7 +27,7 @@ from subnetray.files import write_atomic
 from subnetray.models import locate_weights, weights_fingerprint
 from subnetray.places import require_writable
 from subnetray.reporting.comparisons import read_result, write_comparisons
-from subnetray.reporting.heatmap import write_heat_map
+from subnetray.reporting.pictures.heatmap import write_heat_map
 from subnetray.subnetwork.counting import Thresholds
 from subnetray.text import one_line, percent, shown
 

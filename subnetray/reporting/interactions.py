@@ -11,9 +11,9 @@ from subnetray.analysis.factorial import Effect, Fit
 from subnetray.analysis.verdicts import ALPHA
 from subnetray.grid import fraction
 from subnetray.nulls import NULLS, STRONGEST
-from subnetray.reporting import figures
 from subnetray.reporting import format as fmt
 from subnetray.reporting.document import Block, Bullets, Figure, Heading, Paragraph, Table, table
+from subnetray.reporting.pictures import figures
 
 
 def section(models: Sequence[Model], figure: Callable[[str, Callable[[Path], None], str], Figure]) -> list[Block]:

@@ -23,14 +23,15 @@ from subnetray.analysis.verdicts import Claim
 from subnetray.files import write_atomic
 from subnetray.grid.design import baseline, describe
 from subnetray.nulls import NULLS, STRONGEST, Uniform
-from subnetray.reporting import cell_matrix, charts, figures, interactions, overlaps, sections, subnetworks
 from subnetray.reporting import claims as claims_section
 from subnetray.reporting import dynamics as dynamics_section
+from subnetray.reporting import interactions, overlaps, sections, subnetworks
 from subnetray.reporting import runs as runs_section
 from subnetray.reporting.added import added
 from subnetray.reporting.budget import budget
 from subnetray.reporting.document import Block, Chart, Figure, Table
-from subnetray.reporting.heatmap import heat_map
+from subnetray.reporting.pictures import cell_matrix, charts, figures
+from subnetray.reporting.pictures.heatmap import heat_map
 from subnetray.reporting.source import Sweep, read
 from subnetray.reporting.writers.html import to_html
 from subnetray.reporting.writers.latex import to_latex

@@ -56,7 +56,7 @@ def save(directory: Path, weights: Mapping[str, Tensor], shards: int = 1, **conf
 
 def diff(init: Path, final: Path, out: Path, *words: str) -> dict[str, Any]:
     """Run the command without its heat map, which other tests look at and which takes most of the time."""
-    with mock.patch("subnetray.reporting.heatmap.write_heat_map"):
+    with mock.patch("subnetray.reporting.pictures.heatmap.write_heat_map"):
         assert main([f"init={init}", f"final={final}", f"out={out}", *words]) == 0
     found: dict[str, Any] = json.loads((out / "diff.json").read_text())
     return found

@@ -16,11 +16,11 @@ from subnetray.analysis.intervals import Estimate
 from subnetray.analysis.trajectory import Point
 from subnetray.analysis.verdicts import Claim, Verdict, together
 from subnetray.config import Factor
-from subnetray.reporting import figures
 from subnetray.reporting import format as fmt
 from subnetray.reporting.claims import section as claims_section
 from subnetray.reporting.document import Table
-from subnetray.reporting.heatmap import heat_map
+from subnetray.reporting.pictures import figures
+from subnetray.reporting.pictures.heatmap import heat_map
 from subnetray.reporting.report import write_report
 from tests.analysis.tables import Cell, Run, is_baseline, make_grid, make_overlap, make_runs
 from tests.reporting.sweeps import all_sections, report_text, table_rows, write_sweep

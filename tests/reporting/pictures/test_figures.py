@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from subnetray.analysis.intervals import Estimate
-from subnetray.reporting import figures
+from subnetray.reporting.pictures import figures
 
 ESTIMATE = Estimate(0.4, 0.3, 0.5, 3)
 ALONE = Estimate(0.6, math.nan, math.nan, 1)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subnetray.reporting import figures
-from subnetray.reporting.heatmap import ALL, Cell, heat_map, heat_map_page, write_heat_map
+from subnetray.reporting.pictures import figures
+from subnetray.reporting.pictures.heatmap import ALL, Cell, heat_map, heat_map_page, write_heat_map
 from tests.reporting.writers.test_html import Reader
 
 TENSORS = st.lists(

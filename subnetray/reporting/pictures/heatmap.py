@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from subnetray.files import write_atomic
-from subnetray.reporting import figures
+from subnetray.reporting.pictures import figures
 from subnetray.reporting.writers.page import page
 
 ALL = "all"

@@ -21,12 +21,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullForm
 
 from subnetray.files import atomic_path
 from subnetray.nulls import NULLS, STRONGEST
-from subnetray.reporting.colours import COLOURS
+from subnetray.reporting.pictures.colours import COLOURS
 
 if TYPE_CHECKING:
     from subnetray.analysis.intervals import Estimate
     from subnetray.analysis.trajectory import Point
-    from subnetray.reporting.heatmap import HeatMap
+    from subnetray.reporting.pictures.heatmap import HeatMap
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _GREY, _LIGHT = "#666666", "#DDDDDD"

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 
-from subnetray.reporting.cell_matrix import Rows, cell_matrix, draw
+from subnetray.reporting.pictures.cell_matrix import Rows, cell_matrix, draw
 from subnetray.reporting.source import read
 from tests.analysis.tables import make_grid, make_overlap, make_runs
 from tests.reporting.sweeps import write_sweep

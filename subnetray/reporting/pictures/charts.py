@@ -15,8 +15,8 @@ from subnetray.config import Grid
 from subnetray.grid.design import baseline, describe
 from subnetray.nulls import NULLS, STRONGEST
 from subnetray.reporting import dynamics
-from subnetray.reporting.colours import COLOURS
 from subnetray.reporting.format import rounded
+from subnetray.reporting.pictures.colours import COLOURS
 from subnetray.reporting.source import Sweep
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def along_the_run(sweep: Sweep) -> Spec | None:
 def overlap_matrix(rows: Rows) -> Spec | None:
     """Overlap of the runs of cells: what was observed, what the strongest null expects, or the rest.
 
-    ``rows``: as :func:`subnetray.reporting.cell_matrix.cell_matrix` returns them.
+    ``rows``: as :func:`subnetray.reporting.pictures.cell_matrix.cell_matrix` returns them.
     """
     if not rows:
         return None

@@ -14,8 +14,8 @@ import vl_convert
 from subnetray.analysis.pairs import label_pairs
 from subnetray.config import Factor
 from subnetray.nulls import STRONGEST
-from subnetray.reporting import charts
-from subnetray.reporting.cell_matrix import cell_matrix
+from subnetray.reporting.pictures import charts
+from subnetray.reporting.pictures.cell_matrix import cell_matrix
 from subnetray.reporting.source import Sweep, read
 from tests.analysis.tables import Cell, Run, make_grid, make_overlap, make_runs
 from tests.reporting.sweeps import write_sweep

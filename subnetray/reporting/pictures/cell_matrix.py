@@ -16,8 +16,8 @@ from matplotlib.ticker import PercentFormatter
 from subnetray.analysis.effects import cells, done
 from subnetray.grid.design import baseline, describe
 from subnetray.nulls import NULLS, STRONGEST
-from subnetray.reporting.figures import drawn
 from subnetray.reporting.format import rounded
+from subnetray.reporting.pictures.figures import drawn
 from subnetray.reporting.source import Sweep
 
 Rows = list[dict[str, Any]]

@@ -1,0 +1,1 @@
+"""Pictures of results: figures of reports, charts to point at, heat maps."""
