@@ -45,3 +45,12 @@ def test_pages_show_what_the_kept_results_say(kept: results.Kept) -> None:
     figure = (kept.directory / results.FIGURE).relative_to(kept.page.parent)
     assert f"({figure})" in text
     assert all(about[key] for key in ("commit", "processor", "instructions", "init_hashes", "seeds"))
+
+
+def test_the_first_picture_of_the_readme_says_what_its_results_say() -> None:
+    cells = results.KEPT["pretrained"].read("overlap.json")
+    (cell,) = (cell for cell in cells if (cell["method"], cell["learning_rate"]) == ("grpo", "2e-5"))
+    text = " ".join((results.ROOT / "README.md").read_text().split())
+    shared, uniform, joint = (f"{100 * cell[name]:.1f}" for name in ("o1", "uniform", "joint"))
+    assert f"share {shared} % of what they change, {uniform} points more than chance" in text
+    assert f"but {joint} points more than exponent, row and column" in text
